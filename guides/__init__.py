@@ -1,0 +1,5 @@
+"""Recognition guides: Pyro programs that propose the hidden causes of data."""
+
+from pyro_helm.guides.factorial_recognition import FactorialRecognition
+
+__all__ = ["FactorialRecognition"]

@@ -1,0 +1,78 @@
+"""The recognition half of a Helmholtz machine: a bottom-up network that proposes the causes of data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro
+import torch
+from pyro.nn import PyroModule
+
+from pyro_helm.imaging import Sigmoid
+from pyro_helm.layers import (
+    Observations,
+    check_observations,
+    check_sizes,
+    layer_plates,
+    seeded_generator,
+    site_names,
+)
+
+
+class FactorialRecognition(PyroModule):  # type: ignore[misc]
+    """Layered recognition network, ``q(h | x) = q(h1 | x) q(h2 | h1) ... q(hL | hL-1)``, factorial in each layer.
+
+    A Pyro guide with one sample site per hidden layer, ``h1`` first; unit j of a layer is on with probability
+    ``sigmoid(b_j + sum_i s_i phi_ij)`` given the sampled layer below (3.4 of the paper).
+
+    Args:
+        sizes: units per layer, bottom to top, as the model's.
+        restarts: independent machines in one batch, as the model's.
+        seed: seed of the initial values, which differ per restart; None takes torch's global generator.
+
+    Raises:
+        ValueError: for sizes or restarts out of range.
+
+    Source: Dayan, Hinton, Neal & Zemel 1995, section 3.
+
+    >>> guide = FactorialRecognition((32, 24, 2), restarts=8, seed=0)
+    >>> [h.shape for h in guide({"x": torch.zeros(100, 32)})]  # h1, h2: [restarts, data, units]
+    [torch.Size([8, 100, 24]), torch.Size([8, 100, 2])]
+    """
+
+    def __init__(self, sizes: Sequence[int], *, restarts: int = 1, seed: int | None = None) -> None:
+        super().__init__()
+        check_sizes(sizes, restarts)
+        self.sizes = tuple(sizes)
+        self.restarts = restarts
+        generator = seeded_generator(seed, stream=1)
+        self.recognition = PyroModule[torch.nn.ModuleList](
+            Sigmoid(below, above, restarts=restarts, generator=generator)
+            for below, above in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+
+    def forward(self, observations: Observations | None = None) -> list[torch.Tensor]:
+        """Run the program, bottom layer first, and return the hidden layers, each ``[..., restarts, data, units]``.
+
+        Args:
+            observations: ``{"x": values}`` with values ``[..., data, units]``.
+
+        Raises:
+            ValueError: for a missing ``x``, an unknown site or a wrong width.
+
+        """
+        if observations is None or "x" not in observations:
+            raise ValueError('a recognition network needs data to recognise: call it with observations={"x": values}')
+        check_observations(observations, self.sizes)
+        units = observations["x"]
+        hidden = []
+        with layer_plates(self.restarts, units.shape[-2]):
+            for name, layer in zip(site_names(self.sizes)[1:], self.recognition, strict=True):
+                units = pyro.sample(name, layer(units))
+                hidden.append(units)
+        return hidden
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Arguments that rebuild this network, but for the values of its parameters."""
+        return {"sizes": self.sizes, "restarts": self.restarts}

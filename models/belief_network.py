@@ -1,0 +1,122 @@
+"""The generative half of a Helmholtz machine: a layered sigmoid, noisy-or or odds belief network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor
+
+from pyro_helm.imaging import IMAGING
+from pyro_helm.layers import (
+    Observations,
+    check_observations,
+    check_sizes,
+    layer_plates,
+    seeded_generator,
+    site_names,
+)
+
+
+class BeliefNetwork(PyroModule):  # type: ignore[misc]
+    r"""Layered binary belief network, ``p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)``.
+
+    A Pyro model with one sample site per layer, ``hL`` first and ``x`` last. Units are independent given the layer
+    above; how causes make probabilities is each layer's imaging model.
+
+    Args:
+        sizes: units per layer, bottom to top: ``(32, 24, 2)`` is 32 visible units, 24, then 2 on top.
+        imaging: ``"sigmoid"``, ``"noisy_or"`` or ``"odds"``, one for all or one per layer, bottom to top.
+        restarts: independent machines in one batch; R of them train as R separate machines would.
+        fixed_leak: leak that is not learned, one for all or one per layer: a logit, a probability or odds, as the
+            layer's imaging model has it; None for none.
+        learned_leak: whether each layer has a learned leak (for a sigmoid, its bias).
+        seed: seed of the initial values, which differ per restart; None takes torch's global generator.
+
+    Raises:
+        ValueError: for sizes, restarts, imaging models or leaks out of range, or of another number than the layers.
+
+    Source: Dayan, Hinton, Neal & Zemel 1995, sections 2, 3.3 and appendix A.
+
+    >>> model = BeliefNetwork((32, 24, 2), imaging="odds", restarts=8, seed=0)
+    >>> model().shape  # a dream: [restarts, data, units]
+    torch.Size([8, 1, 32])
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        imaging: str | Sequence[str] = "sigmoid",
+        *,
+        restarts: int = 1,
+        fixed_leak: float | Sequence[float | None] | None = None,
+        learned_leak: bool | Sequence[bool] = True,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes(sizes, restarts)
+        self.sizes = tuple(sizes)
+        self.restarts = restarts
+        self.imaging: tuple[str, ...] = _per_layer("imaging", imaging, len(sizes))
+        self.fixed_leak: tuple[float | None, ...] = _per_layer("fixed_leak", fixed_leak, len(sizes))
+        self.learned_leak: tuple[bool, ...] = _per_layer("learned_leak", learned_leak, len(sizes))
+        for name in self.imaging:
+            if name not in IMAGING:
+                raise ValueError(f"imaging must be one of {', '.join(IMAGING)}; got {name!r}")
+        generator = seeded_generator(seed, stream=0)
+        self.generative = PyroModule[torch.nn.ModuleList](
+            IMAGING[name](
+                num_causes,
+                num_units,
+                restarts=restarts,
+                fixed_leak=fixed,
+                learned_leak=learned,
+                generator=generator,
+            )
+            for name, num_causes, num_units, fixed, learned in zip(
+                self.imaging, (*sizes[1:], 0), sizes, self.fixed_leak, self.learned_leak, strict=True
+            )
+        )
+
+    def forward(self, observations: Observations | None = None, *, num_data: int = 1) -> Tensor:
+        """Run the program, top layer first, and return the visible layer ``[..., restarts, data, units]``.
+
+        Args:
+            observations: values ``[..., data, units]`` of any of the sites; the others are sampled.
+            num_data: data to dream where nothing is observed.
+
+        Raises:
+            ValueError: for an unknown site or a wrong width.
+
+        """
+        observations = {} if observations is None else observations
+        check_observations(observations, self.sizes)
+        for value in observations.values():
+            num_data = value.shape[-2]
+        units: Tensor | None = None
+        with layer_plates(self.restarts, num_data):
+            for name, layer in zip(reversed(site_names(self.sizes)), reversed(self.generative), strict=True):
+                units = pyro.sample(name, layer(units), obs=observations.get(name))
+        assert units is not None
+        return units
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Arguments that rebuild this network, but for the values of its parameters."""
+        return {
+            "sizes": self.sizes,
+            "imaging": self.imaging,
+            "restarts": self.restarts,
+            "fixed_leak": self.fixed_leak,
+            "learned_leak": self.learned_leak,
+        }
+
+
+def _per_layer(name, value, num_layers):
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if len(value) != num_layers:
+            raise ValueError(f"{name} must be one value or {num_layers}, one per layer; got {len(value)}: {value!r}")
+        return tuple(value)
+    return (value,) * num_layers

@@ -1,0 +1,32 @@
+"""Helmholtz machines and discrete latent-variable models in Pyro."""
+
+from pyro_helm.checkpoint import load, save
+from pyro_helm.comparison import Comparison, compare, summarise
+from pyro_helm.data import Data, Distribution, available_data, load_data
+from pyro_helm.distributions import NoisyOrBernoulli, OddsBernoulli
+from pyro_helm.likelihoods import Scores, log_likelihood
+from pyro_helm.schemes import SCHEMES, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
+from pyro_helm.training import Result, fit
+
+__all__ = [
+    "SCHEMES",
+    "Comparison",
+    "Data",
+    "Distribution",
+    "NoisyOrBernoulli",
+    "OddsBernoulli",
+    "Reinforce",
+    "Result",
+    "ReweightedWakeSleep",
+    "Scheme",
+    "Scores",
+    "WakeSleep",
+    "available_data",
+    "compare",
+    "fit",
+    "load",
+    "load_data",
+    "log_likelihood",
+    "save",
+    "summarise",
+]

@@ -1,0 +1,158 @@
+"""``compare``: train machines with several schemes and imaging models, many restarts each, and tabulate them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import bootstrap
+
+from pyro_helm.data import Data
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.likelihoods import log_likelihood
+from pyro_helm.models import BeliefNetwork
+from pyro_helm.schemes import Scheme
+from pyro_helm.tables import describe_machine, tidy, write_table
+from pyro_helm.training import Result, fit
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison measured.
+
+    Attributes:
+        table: tidy frame with the columns of :data:`pyro_helm.tables.COLUMNS`: the history of every machine, and
+            after its training the metrics ``elbo``, ``log_likelihood`` (nats per datum, on the exact distribution
+            where the data set has one, else on its test cases) and ``failed`` (0 or 1) of every restart.
+        summary: one row per scheme and imaging model, best first; see :func:`summarise`.
+        interrupted: whether Ctrl-C ended it early.
+
+    """
+
+    table: pd.DataFrame
+    summary: pd.DataFrame
+    interrupted: bool
+
+
+def compare(
+    data: Data,
+    *,
+    schemes: Sequence[Scheme],
+    sizes: Sequence[int],
+    imaging: Sequence[str] = ("sigmoid",),
+    restarts: int = 8,
+    num_samples: int = 1000,
+    seed: int = 0,
+    out: str | Path | None = None,
+    **settings: Any,
+) -> Comparison:
+    """Train a belief network and a factorial recognition network with every scheme and imaging model.
+
+    Machines of one imaging model start from the same initial values under every scheme. Ctrl-C ends the comparison
+    with what there is.
+
+    Args:
+        data: data set with ``train``, ``valid`` and ``test``.
+        schemes: inference schemes.
+        sizes: units per layer, bottom to top; the first must be the width of the data.
+        imaging: imaging models.
+        restarts: machines per scheme and imaging model.
+        num_samples: importance samples per datum of the final log-likelihoods.
+        seed: of initial values, minibatches and draws.
+        out: folder for ``results.parquet``, ``results.csv`` and, in a folder ``IMAGING-SCHEME`` each, the machines;
+            written after every machine, each file whole or not at all.
+        settings: further arguments of :func:`pyro_helm.fit`.
+
+    Raises:
+        ValueError: for settings out of range.
+
+    """
+    rows: list[pd.DataFrame] = []
+    interrupted = False
+    for name in imaging:
+        for scheme in schemes:
+            model = BeliefNetwork(sizes, name, restarts=restarts, seed=seed)
+            guide = FactorialRecognition(sizes, restarts=restarts, seed=seed)
+            result = fit(
+                model,
+                guide,
+                data.train,
+                scheme=scheme,
+                valid=data.valid,
+                seed=seed,
+                dataset=data.name,
+                out=None if out is None else Path(out) / f"{name}-{scheme.name}",
+                **settings,
+            )
+            interrupted = result.interrupted
+            if not result.history.empty:
+                rows += [result.history, _final(result, data, num_samples, seed)]
+            if out is not None and rows:
+                write_table(pd.concat(rows, ignore_index=True), Path(out) / "results")
+            if interrupted:
+                break
+        if interrupted:
+            break
+    table = pd.concat(rows, ignore_index=True) if rows else tidy([])
+    return Comparison(table, summarise(table), interrupted)
+
+
+def _final(result: Result, data: Data, num_samples: int, seed: int) -> pd.DataFrame:
+    cases, weights = (
+        (data.test, None)
+        if data.distribution is None
+        else (data.distribution.patterns, data.distribution.probabilities)
+    )
+    scores = log_likelihood(
+        result.model, result.guide, cases, num_samples=num_samples, weights=weights, seed=seed
+    ).summary
+    last = result.history.iloc[-1]
+    labels = {name: last[name] for name in ("dataset", "model", "imaging", "sizes", "scheme", "seed", "epoch", "seconds")}
+    return tidy(
+        {**labels, "restart": restart, "metric": metric, "value": value, "stderr": stderr}
+        for restart in range(len(scores))
+        for metric, value, stderr in (
+            ("elbo", scores.elbo[restart], None),
+            ("log_likelihood", scores.log_likelihood[restart], scores.stderr[restart]),
+            ("failed", float(result.restarts.failed[restart]), None),
+        )
+    )
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per data set, scheme and imaging model of a comparison's table, best median log-likelihood first.
+
+    Columns: ``dataset, sizes, imaging, scheme, restarts, failed``; ``log_likelihood`` and ``elbo`` (the bound -F) as
+    median over the restarts that have not failed, their best as ``_best``, and the bootstrap standard error of the
+    median as ``_stderr``; all in nats per datum. ``seconds`` of training per restart.
+    """
+    final = table[table.metric.isin(["elbo", "log_likelihood", "failed"])]
+    keys = ["dataset", "sizes", "imaging", "scheme"]
+    rows = []
+    for labels, group in final.groupby(keys, sort=False):
+        wide = group.pivot_table(index=["seed", "restart"], columns="metric", values="value")
+        kept = wide[wide.failed == 0]
+        row: dict[str, Any] = {
+            **dict(zip(keys, labels, strict=True)),
+            "restarts": len(wide),
+            "failed": int(wide.failed.sum()),
+        }
+        for metric in ("log_likelihood", "elbo"):
+            values = kept[metric].to_numpy()
+            row |= {metric: np.median(values) if len(values) else np.nan}
+            row |= {f"{metric}_best": values.max(initial=-np.inf) if len(values) else np.nan}
+            row |= {f"{metric}_stderr": _stderr_of_median(values)}
+        row["seconds"] = group.groupby("seed").seconds.max().sum() / len(wide)
+        rows.append(row)
+    summary = pd.DataFrame(rows)
+    return summary if summary.empty else summary.sort_values(["dataset", "log_likelihood"], ascending=[True, False], ignore_index=True)
+
+
+def _stderr_of_median(values: np.ndarray) -> float:
+    if len(values) < 2:
+        return float("nan")
+    return float(bootstrap((values,), np.median, n_resamples=2000, rng=np.random.default_rng(0)).standard_error)

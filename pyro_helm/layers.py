@@ -1,0 +1,67 @@
+"""What layered models and guides share: sizes, site names, initial values and plates.
+
+Sizes are written bottom to top, visible units first; sites are called ``x, h1, h2, ...`` in that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import pyro
+import torch
+from torch import Tensor
+
+Observations = Mapping[str, Tensor]
+"""Observed values by site name, each ``[..., data, units]`` of zeros and ones."""
+
+
+def site_names(sizes: Sequence[int]) -> list[str]:
+    """Names of the sample sites, bottom to top.
+
+    >>> site_names((32, 24, 2))
+    ['x', 'h1', 'h2']
+    """
+    return ["x", *(f"h{layer}" for layer in range(1, len(sizes)))]
+
+
+def check_sizes(sizes: Sequence[int], restarts: int) -> None:
+    """Raise ValueError unless there are two layers or more, all of them and the restarts positive integers."""
+    if len(sizes) < 2 or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ValueError(
+            f"sizes must be two or more positive integers, bottom to top, visible units first; got {tuple(sizes)}"
+        )
+    if not isinstance(restarts, int) or restarts < 1:
+        raise ValueError(f"restarts must be a positive integer, got {restarts!r}")
+
+
+def check_observations(observations: Observations, sizes: Sequence[int]) -> None:
+    """Raise ValueError for a site that does not exist or values of another width than the layer's."""
+    widths = dict(zip(site_names(sizes), sizes, strict=True))
+    for name, value in observations.items():
+        if name not in widths:
+            raise ValueError(f"there is no site {name!r} to observe; the sites are {', '.join(widths)}")
+        if value.dim() < 2 or value.shape[-1] != widths[name]:
+            raise ValueError(
+                f"observations of {name!r} must have shape [..., data, {widths[name]}], got {list(value.shape)}"
+            )
+
+
+@contextmanager
+def layer_plates(restarts: int, num_data: int) -> Iterator[None]:
+    """Plates of every layered program: ``restarts`` at dim -2 and ``data`` at dim -1.
+
+    Parameters stay local to their module meanwhile: in the global param store a second machine in the same process
+    would silently get the first one's.
+    """
+    with (
+        pyro.settings.context(module_local_params=True),
+        pyro.plate("restarts", restarts, dim=-2),
+        pyro.plate("data", num_data, dim=-1),
+    ):
+        yield
+
+
+def seeded_generator(seed: int | None, stream: int) -> torch.Generator | None:
+    """Generator of initial values; streams 0 and 1 of one seed differ, so that model and guide do."""
+    return None if seed is None else torch.Generator().manual_seed(2 * seed + stream)

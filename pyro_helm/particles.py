@@ -1,0 +1,279 @@
+"""Particles: joint draws of a model and a guide, scored site by site.
+
+The one place that runs Pyro programs for an inference scheme; everything after it is arithmetic on tensors of
+shape ``[particles, restarts, data]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+Program = Callable[..., Any]
+"""A Pyro model or guide."""
+
+PARTICLES_DIM = -3
+
+
+Site = Mapping[str, Any]
+"""A recorded sample site: Pyro's message, with ``name, fn, value, scale, mask, is_observed, cond_indep_stack``."""
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Joint draws of a model and a guide with their log-probabilities, in nats.
+
+    Args:
+        model_sites: every site of the model, latent and observed.
+        guide_sites: every site of the guide.
+        scale: what each datum counts for: the full size over the minibatch's for a subsampled plate, times any
+            ``poutine.scale`` around both programs. Not applied to the log-probabilities, since it belongs outside the
+            logarithm of a multi-sample bound.
+
+    """
+
+    model_sites: Mapping[str, Site]
+    guide_sites: Mapping[str, Site]
+    scale: float | Tensor
+
+    @cached_property
+    def log_p(self) -> dict[str, Tensor]:
+        """Log-probability of each model site, broadcastable to ``[particles, restarts, data]``."""
+        return {name: _log_prob(site) for name, site in self.model_sites.items()}
+
+    @cached_property
+    def log_q(self) -> dict[str, Tensor]:
+        """Log-probability of each guide site, broadcastable to ``[particles, restarts, data]``."""
+        return {name: _log_prob(site) for name, site in self.guide_sites.items()}
+
+    @property
+    def scored(self) -> set[str]:
+        """Guide sites whose draws carry no gradient, so that a scheme must follow them by their score function."""
+        return {name for name, site in self.guide_sites.items() if not site["value"].requires_grad}
+
+    @property
+    def log_joint(self) -> Tensor:
+        """``log p(x, h)``, ``[particles, restarts, data]``."""
+        return _total(self.log_p.values())
+
+    @property
+    def log_guide(self) -> Tensor:
+        """``log q(h | x)``, ``[particles, restarts, data]``."""
+        return _total(self.log_q.values())
+
+    @property
+    def log_weight(self) -> Tensor:
+        """``log p(x, h) - log q(h | x)``, ``[particles, restarts, data]``."""
+        return self.log_joint - self.log_guide
+
+    def sum_over_data(self, per_datum: Tensor) -> Tensor:
+        """Scaled total of a quantity ``[restarts, data]`` over the data, ``[restarts]``."""
+        return (self.scale * per_datum).sum(-1)
+
+
+def draw_from_guide(
+    model: Program,
+    guide: Program,
+    num_particles: int,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    pathwise: bool = False,
+) -> Particles:
+    """Draw ``h ~ q(h | x)`` from the guide and score it under guide and model.
+
+    Args:
+        model: Pyro model, called with ``args`` and ``kwargs``.
+        guide: Pyro guide, called likewise.
+        num_particles: draws per datum and restart.
+        args: positional arguments of both programs.
+        kwargs: keyword arguments of both programs.
+        pathwise: let gradients pass through reparameterised draws; otherwise every draw is a constant.
+
+    Raises:
+        ValueError: where sites and plates break the shape convention, naming the site and the remedy.
+
+    """
+    kwargs = {} if kwargs is None else kwargs
+    guide_sites = _run(guide, num_particles, args, kwargs, detach=not pathwise)
+    draws = {name: site["value"] for name, site in guide_sites.items() if not site["is_observed"]}
+    model_sites = _run(model, num_particles, args, kwargs, values=draws)
+    return _pair(model_sites, guide_sites)
+
+
+def draw_from_model(
+    model: Program,
+    guide: Program,
+    num_particles: int,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Particles:
+    """Draw dreams ``(x, h) ~ p(x, h)`` from the model and score ``h`` under the guide that is shown ``x``.
+
+    As many dreams per particle as there are data. Draws are constants. The guide must take the keyword
+    ``observations={site: value}``, as for :class:`pyro.infer.ReweightedWakeSleep`.
+
+    Raises:
+        ValueError: where sites and plates break the shape convention, naming the site and the remedy.
+
+    """
+    kwargs = {} if kwargs is None else kwargs
+    with torch.no_grad():
+        model_sites = _run(poutine.uncondition(model), num_particles, args, kwargs, detach=True)
+    observed = [name for name, site in model_sites.items() if site["infer"].get("was_observed")]
+    dream = {name: model_sites[name]["value"] for name in observed}
+    latents = {name: site["value"] for name, site in model_sites.items() if name not in dream}
+    guide_sites = _run(guide, num_particles, args, {**kwargs, "observations": dream}, values=latents)
+    return _pair(model_sites, guide_sites)
+
+
+def _run(
+    program: Program,
+    num_particles: int,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    values: Mapping[str, Tensor] | None = None,
+    detach: bool = False,
+) -> dict[str, Site]:
+    recorder = _Recorder({} if values is None else values, detach=detach)
+    with recorder:
+        if num_particles == 1:
+            program(*args, **kwargs)
+        else:
+            with pyro.plate("num_particles_vectorized", num_particles, dim=PARTICLES_DIM):
+                program(*args, **kwargs)
+    return recorder.sites
+
+
+class _Recorder(Messenger):  # type: ignore[misc]
+    """Records sample sites; a latent site named in ``values`` takes that value instead of a draw."""
+
+    def __init__(self, values: Mapping[str, Tensor], *, detach: bool) -> None:
+        super().__init__()
+        self.values = values
+        self.detach = detach
+        self.sites: dict[str, Site] = {}
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        if not msg["is_observed"] and msg["name"] in self.values:
+            msg["value"] = self.values[msg["name"]]
+            msg["done"] = True
+
+    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
+        if msg["infer"].get("_deterministic") or msg["infer"].get("_do_not_trace"):
+            return
+        name = msg["name"]
+        if name == "num_particles_vectorized":
+            return
+        if name in self.sites and not site_is_subsample(msg):
+            raise ValueError(f"two sample sites are named {name!r}; every site needs a name of its own")
+        if self.detach and isinstance(msg["value"], Tensor):
+            msg["value"] = msg["value"].detach()
+        self.sites[name] = msg.copy()
+
+
+def _pair(model_sites: dict[str, Site], guide_sites: dict[str, Site]) -> Particles:
+    model_sites = {name: site for name, site in model_sites.items() if not site_is_subsample(site)}
+    guide_sites = {
+        name: site for name, site in guide_sites.items() if not (site_is_subsample(site) or site["is_observed"])
+    }
+    _check_pairing(model_sites, guide_sites)
+    sites = [*model_sites.values(), *guide_sites.values()]
+    _check_plates(sites)
+    return Particles(model_sites, guide_sites, _common_scale(sites))
+
+
+def _log_prob(site: Site) -> Tensor:
+    log_prob: Tensor = site["fn"].log_prob(site["value"])
+    mask = site["mask"]
+    if isinstance(mask, Tensor):
+        log_prob = torch.where(mask, log_prob, torch.zeros((), dtype=log_prob.dtype, device=log_prob.device))
+    elif mask is False:
+        log_prob = torch.zeros_like(log_prob)
+    if log_prob.dim() > 3:
+        raise ValueError(
+            f"site {site['name']!r} has batch shape {tuple(log_prob.shape)}, but the batch dimensions are "
+            "[particles, restarts, data]; declare the others as events with .to_event()"
+        )
+    return log_prob.reshape((1,) * (3 - log_prob.dim()) + log_prob.shape)
+
+
+def _check_pairing(model_sites: Mapping[str, Any], guide_sites: Mapping[str, Any]) -> None:
+    for name, site in model_sites.items():
+        is_latent = not site["is_observed"] and not site["infer"].get("was_observed")
+        if is_latent and name not in guide_sites:
+            raise ValueError(f"latent site {name!r} of the model is missing in the guide; sample it there or observe it")
+    for name, site in guide_sites.items():
+        if name not in model_sites and not site["infer"].get("is_auxiliary"):
+            raise ValueError(
+                f"site {name!r} of the guide is missing in the model; sample it there or mark it "
+                'infer={"is_auxiliary": True}'
+            )
+        if name in model_sites and model_sites[name]["is_observed"]:
+            raise ValueError(f"site {name!r} is sampled in the guide but observed in the model; drop it from the guide")
+
+
+def _check_plates(sites: Iterable[Site]) -> None:
+    """Refuse plates for which a weight per datum is not defined or would silently mix data."""
+    data_plate: dict[str | None, str] = {}
+    for site in sites:
+        name = site["name"]
+        data = None
+        for frame in site["cond_indep_stack"]:
+            if frame.name == "num_particles_vectorized":
+                continue
+            if not frame.vectorized:
+                raise ValueError(f"site {name!r} is in the sequential plate {frame.name!r}; give the plate a dim")
+            if frame.dim < -2:
+                raise ValueError(
+                    f"site {name!r} is in plate {frame.name!r} with dim={frame.dim}; only -1 (data) and -2 (restarts) "
+                    "are free, declare other dimensions as events with .to_event()"
+                )
+            if frame.dim == -1:
+                data = frame.name
+        data_plate.setdefault(data, name)
+    if len(data_plate) > 1:
+        (plate, inside), (other, outside) = list(data_plate.items())[:2]
+        raise ValueError(
+            f"site {inside!r} is in {_describe(plate)} and site {outside!r} in {_describe(other)}; all sites must "
+            "share the data plate at dim=-1, or none may have one"
+        )
+
+
+def _describe(plate: str | None) -> str:
+    return "no plate at dim=-1" if plate is None else f"plate {plate!r} at dim=-1"
+
+
+def _common_scale(sites: list[Site]) -> float | Tensor:
+    first = sites[0]
+    for site in sites[1:]:
+        if not _same(site["scale"], first["scale"]):
+            raise ValueError(
+                f"site {site['name']!r} has scale {site['scale']} and site {first['name']!r} scale {first['scale']}; "
+                "all sites of model and guide must share one scale, which is then applied outside the logarithm"
+            )
+    scale: float | Tensor = first["scale"]
+    return scale
+
+
+def _same(a: float | Tensor, b: float | Tensor) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return torch.equal(a, b)
+    return bool(a == b) if not (isinstance(a, Tensor) or isinstance(b, Tensor)) else False
+
+
+def _total(log_probs: Iterable[Tensor]) -> Tensor:
+    first, *rest = log_probs
+    for log_prob in rest:
+        first = first + log_prob
+    return first

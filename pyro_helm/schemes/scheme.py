@@ -1,0 +1,69 @@
+"""What every inference scheme is: one scalar whose value is a negative bound and whose gradient is the estimator's."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from pyro.infer import ELBO
+from torch import Tensor
+
+from pyro_helm.particles import Program
+
+
+class Scheme(ELBO):  # type: ignore[misc]
+    """An inference scheme, used as Pyro's own objectives are.
+
+    ``SVI(model, guide, optim, loss=scheme)`` trains with Pyro's optimisers;
+    ``scheme.differentiable_loss(model, guide, *args, **kwargs).backward()`` with torch's.
+
+    Args:
+        num_particles: draws per datum and restart.
+
+    Raises:
+        ValueError: for fewer particles than the scheme is defined for.
+
+    """
+
+    name: ClassVar[str]
+    """Name in tables and on the command line."""
+    min_particles: ClassVar[int] = 1
+
+    def __init__(self, num_particles: int = 1) -> None:
+        if not isinstance(num_particles, int) or num_particles < self.min_particles:
+            raise ValueError(
+                f"{type(self).__name__} needs num_particles to be an integer of at least {self.min_particles}, "
+                f"got {num_particles!r}"
+            )
+        super().__init__(num_particles=num_particles, max_plate_nesting=2, vectorize_particles=True)
+
+    @abstractmethod
+    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        """Negative bound summed over the data, per restart, ``[restarts]``, in nats; its gradient is the scheme's."""
+
+    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        """Sum of :meth:`restart_losses`, a scalar to call ``backward()`` on."""
+        return self.restart_losses(model, guide, *args, **kwargs).sum()
+
+    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """Value of the negative bound, in nats."""
+        with torch.no_grad():
+            return float(self.differentiable_loss(model, guide, *args, **kwargs))
+
+    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+        """Value of the negative bound, in nats; adds the gradients to the parameters'."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        if loss.requires_grad:
+            loss.backward()
+        return float(loss.detach())
+
+    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
+        # abstract in Pyro's ELBO, whose own estimators run on traces
+        raise NotImplementedError("schemes draw through pyro_helm.particles, not through traces")
+
+
+def with_gradient_of(value: Tensor, surrogate: Tensor) -> Tensor:
+    """A tensor with the value of the first and the gradient of the second."""
+    # a surrogate only stands for its gradient; its own value means nothing and must not show
+    return value.detach() + (surrogate - surrogate.detach())

@@ -1,0 +1,110 @@
+"""Exact values of what schemes estimate, by plain enumeration of tiny machines, written without the library's formulas."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.models import BeliefNetwork
+
+IMAGING = ("sigmoid", "noisy_or", "odds")
+
+
+def binary_rows(num_units: int) -> Tensor:
+    """Every binary vector, [2^units, units]."""
+    return torch.tensor(list(itertools.product((0.0, 1.0), repeat=num_units)), dtype=torch.float64)
+
+
+def unit_probabilities(imaging: str, causes: Tensor, weight: Tensor, leak: Tensor) -> Tensor:
+    """Probability of each unit, [..., units], as the paper writes it: a product over causes, a sum of odds, a sigmoid."""
+    if imaging == "sigmoid":
+        return 1 / (1 + torch.exp(-(causes @ weight + leak)))
+    if imaging == "noisy_or":
+        theta, leak_probability = 1 - torch.exp(-weight), 1 - torch.exp(-leak)
+        off = torch.prod(1 - causes[..., :, None] * theta, dim=-2)
+        return 1 - (1 - leak_probability) * off
+    odds = leak + (causes[..., :, None] * weight).sum(-2)
+    return odds / (1 + odds)
+
+
+def log_bernoulli(values: Tensor, probabilities: Tensor) -> Tensor:
+    return torch.log(torch.where(values == 1, probabilities, 1 - probabilities)).sum(-1)
+
+
+@dataclass
+class Machine:
+    """One restart of a belief network and its recognition network, enumerable."""
+
+    model: BeliefNetwork
+    guide: FactorialRecognition
+
+    @property
+    def states(self) -> list[Tensor]:
+        """All joint hidden states, one tensor [states, units] per hidden layer."""
+        joint = binary_rows(sum(self.model.sizes[1:]))
+        return list(joint.split(list(self.model.sizes[1:]), dim=-1))
+
+    def log_joint(self, x: Tensor) -> Tensor:
+        """log p(x, h) for every datum and state, [data, states]."""
+        layers, units = list(self.model.generative), [None, *self.states]
+        total = torch.zeros(len(x), len(self.states[0]), dtype=torch.float64)
+        for level, (layer, imaging) in enumerate(zip(layers, self.model.imaging, strict=True)):
+            values = x[:, None, :] if level == 0 else units[level]
+            if level + 1 < len(layers):
+                probabilities = unit_probabilities(imaging, units[level + 1], layer.weight[0], layer.leak[0, 0])
+            else:
+                probabilities = unit_probabilities(
+                    imaging, torch.zeros(1, 0, dtype=torch.float64), torch.zeros(0, layer.num_units).double(), layer.leak[0, 0]
+                )
+            total = total + log_bernoulli(values, probabilities)
+        return total
+
+    def log_guide(self, x: Tensor) -> Tensor:
+        """log q(h | x) for every datum and state, [data, states]."""
+        total = torch.zeros(len(x), len(self.states[0]), dtype=torch.float64)
+        below: Tensor = x[:, None, :]
+        for layer, values in zip(self.guide.recognition, self.states, strict=True):
+            total = total + log_bernoulli(values, unit_probabilities("sigmoid", below, layer.weight[0], layer.leak[0, 0]))
+            below = values
+        return total
+
+    def log_evidence(self, x: Tensor) -> Tensor:
+        """log p(x), [data]."""
+        return self.log_joint(x).logsumexp(-1)
+
+    def elbo(self, x: Tensor) -> Tensor:
+        """E_q[log p - log q], [data]."""
+        log_q = self.log_guide(x)
+        return (log_q.exp() * (self.log_joint(x) - log_q)).sum(-1)
+
+    def over_pairs(self, x: Tensor, value: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """E over two guide draws, held fixed, of ``value(log_p, log_q)`` with log_p, log_q [data, pairs, 2]; [data]."""
+        log_p, log_q = self.log_joint(x), self.log_guide(x)
+        count = log_p.shape[-1]
+        first, second = torch.cartesian_prod(torch.arange(count), torch.arange(count)).unbind(-1)
+        pair_p = torch.stack([log_p[:, first], log_p[:, second]], -1)
+        pair_q = torch.stack([log_q[:, first], log_q[:, second]], -1)
+        return (pair_q.sum(-1).exp().detach() * value(pair_p, pair_q)).sum(-1)
+
+    def importance_bound(self, x: Tensor) -> Tensor:
+        """E over two guide draws of log mean w, [data]; the gradient is theta's alone."""
+        return self.over_pairs(x, lambda log_p, log_q: (log_p - log_q.detach()).logsumexp(-1) - math.log(2))
+
+    def wake_phi(self, x: Tensor) -> Tensor:
+        """E over two guide draws of sum_k v_k log q(h_k | x), v and draws held fixed, [data]."""
+        return self.over_pairs(x, lambda log_p, log_q: ((log_p - log_q).detach().softmax(-1) * log_q).sum(-1))
+
+    def wake_theta(self, x: Tensor) -> Tensor:
+        """E under the guide, held fixed, of log p(x, h), [data]."""
+        return (self.log_guide(x).exp().detach() * self.log_joint(x)).sum(-1)
+
+    def sleep_phi(self) -> Tensor:
+        """E under the model, held fixed, of log q(h | x), a scalar."""
+        every_x = binary_rows(self.model.sizes[0])
+        return (self.log_joint(every_x).exp().detach() * self.log_guide(every_x)).sum()
