@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
+from torch import Tensor
 
 from pyro_helm.data import Data
 from pyro_helm.guides import FactorialRecognition
@@ -44,6 +45,7 @@ def compare(
     schemes: Sequence[Scheme],
     sizes: Sequence[int],
     imaging: Sequence[str] = ("sigmoid",),
+    fixed_leak: float | None = None,
     restarts: int = 8,
     num_samples: int = 1000,
     seed: int = 0,
@@ -60,6 +62,7 @@ def compare(
         schemes: inference schemes.
         sizes: units per layer, bottom to top; the first must be the width of the data.
         imaging: imaging models.
+        fixed_leak: as for :class:`BeliefNetwork`.
         restarts: machines per scheme and imaging model.
         num_samples: importance samples per datum of the final log-likelihoods.
         seed: of initial values, minibatches and draws.
@@ -75,7 +78,7 @@ def compare(
     interrupted = False
     for name in imaging:
         for scheme in schemes:
-            model = BeliefNetwork(sizes, name, restarts=restarts, seed=seed)
+            model = BeliefNetwork(sizes, name, restarts=restarts, fixed_leak=fixed_leak, seed=seed)
             guide = FactorialRecognition(sizes, restarts=restarts, seed=seed)
             result = fit(
                 model,
@@ -102,11 +105,7 @@ def compare(
 
 
 def _final(result: Result, data: Data, num_samples: int, seed: int) -> pd.DataFrame:
-    cases, weights = (
-        (data.test, None)
-        if data.distribution is None
-        else (data.distribution.patterns, data.distribution.probabilities)
-    )
+    cases, weights = cases_to_score(data)
     scores = log_likelihood(
         result.model, result.guide, cases, num_samples=num_samples, weights=weights, seed=seed
     ).summary
@@ -121,6 +120,14 @@ def _final(result: Result, data: Data, num_samples: int, seed: int) -> pd.DataFr
             ("failed", float(result.restarts.failed[restart]), None),
         )
     )
+
+
+def cases_to_score(data: Data) -> tuple[Tensor, Tensor | None]:
+    """What a data set's log-likelihoods are of: the patterns of its exact distribution with their probabilities, or its
+    test cases and None."""
+    if data.distribution is None:
+        return data.test, None
+    return data.distribution.patterns, data.distribution.probabilities
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,41 @@
+"""The one rule for binary data: two dimensions, at least one row and column, every value 0 or 1."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["check_binary"]
+
+
+def check_binary(x: torch.Tensor, *, name: str, width: int | None = None) -> None:
+    """Refuse anything but a non-empty [data, units] tensor of 0 and 1.
+
+    Args:
+        x: [data, units], of any dtype, on any device.
+        name: what the caller's user knows the tensor as; it begins the error's sentence.
+        width: the number of units to expect, if that is known.
+
+    Raises:
+        ValueError: for another type, shape, width or value (NaN included); a bad value is given with
+            its row and column, counted from 0.
+
+    Example:
+        >>> check_binary(torch.tensor([[0.0, 1.0], [1.0, 1.0]]), name="train", width=2)
+        >>> check_binary(torch.tensor([[0.0, 1.0], [0.5, 1.0]]), name="train")
+        Traceback (most recent call last):
+        ValueError: train has 0.5 at row 1, column 0 (counted from 0), expected 0 or 1
+    """
+    if not isinstance(x, torch.Tensor):
+        raise ValueError(f"{name} is of type {type(x).__name__}, expected a torch.Tensor")
+    if x.ndim != 2:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, expected two dimensions [data, units]")
+    if x.numel() == 0:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}, expected at least one row and one column")
+    if width is not None and x.shape[1] != width:
+        raise ValueError(f"{name} has {x.shape[1]} columns, expected {width}")
+    # Asked this way round because NaN equals nothing.
+    allowed = (x == 0) | (x == 1)
+    if not allowed.all():
+        row, column = (~allowed).nonzero()[0].tolist()
+        value = x[row, column].item()
+        raise ValueError(f"{name} has {value} at row {row}, column {column} (counted from 0), expected 0 or 1")

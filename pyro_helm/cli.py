@@ -1,0 +1,311 @@
+"""The command line ``pyro-helm``: it parses, calls the library, prints and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The library itself is imported inside the commands: torch and pyro take seconds that --help should not cost.
+
+app = typer.Typer(
+    name="pyro-helm",
+    help="Train and compare Helmholtz machines, and estimate their log-likelihoods. All log-likelihoods and bounds are "
+    "in nats per datum; higher is better.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DATA_HELP = (
+    "A data set by name (pyro-helm data lists them), or the path of a .npz, .npy or .csv file of zeros and ones."
+)
+
+
+class Method(str, Enum):
+    """Ways to a log-likelihood."""
+
+    importance = "importance"
+    exact = "exact"
+
+
+DataName = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
+Sizes = Annotated[
+    str, typer.Option(help="Units per layer, bottom to top, e.g. 32-24-2; the first may be left out: 24-2.")
+]
+Particles = Annotated[int, typer.Option(help="Draws per datum and restart in each training step.")]
+Restarts = Annotated[int, typer.Option(help="Independent machines trained side by side.")]
+Seed = Annotated[int, typer.Option(help="Seed of initial values, minibatches and draws.")]
+Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
+Seconds = Annotated[
+    float | None, typer.Option(help="End a training after so many seconds, however many epochs are left.")
+]
+BatchSize = Annotated[int, typer.Option(help="Data per training step.")]
+LearningRate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
+Patience = Annotated[
+    int | None, typer.Option(help="Stop a restart after so many epochs without a better validation log-likelihood.")
+]
+Samples = Annotated[int, typer.Option(help="Importance samples per datum.")]
+FixedLeak = Annotated[
+    float | None,
+    typer.Option(
+        help="A leak that is not learned, beside the learned one: a probability for noisy_or, odds for odds, a logit "
+        "for sigmoid."
+    ),
+]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
+
+
+@app.command()
+def fit(
+    data: DataName,
+    sizes: Sizes,
+    out: Annotated[Path, typer.Option(help="Folder for the machine and its history.")],
+    scheme: Annotated[str, typer.Option(help="Inference scheme.")] = "reweighted_wake_sleep",
+    imaging: Annotated[str, typer.Option(help="sigmoid, noisy_or or odds.")] = "sigmoid",
+    fixed_leak: FixedLeak = None,
+    particles: Particles = 5,
+    restarts: Restarts = 8,
+    epochs: Epochs = 50,
+    seconds: Seconds = None,
+    batch_size: BatchSize = 100,
+    learning_rate: LearningRate = 0.01,
+    patience: Patience = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Train one machine with many restarts and keep the best of each.
+
+    Example: pyro-helm fit shifter --sizes 24-2 --imaging odds --out runs/shifter
+    """
+    with _one_sentence_errors():
+        import pyro_helm as helm
+
+        loaded = helm.load_data(data)
+        layers = _sizes(sizes, loaded.train.shape[1])
+        result = helm.fit(
+            helm.models.BeliefNetwork(layers, imaging, restarts=restarts, fixed_leak=fixed_leak, seed=seed),
+            helm.guides.FactorialRecognition(layers, restarts=restarts, seed=seed),
+            loaded.train,
+            valid=loaded.valid,
+            scheme=_scheme(scheme, particles),
+            num_epochs=epochs,
+            max_seconds=seconds,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            patience=patience,
+            seed=seed,
+            device=device,
+            dataset=loaded.name,
+            out=out,
+        )
+        if result.history.empty:
+            raise ValueError("training was interrupted before its first epoch was over")
+        last = result.history[result.history.metric == "valid_log_likelihood"]
+        best = last.groupby("restart").value.max()
+        _print(
+            result.restarts.assign(valid_log_likelihood=best.to_numpy()),
+            f"{loaded.name}, best validation log-likelihood in nats per datum"
+            + (" (interrupted)" if result.interrupted else ""),
+        )
+        typer.echo(f"machine and history: {out}")
+
+
+@app.command()
+def compare(
+    data: DataName,
+    sizes: Sizes,
+    out: Annotated[Path, typer.Option(help="Folder for the tables, the figures and the machines.")],
+    schemes: Annotated[
+        str, typer.Option(help="Inference schemes, separated by commas, or all.")
+    ] = "reinforce,wake_sleep,reweighted_wake_sleep",
+    imaging: Annotated[str, typer.Option(help="Imaging models, separated by commas, or all.")] = "sigmoid",
+    fixed_leak: FixedLeak = None,
+    particles: Particles = 5,
+    restarts: Restarts = 8,
+    epochs: Epochs = 50,
+    seconds: Seconds = None,
+    batch_size: BatchSize = 100,
+    learning_rate: LearningRate = 0.01,
+    patience: Patience = None,
+    samples: Samples = 1000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Train with several schemes and imaging models; print one table, write it and figures to --out.
+
+    Writes results.parquet and results.csv (tidy: every epoch, restart and metric), summary.csv, learning_curves.png,
+    and for the best machine of each imaging model weights and dreams.
+
+    Example: pyro-helm compare shifter --sizes 24-2 --imaging all --out results/shifter
+    """
+    with _one_sentence_errors():
+        import pyro_helm as helm
+        from pyro_helm.imaging import IMAGING
+        from pyro_helm.report import write_report
+
+        loaded = helm.load_data(data)
+        comparison = helm.compare(
+            loaded,
+            schemes=[_scheme(name, particles) for name in _names(schemes, helm.SCHEMES)],
+            sizes=_sizes(sizes, loaded.train.shape[1]),
+            imaging=_names(imaging, IMAGING),
+            fixed_leak=fixed_leak,
+            restarts=restarts,
+            num_samples=samples,
+            seed=seed,
+            out=out,
+            num_epochs=epochs,
+            max_seconds=seconds,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            patience=patience,
+            device=device,
+        )
+        write_report(comparison, loaded, out)
+        print_summary(comparison.summary, interrupted=comparison.interrupted)
+        typer.echo(f"tables, figures and machines: {out}")
+
+
+@app.command()
+def loglik(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that fit or compare wrote a machine to.")],
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    method: Annotated[Method, typer.Option(help="exact: at most 20 hidden units.")] = Method.importance,
+    samples: Samples = 1000,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the log-likelihood of every datum to OUT.parquet and OUT.csv.")
+    ] = None,
+) -> None:
+    """Log-likelihood of a trained machine on the test cases, or on the exact distribution where there is one.
+
+    Example: pyro-helm loglik runs/shifter --data shifter
+    """
+    with _one_sentence_errors():
+        import pyro_helm as helm
+        from pyro_helm.comparison import cases_to_score
+        from pyro_helm.tables import write_table
+
+        model, guide = helm.load(run)
+        loaded = helm.load_data(data)
+        cases, weights = cases_to_score(loaded)
+        scores = helm.log_likelihood(
+            model, guide, cases, method=method.value, num_samples=samples, weights=weights, seed=seed
+        )
+        what = "its exact distribution" if weights is not None else f"its {len(cases)} test cases"
+        _print(scores.summary.drop(columns="warnings"), f"{loaded.name}, {what}: nats per datum, {method.value}")
+        for restart, warning in zip(scores.summary.restart, scores.summary.warnings, strict=True):
+            if warning:
+                typer.echo(f"restart {restart}: {warning}", err=True)
+        if out is not None:
+            write_table(scores.table, out)
+
+
+@app.command()
+def draw(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that fit or compare wrote a machine to.")],
+    out: Annotated[Path, typer.Option(help="Folder for weights.png and dreams.png.")],
+    data: Annotated[str | None, typer.Option(help="Data to show beside the dreams. " + DATA_HELP)] = None,
+    restart: Annotated[int, typer.Option(help="Which restart to draw.")] = 0,
+    seed: Seed = 0,
+) -> None:
+    """Draw a trained machine: its weights and its dreams.
+
+    Example: pyro-helm draw runs/shifter --data shifter --out figures
+    """
+    with _one_sentence_errors():
+        import pyro_helm as helm
+        from pyro_helm.report import draw_machine
+
+        model, guide = helm.load(run)
+        loaded = None if data is None else helm.load_data(data)
+        for path in draw_machine(model, guide, out, data=loaded, restart=restart, seed=seed):
+            typer.echo(path)
+
+
+@app.command("data")
+def list_data() -> None:
+    """List the data sets that can be named; files are found in the folder PYRO_HELM_DATA."""
+    with _one_sentence_errors():
+        import pyro_helm as helm
+
+        _print(helm.available_data(), "data sets")
+
+
+def print_summary(summary: pd.DataFrame, *, interrupted: bool = False) -> None:
+    """Print a comparison's summary, one row per scheme and imaging model."""
+    columns = {
+        "dataset": "data",
+        "sizes": "sizes",
+        "imaging": "imaging",
+        "scheme": "scheme",
+        "restarts": "restarts",
+        "failed": "failed",
+        "log_likelihood": "log p median",
+        "log_likelihood_stderr": "± s.e.",
+        "log_likelihood_best": "log p best",
+        "elbo": "-F median",
+        "elbo_best": "-F best",
+        "seconds": "s/restart",
+    }
+    shown = summary[[name for name in columns if name in summary]].rename(columns=columns)
+    title = "log-likelihood log p and bound -F in nats per datum (higher is better), over restarts"
+    _print(shown, title + (" (interrupted)" if interrupted else ""))
+
+
+def _print(frame: pd.DataFrame, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for column in frame.columns:
+        numeric = frame[column].dtype.kind in "fiub"
+        table.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+    console = Console()
+    # in a pipe there is no width to fit: a row stays a line
+    console.print(table, width=None if console.is_terminal else 200)
+
+
+def _sizes(text: str, width: int) -> tuple[int, ...]:
+    try:
+        sizes = tuple(int(size) for size in text.split("-"))
+    except ValueError:
+        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text!r}") from None
+    return sizes if sizes[0] == width and len(sizes) > 1 else (width, *sizes)
+
+
+def _names(text: str, known: dict[str, Any]) -> list[str]:
+    names = list(known) if text == "all" else [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"unknown name {name!r}; known are {', '.join(known)}")
+    return names
+
+
+def _scheme(name: str, particles: int) -> Any:
+    import pyro_helm as helm
+
+    (known,) = _names(name, helm.SCHEMES)
+    build: Callable[..., Any] = helm.SCHEMES[known]
+    return build(num_particles=particles)
+
+
+@contextmanager
+def _one_sentence_errors() -> Iterator[None]:
+    """Say what was wrong with the input in one sentence, without a traceback."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        typer.echo(f"pyro-helm: {error}", err=True)
+        raise typer.Exit(2) from error

@@ -1,0 +1,195 @@
+"""Data by name or path: generated, shipped with scikit-learn, or read from a file.
+
+Names are `shifter`, `bars`, `digits`, and `NAME` for every `NAME.npz` in the folder that the environment
+variable `PYRO_HELM_DATA` gives. A generated or shipped set goes before a file of the same name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from pyro_helm.bars import bars_distribution
+from pyro_helm.binary import check_binary
+from pyro_helm.data_files import SUFFIXES, array_shapes, read_file
+from pyro_helm.pattern_distribution import Distribution, draw
+from pyro_helm.shifter import SHIFTER_SHAPE, shifter_distribution
+from pyro_helm.splits import PARTS, split_rows
+
+__all__ = ["Data", "Distribution", "available_data", "check_binary", "load_data"]
+
+FOLDER_VARIABLE = "PYRO_HELM_DATA"
+
+# Generated sets: the exact distribution and the shape of a picture.
+_GENERATED: dict[str, tuple[Callable[[], Distribution], tuple[int, int]]] = {
+    "shifter": (shifter_distribution, SHIFTER_SHAPE),
+    "bars": (bars_distribution, (4, 4)),
+}
+_GENERATED_ROWS = {"train": 20_000, "valid": 2_000, "test": 5_000}
+_GENERATED_SEEDS = {"train": 0, "valid": 1, "test": 2}
+_DIGITS_ROWS, _DIGITS_SHAPE, _DIGITS_THRESHOLD = 1797, (8, 8), 8
+
+# Pictures among the published sets, whose files do not say so themselves.
+_KNOWN_SHAPES = {
+    "bmnist": (28, 28),
+    "caltech101_silhouettes_28": (28, 28),
+    "semeion": (16, 16),
+    "ocr_letters": (16, 8),
+}
+
+
+@dataclass(frozen=True, eq=False)  # eq: comparing tensors gives no single truth value
+class Data:
+    """A binary data set, divided into train, valid and test.
+
+    Attributes:
+        name: the name asked for, or the stem of the file.
+        train, valid, test: [data, units], values 0 and 1.
+        image_shape: (rows, columns) of the picture that the units make, if they do.
+        distribution: the exact distribution of a generated set, else None.
+    """
+
+    name: str
+    train: torch.Tensor
+    valid: torch.Tensor
+    test: torch.Tensor
+    image_shape: tuple[int, int] | None = None
+    distribution: Distribution | None = None
+
+
+def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> Data:
+    """Load a data set by name, or a user's own `.npz`, `.npy` or `.csv` by path.
+
+    - `shifter`, `bars`: 20000, 2000 and 5000 draws with numpy's generator at seeds 0, 1 and 2.
+    - `digits`: scikit-learn's 1797 8 by 8 digits; a pixel is 1 from half of the maximum, 8 of 16, up.
+    - `NAME.npz` in the folder `PYRO_HELM_DATA`, and files: arrays `train`, `valid`, `test`; or `train` and
+      `test`, with an eighth of train carved off as valid; or `X` (a `.npy` or `.csv` counts as that),
+      70 % train, 10 % valid, 20 % test. Both splits follow `numpy.random.default_rng(0).permutation`. A
+      `.npz` may hold `image_shape`, two integers; other arrays are ignored. The first line of a `.csv` is
+      taken as names if some cell is no number and none reads 0 or 1.
+
+    Args:
+        name_or_path: a name of `available_data()`, or a path (anything with a folder or one of the suffixes).
+        dtype: of the tensors.
+
+    Raises:
+        FileNotFoundError: if a file does not exist, or the folder `PYRO_HELM_DATA` gives.
+        ValueError: for an unknown name, or a file whose content is not 0/1 data: one sentence with the
+            file, the place, what was found and what is expected.
+
+    Example:
+        >>> data = load_data("shifter")
+        >>> data.train.shape, data.image_shape
+        (torch.Size([20000, 32]), (4, 8))
+        >>> round(data.distribution.entropy, 6)
+        4.579165
+    """
+    name = os.fspath(name_or_path)
+    if name in _GENERATED:
+        return _generate(name, dtype)
+    if name == "digits":
+        return _load_digits(dtype)
+    path = Path(name).expanduser()
+    if isinstance(name_or_path, str) and path.suffix.lower() not in SUFFIXES and path.name == name:
+        return _load_file(_find(name), dtype)
+    return _load_file(path, dtype)
+
+
+def available_data() -> pd.DataFrame:
+    """List the names that `load_data` knows, one row each, without loading the files.
+
+    Columns: `name`; `source` (generated, scikit-learn or file); `units`; `train`, `valid` and `test` (rows);
+    `entropy` (nats, of generated sets). Counts are missing where a file can't be used: `load_data` says why.
+
+    Raises:
+        FileNotFoundError: if `PYRO_HELM_DATA` is set, but gives no folder.
+
+    Example:
+        >>> available_data().query("source != 'file'")[["name", "units", "train"]]
+              name  units  train
+        0  shifter     32  20000
+        1     bars     16  20000
+        2   digits     64   1258
+    """
+    rows: list[dict[str, object]] = []
+    for name, (distribution, (height, width)) in _GENERATED.items():
+        rows.append({"name": name, "source": "generated", "units": height * width, **_GENERATED_ROWS,
+                     "entropy": distribution().entropy})  # fmt: skip
+    # Known without importing scikit-learn, which takes longer than everything else here.
+    digits = {part: len(index) for part, (_, index) in split_rows({"X": _DIGITS_ROWS}, where="digits").items()}
+    height, width = _DIGITS_SHAPE
+    rows.append({"name": "digits", "source": "scikit-learn", "units": height * width, **digits})
+    rows += [{"name": name, "source": "file", **_count(path)} for name, path in _files().items()]
+    table = pd.DataFrame(rows, columns=["name", "source", "units", *PARTS, "entropy"])
+    return table.astype({"units": "Int64", **dict.fromkeys(PARTS, "Int64"), "entropy": "float64"})
+
+
+def _generate(name: str, dtype: torch.dtype) -> Data:
+    make, image_shape = _GENERATED[name]
+    listed = make()
+    distribution = Distribution(listed.patterns.to(dtype), listed.probabilities)
+    draws = {part: draw(distribution, rows, seed=_GENERATED_SEEDS[part]) for part, rows in _GENERATED_ROWS.items()}
+    return Data(name, **draws, image_shape=image_shape, distribution=distribution)
+
+
+def _load_digits(dtype: torch.dtype) -> Data:
+    from sklearn.datasets import load_digits  # late: it would double the time of `import pyro_helm`
+
+    pixels = torch.from_numpy(load_digits().data)
+    return _split("digits", {"X": pixels >= _DIGITS_THRESHOLD}, dtype, _DIGITS_SHAPE, where="digits")
+
+
+def _load_file(path: Path, dtype: torch.dtype) -> Data:
+    arrays, image_shape = read_file(path)
+    known = _KNOWN_SHAPES.get(path.stem)
+    if image_shape is None and known is not None and arrays:
+        units = next(iter(arrays.values())).shape[1]
+        image_shape = known if known[0] * known[1] == units else None
+    return _split(path.stem, arrays, dtype, image_shape, where=str(path))
+
+
+def _split(
+    name: str, arrays: dict[str, torch.Tensor], dtype: torch.dtype, image_shape: tuple[int, int] | None, *, where: str
+) -> Data:
+    plan = split_rows({key: len(array) for key, array in arrays.items()}, where=where)
+    parts = {part: arrays[key][torch.from_numpy(index)].to(dtype) for part, (key, index) in plan.items()}
+    return Data(name, **parts, image_shape=image_shape)
+
+
+def _files() -> dict[str, Path]:
+    """Find the usable names in the folder of `PYRO_HELM_DATA`, in order; none if it is not set."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        return {}
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise FileNotFoundError(f"{FOLDER_VARIABLE} is {folder!r}, expected an existing folder")
+    return {file.stem: file for file in sorted(path.glob("*.npz")) if file.stem not in {*_GENERATED, "digits"}}
+
+
+def _find(name: str) -> Path:
+    files = _files()
+    if name not in files:
+        hint = "the folder" if os.environ.get(FOLDER_VARIABLE) else "a folder; it is not set, and"
+        known = ", ".join([*_GENERATED, "digits", *files])
+        raise ValueError(
+            f"no data set is named {name!r}, expected one of {known}, a NAME.npz in {hint} "
+            f"that {FOLDER_VARIABLE} gives, or a path to a file that ends in {', '.join(SUFFIXES)}"
+        )
+    return files[name]
+
+
+def _count(path: Path) -> dict[str, int]:
+    """Count units and rows from a .npz file's headers; nothing if they can't be used."""
+    try:
+        shapes = {key: shape for key, shape in array_shapes(path).items() if key != "image_shape"}
+        plan = split_rows({key: shape[0] for key, shape in shapes.items()}, where=str(path))
+        units = shapes[plan["train"][0]][1]
+    except (ValueError, IndexError):  # IndexError: an array without rows or columns
+        return {}
+    return {"units": units, **{part: len(index) for part, (_, index) in plan.items()}}

@@ -1,0 +1,188 @@
+"""Particles: shapes, per-datum log-probabilities, scales and masks, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from gradients import DATA, tiny_machine
+from pyro import poutine
+from pyro.infer import SVI
+from torch import Tensor
+
+from pyro_helm.particles import draw_from_guide, draw_from_model
+from pyro_helm.schemes import Reinforce, ReweightedWakeSleep, WakeSleep
+
+Observations = Mapping[str, Tensor]
+
+
+def model(observations: Observations) -> None:
+    with pyro.plate("data", len(observations["x"]), dim=-1):
+        h = pyro.sample("h", dist.Bernoulli(torch.full((3,), 0.3)).to_event(1))
+        pyro.sample("x", dist.Bernoulli(0.2 + 0.6 * h).to_event(1), obs=observations["x"])
+
+
+def guide(observations: Observations) -> None:
+    with pyro.plate("data", observations["x"].shape[-2], dim=-1):
+        pyro.sample("h", dist.Bernoulli(0.1 + 0.8 * observations["x"]).to_event(1))
+
+
+X = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+ARGUMENTS = {"observations": {"x": X}}
+
+
+@pytest.mark.parametrize("num_particles", [1, 4])
+def test_log_probabilities_are_per_particle_restart_and_datum(num_particles: int) -> None:
+    machine = tiny_machine("odds")
+    particles = draw_from_guide(machine.model, machine.guide, num_particles, kwargs={"observations": {"x": DATA}})
+    assert particles.log_p.keys() == {"x", "h1", "h2"}
+    assert particles.log_q.keys() == {"h1", "h2"}
+    assert particles.log_weight.shape == (num_particles, 1, len(DATA))
+
+
+def test_log_weight_agrees_with_pyro_traces() -> None:
+    particles = draw_from_guide(model, guide, 3, kwargs=ARGUMENTS)
+    values = {"h": particles.guide_sites["h"]["value"]}
+    conditioned = poutine.trace(poutine.condition(pyro.plate("k", 3, dim=-3)(model), values)).get_trace(**ARGUMENTS)
+    conditioned.compute_log_prob()
+    expected = conditioned.nodes["h"]["log_prob"] + conditioned.nodes["x"]["log_prob"]
+    assert torch.allclose(particles.log_joint, expected)
+
+
+def test_dreams_come_from_the_model_and_are_shown_to_the_guide() -> None:
+    pyro.set_rng_seed(0)
+    particles = draw_from_model(model, guide, 2000, kwargs=ARGUMENTS)
+    dream, h = particles.model_sites["x"]["value"], particles.model_sites["h"]["value"]
+    assert dream.shape == (2000, 1, 2, 3)
+    on_rate = dream[h == 1].mean()
+    assert abs(float(on_rate) - 0.8) < 4 * 0.4 / float(h.sum()) ** 0.5  # z-threshold 4
+    expected = dist.Bernoulli(0.1 + 0.8 * dream).log_prob(h).sum(-1)
+    assert torch.allclose(particles.log_guide, expected)
+
+
+def test_a_subsampled_plate_gives_a_scale_and_is_the_same_minibatch_in_guide_and_model() -> None:
+    def sub_model(observations: Observations) -> None:
+        with pyro.plate("data", 10, subsample_size=5, dim=-1) as rows:
+            h = pyro.sample("h", dist.Bernoulli(torch.full((3,), 0.3)).to_event(1))
+            pyro.sample("x", dist.Bernoulli(0.2 + 0.6 * h).to_event(1), obs=observations["x"][rows])
+
+    def sub_guide(observations: Observations) -> None:
+        with pyro.plate("data", 10, subsample_size=5, dim=-1) as rows:
+            # certain that h is x, so that another minibatch in the model would show
+            pyro.sample("h", dist.Bernoulli(0.0001 + 0.9998 * observations["x"][rows]).to_event(1))
+
+    pyro.set_rng_seed(0)
+    x = (torch.rand(10, 3) < 0.5).float()
+    particles = draw_from_guide(sub_model, sub_guide, 2, kwargs={"observations": {"x": x}})
+    assert particles.scale == 2.0
+    assert bool((particles.guide_sites["h"]["value"][0, 0] == particles.model_sites["x"]["value"]).all())
+    assert particles.log_weight.shape == (2, 1, 5)
+    assert torch.allclose(particles.sum_over_data(torch.ones(1, 5)), torch.tensor([10.0]))
+
+
+def test_a_scale_around_both_programs_stays_outside_the_logarithm() -> None:
+    scheme = ReweightedWakeSleep(num_particles=3)
+    pyro.set_rng_seed(0)
+    plain = scheme.loss(model, guide, **ARGUMENTS)
+    pyro.set_rng_seed(0)
+    scaled = scheme.loss(poutine.scale(model, 7.0), poutine.scale(guide, 7.0), **ARGUMENTS)
+    assert scaled == pytest.approx(7 * plain)
+
+
+def test_a_mask_takes_a_datum_out() -> None:
+    mask = torch.tensor([True, False])
+    particles = draw_from_guide(poutine.mask(model, mask), poutine.mask(guide, mask), 3, kwargs=ARGUMENTS)
+    assert bool((particles.log_weight[..., 1] == 0).all())
+    assert bool((particles.log_weight[..., 0] != 0).all())
+
+
+def test_programs_without_a_data_plate_are_one_datum() -> None:
+    def one(observations: Observations) -> None:
+        h = pyro.sample("h", dist.Bernoulli(0.5))
+        pyro.sample("x", dist.Bernoulli(0.2 + 0.6 * h), obs=torch.tensor(1.0))
+
+    def its_guide(observations: Observations) -> None:
+        pyro.sample("h", dist.Bernoulli(0.7))
+
+    assert draw_from_guide(one, its_guide, 4, kwargs=ARGUMENTS).log_weight.shape == (4, 1, 1)
+
+
+def _in_plates(*plates: tuple[str, int, int], site: str = "h") -> Callable[..., None]:
+    def program(observations: Observations) -> None:
+        plain = [pyro.plate(name, size, dim=dim) for name, size, dim in plates]
+        for plate in plain:
+            plate.__enter__()
+        try:
+            pyro.sample(site, dist.Bernoulli(0.5))
+        finally:
+            for plate in reversed(plain):
+                plate.__exit__(None, None, None)
+
+    return program
+
+
+@pytest.mark.parametrize(
+    ("a_model", "a_guide", "sentence"),
+    [
+        (model, lambda observations: None, "latent site 'h' of the model is missing in the guide"),
+        (lambda observations: None, guide, "site 'h' of the guide is missing in the model"),
+        (
+            _in_plates(("data", 2, -1)),
+            _in_plates(("rows", 2, -1)),
+            "site 'h' is in plate 'data' at dim=-1 and site 'h' in plate 'rows' at dim=-1",
+        ),
+        (_in_plates(("data", 2, -1)), _in_plates(), "site 'h' in no plate at dim=-1"),
+        (
+            _in_plates(("data", 2, -1), ("pixels", 2, -3)),
+            _in_plates(("data", 2, -1)),
+            "plate 'pixels' with dim=-3",
+        ),
+        (poutine.scale(model, 2.0), guide, "must share one scale"),
+    ],
+)
+def test_what_breaks_the_convention_is_refused_in_a_sentence(
+    a_model: Callable[..., None], a_guide: Callable[..., None], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        draw_from_guide(a_model, a_guide, 1, kwargs=ARGUMENTS)
+
+
+def test_a_site_that_the_model_observes_is_not_the_guides_to_sample() -> None:
+    def confused(observations: Observations) -> None:
+        guide(observations)
+        with pyro.plate("data", 2, dim=-1):
+            pyro.sample("x", dist.Bernoulli(torch.full((3,), 0.5)).to_event(1))
+
+    with pytest.raises(ValueError, match="site 'x' is sampled in the guide but observed in the model"):
+        draw_from_guide(model, confused, 2, kwargs=ARGUMENTS)
+
+
+def test_a_sequential_plate_is_refused() -> None:
+    def program(observations: Observations) -> None:
+        for i in pyro.plate("rows", 2):
+            pyro.sample(f"h{i}", dist.Bernoulli(0.5))
+
+    with pytest.raises(ValueError, match="sequential plate 'rows'"):
+        draw_from_guide(program, program, 1, kwargs=ARGUMENTS)
+
+
+@pytest.mark.parametrize("scheme", [Reinforce(2), WakeSleep(1), ReweightedWakeSleep(3, insomnia=0.5)])
+def test_schemes_train_plain_functions_with_svi(scheme: Reinforce | WakeSleep | ReweightedWakeSleep) -> None:
+    pyro.clear_param_store()
+
+    def learned(observations: Observations) -> None:
+        probability = pyro.param("p", torch.tensor(0.5), constraint=dist.constraints.unit_interval)
+        with pyro.plate("data", len(observations["x"]), dim=-1):
+            h = pyro.sample("h", dist.Bernoulli(probability.expand(3)).to_event(1))
+            pyro.sample("x", dist.Bernoulli(0.1 + 0.8 * h).to_event(1), obs=observations["x"])
+
+    svi = SVI(learned, guide, pyro.optim.Adam({"lr": 0.05}), loss=scheme)
+    pyro.set_rng_seed(0)
+    losses = [svi.step(observations={"x": torch.ones(20, 3)}) for _ in range(60)]
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+    assert float(pyro.param("p").detach()) > 0.7
+    pyro.clear_param_store()
