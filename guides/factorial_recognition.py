@@ -52,7 +52,9 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
         )
 
     def forward(self, observations: Observations | None = None) -> list[torch.Tensor]:
-        """Run the program, bottom layer first, and return the hidden layers, each ``[..., restarts, data, units]``.
+        """Run the program, bottom layer first, and return the hidden layers.
+
+        Each is ``[..., restarts, data, units]``, or ``[..., data, units]`` for a single restart.
 
         Args:
             observations: ``{"x": values}`` with values ``[..., data, units]``.

@@ -81,7 +81,9 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         )
 
     def forward(self, observations: Observations | None = None, *, num_data: int = 1) -> Tensor:
-        """Run the program, top layer first, and return the visible layer ``[..., restarts, data, units]``.
+        """Run the program, top layer first, and return the visible layer.
+
+        It is ``[..., restarts, data, units]``, or ``[..., data, units]`` for a single restart.
 
         Args:
             observations: values ``[..., data, units]`` of any of the sites; the others are sampled.

@@ -30,6 +30,7 @@ def bars_distribution(size: int = 4) -> Distribution:
     Example:
         >>> bars_distribution().patterns.shape
         torch.Size([226, 16])
+
     """
     if not 1 <= size <= 8:
         raise ValueError(f"size is {size}, expected 1 to 8")

@@ -24,6 +24,7 @@ def check_binary(x: torch.Tensor, *, name: str, width: int | None = None) -> Non
         >>> check_binary(torch.tensor([[0.0, 1.0], [0.5, 1.0]]), name="train")
         Traceback (most recent call last):
         ValueError: train has 0.5 at row 1, column 0 (counted from 0), expected 0 or 1
+
     """
     if not isinstance(x, torch.Tensor):
         raise ValueError(f"{name} is of type {type(x).__name__}, expected a torch.Tensor")
@@ -32,10 +33,10 @@ def check_binary(x: torch.Tensor, *, name: str, width: int | None = None) -> Non
     if x.numel() == 0:
         raise ValueError(f"{name} has shape {tuple(x.shape)}, expected at least one row and one column")
     if width is not None and x.shape[1] != width:
-        raise ValueError(f"{name} has {x.shape[1]} columns, expected {width}")
+        raise ValueError(f"{name} has width {x.shape[1]}, expected {width} columns")
     # Asked this way round because NaN equals nothing.
     allowed = (x == 0) | (x == 1)
     if not allowed.all():
         row, column = (~allowed).nonzero()[0].tolist()
-        value = x[row, column].item()
-        raise ValueError(f"{name} has {value} at row {row}, column {column} (counted from 0), expected 0 or 1")
+        place = f"row {row}, column {column} (counted from 0)"
+        raise ValueError(f"{name} has {x[row, column].item()} at {place}, expected 0 or 1")

@@ -52,6 +52,7 @@ class Data:
         train, valid, test: [data, units], values 0 and 1.
         image_shape: (rows, columns) of the picture that the units make, if they do.
         distribution: the exact distribution of a generated set, else None.
+
     """
 
     name: str
@@ -74,7 +75,8 @@ def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torc
       taken as names if some cell is no number and none reads 0 or 1.
 
     Args:
-        name_or_path: a name of `available_data()`, or a path (anything with a folder or one of the suffixes).
+        name_or_path: a name of `available_data()`, or a path (a `Path`, or a string with a folder or one
+            of the three suffixes).
         dtype: of the tensors.
 
     Raises:
@@ -88,16 +90,17 @@ def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torc
         (torch.Size([20000, 32]), (4, 8))
         >>> round(data.distribution.entropy, 6)
         4.579165
+
     """
-    name = os.fspath(name_or_path)
-    if name in _GENERATED:
-        return _generate(name, dtype)
-    if name == "digits":
+    path = Path(name_or_path).expanduser()
+    is_name = path.name == name_or_path and path.suffix.lower() not in SUFFIXES
+    if not is_name:
+        return _load_file(path, dtype)
+    if path.name in _GENERATED:
+        return _generate(path.name, dtype)
+    if path.name == "digits":
         return _load_digits(dtype)
-    path = Path(name).expanduser()
-    if isinstance(name_or_path, str) and path.suffix.lower() not in SUFFIXES and path.name == name:
-        return _load_file(_find(name), dtype)
-    return _load_file(path, dtype)
+    return _load_file(_find(path.name), dtype)
 
 
 def available_data() -> pd.DataFrame:
@@ -114,17 +117,18 @@ def available_data() -> pd.DataFrame:
               name  units  train
         0  shifter     32  20000
         1     bars     16  20000
-        2   digits     64   1258
+        2   digits     64   1257
+
     """
     rows: list[dict[str, object]] = []
     for name, (distribution, (height, width)) in _GENERATED.items():
         rows.append({"name": name, "source": "generated", "units": height * width, **_GENERATED_ROWS,
                      "entropy": distribution().entropy})  # fmt: skip
     # Known without importing scikit-learn, which takes longer than everything else here.
-    digits = {part: len(index) for part, (_, index) in split_rows({"X": _DIGITS_ROWS}, where="digits").items()}
     height, width = _DIGITS_SHAPE
-    rows.append({"name": "digits", "source": "scikit-learn", "units": height * width, **digits})
-    rows += [{"name": name, "source": "file", **_count(path)} for name, path in _files().items()]
+    digits = _counts({"X": (_DIGITS_ROWS, height * width)}, where="digits")
+    rows.append({"name": "digits", "source": "scikit-learn", **digits})
+    rows += [{"name": name, "source": "file", **_file_counts(path)} for name, path in _files().items()]
     table = pd.DataFrame(rows, columns=["name", "source", "units", *PARTS, "entropy"])
     return table.astype({"units": "Int64", **dict.fromkeys(PARTS, "Int64"), "entropy": "float64"})
 
@@ -133,8 +137,11 @@ def _generate(name: str, dtype: torch.dtype) -> Data:
     make, image_shape = _GENERATED[name]
     listed = make()
     distribution = Distribution(listed.patterns.to(dtype), listed.probabilities)
-    draws = {part: draw(distribution, rows, seed=_GENERATED_SEEDS[part]) for part, rows in _GENERATED_ROWS.items()}
-    return Data(name, **draws, image_shape=image_shape, distribution=distribution)
+    draws = {
+        part: draw(distribution, num_rows, seed=_GENERATED_SEEDS[part])
+        for part, num_rows in _GENERATED_ROWS.items()
+    }
+    return Data(name, draws["train"], draws["valid"], draws["test"], image_shape, distribution)
 
 
 def _load_digits(dtype: torch.dtype) -> Data:
@@ -154,11 +161,16 @@ def _load_file(path: Path, dtype: torch.dtype) -> Data:
 
 
 def _split(
-    name: str, arrays: dict[str, torch.Tensor], dtype: torch.dtype, image_shape: tuple[int, int] | None, *, where: str
+    name: str,
+    arrays: dict[str, torch.Tensor],
+    dtype: torch.dtype,
+    image_shape: tuple[int, int] | None,
+    *,
+    where: str,
 ) -> Data:
     plan = split_rows({key: len(array) for key, array in arrays.items()}, where=where)
     parts = {part: arrays[key][torch.from_numpy(index)].to(dtype) for part, (key, index) in plan.items()}
-    return Data(name, **parts, image_shape=image_shape)
+    return Data(name, parts["train"], parts["valid"], parts["test"], image_shape)
 
 
 def _files() -> dict[str, Path]:
@@ -169,7 +181,8 @@ def _files() -> dict[str, Path]:
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise FileNotFoundError(f"{FOLDER_VARIABLE} is {folder!r}, expected an existing folder")
-    return {file.stem: file for file in sorted(path.glob("*.npz")) if file.stem not in {*_GENERATED, "digits"}}
+    built_in = {*_GENERATED, "digits"}
+    return {file.stem: file for file in sorted(path.glob("*.npz")) if file.stem not in built_in}
 
 
 def _find(name: str) -> Path:
@@ -184,12 +197,17 @@ def _find(name: str) -> Path:
     return files[name]
 
 
-def _count(path: Path) -> dict[str, int]:
+def _counts(shapes: dict[str, tuple[int, ...]], *, where: str) -> dict[str, int]:
+    plan = split_rows({key: shape[0] for key, shape in shapes.items()}, where=where)
+    units = shapes[plan["train"][0]][1]
+    return {"units": units, **{part: len(index) for part, (_, index) in plan.items()}}
+
+
+def _file_counts(path: Path) -> dict[str, int]:
     """Count units and rows from a .npz file's headers; nothing if they can't be used."""
     try:
-        shapes = {key: shape for key, shape in array_shapes(path).items() if key != "image_shape"}
-        plan = split_rows({key: shape[0] for key, shape in shapes.items()}, where=str(path))
-        units = shapes[plan["train"][0]][1]
-    except (ValueError, IndexError):  # IndexError: an array without rows or columns
+        shapes = array_shapes(path)
+        shapes.pop("image_shape", None)
+        return _counts(shapes, where=str(path))
+    except (ValueError, IndexError):  # IndexError: an array that lacks a dimension
         return {}
-    return {"units": units, **{part: len(index) for part, (_, index) in plan.items()}}

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pyro_helm.binary import check_binary
-from pyro_helm.splits import PARTS
+from pyro_helm.splits import EXPECTED_ARRAYS, PARTS
 
 __all__ = ["SUFFIXES", "array_shapes", "read_file"]
 
@@ -34,6 +34,7 @@ def read_file(path: Path) -> tuple[dict[str, torch.Tensor], tuple[int, int] | No
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: one sentence with the file, the place, what was found and what is expected.
+
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
@@ -58,16 +59,24 @@ def read_file(path: Path) -> tuple[dict[str, torch.Tensor], tuple[int, int] | No
 
 
 def array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Give the shape of every array of a .npz from the headers, without reading the arrays."""
+    """Give the shapes of the arrays of a .npz that are used, from the headers alone.
+
+    Raises:
+        ValueError: if the file is no .npz, or has no array that is used.
+
+    """
     shapes = {}
     try:
         with zipfile.ZipFile(path) as archive:
+            found = [name.removesuffix(".npy") for name in archive.namelist()]
             for key in _USED:
-                if f"{key}.npy" in archive.namelist():
+                if key in found:
                     with archive.open(f"{key}.npy") as stream:
                         shapes[key] = _read_shape(stream)
     except _UNREADABLE as error:
-        raise ValueError(f"{path} is not a readable .npz file ({error}), expected one by numpy.savez") from error
+        raise ValueError(f"{path} is not a readable .npz file ({error}), expected numpy.savez's") from error
+    if not shapes.keys() - {"image_shape"}:
+        raise ValueError(f"{path} has the arrays {found}, expected {EXPECTED_ARRAYS}")
     return shapes
 
 
@@ -96,7 +105,7 @@ def _read_array(stream: IO[bytes], where: str) -> NDArray[Any]:
     try:
         return np.lib.format.read_array(stream, allow_pickle=False)  # a pickle could run code
     except _UNREADABLE as error:
-        raise ValueError(f"{where} is not readable ({error}), expected an array of numbers by numpy") from error
+        raise ValueError(f"{where} is not readable ({error}), expected numpy's array of numbers") from error
 
 
 def _to_tensor(array: NDArray[Any], where: str) -> torch.Tensor:
@@ -140,10 +149,13 @@ def _read_csv(path: Path) -> NDArray[np.uint8]:
                     if _are_names(cells):
                         continue
                 if len(cells) != width:
-                    raise ValueError(f"{where} has {len(cells)} cells, expected {width} as in the first line")
+                    raise ValueError(
+                        f"{where} has width {len(cells)}, expected {width} cells as in the first line"
+                    )
                 rows.append(_parse_row(cells, where))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x}), expected UTF-8") from error
+        found = f"byte {error.object[error.start]:#04x}"
+        raise ValueError(f"{path} is not readable as text ({found}), expected UTF-8") from error
     except csv.Error as error:
         raise ValueError(f"{path} is not a readable .csv file ({error}), expected cells of 0 or 1") from error
     if not rows:

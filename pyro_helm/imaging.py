@@ -117,15 +117,12 @@ class Imaging(PyroModule):  # type: ignore[misc]
     def drive(self, causes: Tensor | None = None) -> Tensor:
         """``causes @ weight + leak``: ``[..., restarts, data, causes]`` to ``[..., restarts, data, units]``.
 
-        Without causes, the leak alone: ``[restarts, 1, units]``.
+        Without causes, the leak alone, ``[restarts, 1, units]``. A single restart has no dimension of its own.
         """
         leak = self.leak
-        if causes is None:
-            return leak
-        weight = self.weight
         if self.restarts == 1:
-            return linear(causes, weight[0].mT, leak[0, 0])
-        return causes @ weight + leak
+            return leak[0] if causes is None else linear(causes, self.weight[0].mT, leak[0, 0])
+        return leak if causes is None else causes @ self.weight + leak
 
     def forward(self, causes: Tensor | None = None) -> TorchDistribution:
         """Distribution of the layer given its causes, with the units as event."""

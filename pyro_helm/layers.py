@@ -6,7 +6,7 @@ Sizes are written bottom to top, visible units first; sites are called ``x, h1, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pyro
 import torch
@@ -49,16 +49,16 @@ def check_observations(observations: Observations, sizes: Sequence[int]) -> None
 
 @contextmanager
 def layer_plates(restarts: int, num_data: int) -> Iterator[None]:
-    """Plates of every layered program: ``restarts`` at dim -2 and ``data`` at dim -1.
+    """Plates of every layered program: ``restarts`` at dim -2, if there are several, and ``data`` at dim -1.
 
     Parameters stay local to their module meanwhile: in the global param store a second machine in the same process
     would silently get the first one's.
     """
-    with (
-        pyro.settings.context(module_local_params=True),
-        pyro.plate("restarts", restarts, dim=-2),
-        pyro.plate("data", num_data, dim=-1),
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(pyro.settings.context(module_local_params=True))
+        if restarts > 1:
+            stack.enter_context(pyro.plate("restarts", restarts, dim=-2))
+        stack.enter_context(pyro.plate("data", num_data, dim=-1))
         yield
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
@@ -20,9 +19,6 @@ from torch import Tensor
 
 Program = Callable[..., Any]
 """A Pyro model or guide."""
-
-PARTICLES_DIM = -3
-
 
 Site = Mapping[str, Any]
 """A recorded sample site: Pyro's message, with ``name, fn, value, scale, mask, is_observed, cond_indep_stack``."""
@@ -145,41 +141,56 @@ def _run(
     values: Mapping[str, Tensor] | None = None,
     detach: bool = False,
 ) -> dict[str, Site]:
-    recorder = _Recorder({} if values is None else values, detach=detach)
+    recorder = _Recorder(num_particles, {} if values is None else values, detach=detach)
     with recorder:
-        if num_particles == 1:
-            program(*args, **kwargs)
-        else:
-            with pyro.plate("num_particles_vectorized", num_particles, dim=PARTICLES_DIM):
-                program(*args, **kwargs)
+        program(*args, **kwargs)
     return recorder.sites
 
 
 class _Recorder(Messenger):  # type: ignore[misc]
-    """Records sample sites; a latent site named in ``values`` takes that value instead of a draw."""
+    """Records sample sites, drawing latent ones once per particle or taking their values as given.
 
-    def __init__(self, values: Mapping[str, Tensor], *, detach: bool) -> None:
+    Standing outermost, it does in one step what a plate of particles, a replay and a trace would do in three, and
+    without writing a distribution's parameters out for every particle.
+    """
+
+    def __init__(self, num_particles: int, values: Mapping[str, Tensor], *, detach: bool) -> None:
         super().__init__()
+        self.num_particles = num_particles
         self.values = values
         self.detach = detach
         self.sites: dict[str, Site] = {}
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if not msg["is_observed"] and msg["name"] in self.values:
+        if msg["done"] or msg["is_observed"]:
+            return
+        if msg["name"] in self.values:
             msg["value"] = self.values[msg["name"]]
-            msg["done"] = True
+        elif site_is_subsample(msg) or self.num_particles == 1:
+            return
+        else:
+            msg["value"] = _draw(msg["fn"], self.num_particles)
+        msg["done"] = True
 
     def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
         if msg["infer"].get("_deterministic") or msg["infer"].get("_do_not_trace"):
             return
         name = msg["name"]
-        if name == "num_particles_vectorized":
-            return
         if name in self.sites and not site_is_subsample(msg):
             raise ValueError(f"two sample sites are named {name!r}; every site needs a name of its own")
         if self.detach and isinstance(msg["value"], Tensor):
             msg["value"] = msg["value"].detach()
         self.sites[name] = msg.copy()
+
+
+def _draw(fn: Any, num_particles: int) -> Tensor:
+    """One draw per particle, ``[particles, restarts, data, ...]``."""
+    batch = fn.batch_shape
+    if len(batch) < 3:
+        value: Tensor = fn((num_particles,) + (1,) * (2 - len(batch)))
+    else:
+        value = fn.expand((num_particles, *batch[1:]))() if batch[0] == 1 else fn()
+    return value
 
 
 def _pair(model_sites: dict[str, Site], guide_sites: dict[str, Site]) -> Particles:
@@ -230,8 +241,6 @@ def _check_plates(sites: Iterable[Site]) -> None:
         name = site["name"]
         data = None
         for frame in site["cond_indep_stack"]:
-            if frame.name == "num_particles_vectorized":
-                continue
             if not frame.vectorized:
                 raise ValueError(f"site {name!r} is in the sequential plate {frame.name!r}; give the plate a dim")
             if frame.dim < -2:

@@ -22,6 +22,7 @@ class Distribution:
         >>> coin = Distribution(torch.tensor([[0.0], [1.0]]), torch.tensor([0.5, 0.5], dtype=torch.float64))
         >>> round(coin.entropy, 6)
         0.693147
+
     """
 
     patterns: torch.Tensor
@@ -42,6 +43,7 @@ def merge_equal(patterns: torch.Tensor, probabilities: torch.Tensor) -> Distribu
     Args:
         patterns: [causes, units], values 0 and 1, repeats allowed.
         probabilities: [causes], sum 1.
+
     """
     distinct, state = torch.unique(patterns, dim=0, return_inverse=True)
     total = torch.zeros(len(distinct), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The shifter of Fig. 1 of Dayan, Hinton, Neal & Zemel (1995): which way was the picture shifted?"""
+"""The shifter of Fig. 1 of Dayan, Hinton, Neal & Zemel (1995): a row of pixels, shifted left or right."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def shifter_distribution() -> Distribution:
     Example:
         >>> len(shifter_distribution().patterns)
         508
+
     """
     bits = torch.tensor([0, 1], dtype=torch.uint8)
     original = torch.cartesian_prod(*[bits] * SHIFTER_SHAPE[1])  # [256, 8]

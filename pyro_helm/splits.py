@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PARTS", "split_rows"]
+__all__ = ["EXPECTED_ARRAYS", "PARTS", "split_rows"]
 
 PARTS = ("train", "valid", "test")
+EXPECTED_ARRAYS = "train and test (valid may be missing), or X alone"
 
 
 def split_rows(num_rows: Mapping[str, int], *, where: str) -> dict[str, tuple[str, NDArray[np.int64]]]:
@@ -33,24 +34,25 @@ def split_rows(num_rows: Mapping[str, int], *, where: str) -> dict[str, tuple[st
     Example:
         >>> {part: len(rows) for part, (_, rows) in split_rows({"X": 10}, where="ten.npy").items()}
         {'train': 7, 'valid': 1, 'test': 2}
+
     """
     if "train" in num_rows and "test" in num_rows:
         if "valid" in num_rows:
             return {part: (part, np.arange(num_rows[part])) for part in PARTS}
-        train, valid = _shuffle(num_rows["train"], [7 / 8], where=f"{where}: array 'train'")
-        return {"train": ("train", train), "valid": ("train", valid), "test": ("test", np.arange(num_rows["test"]))}
+        train, valid = _shuffle(num_rows["train"], (7,), 8, where=f"{where}: array 'train'")
+        test = np.arange(num_rows["test"])
+        return {"train": ("train", train), "valid": ("train", valid), "test": ("test", test)}
     if "X" in num_rows and not any(part in num_rows for part in PARTS):
-        pieces = _shuffle(num_rows["X"], [0.7, 0.8], where=where)
+        pieces = _shuffle(num_rows["X"], (7, 8), 10, where=where)
         return {part: ("X", rows) for part, rows in zip(PARTS, pieces, strict=True)}
-    found = ", ".join(num_rows) or "none"
-    raise ValueError(f"{where} has the arrays: {found}; expected train and test (valid is optional), or X alone")
+    raise ValueError(f"{where} has the arrays {list(num_rows)}, expected {EXPECTED_ARRAYS}")
 
 
-def _shuffle(num_rows: int, cuts: list[float], *, where: str) -> list[NDArray[np.int64]]:
-    """Cut the permuted row numbers at these fractions, leaving no piece empty."""
+def _shuffle(num_rows: int, cuts: tuple[int, ...], whole: int, *, where: str) -> list[NDArray[np.int64]]:
+    """Cut the permuted row numbers at the fractions cuts / whole, leaving no piece empty."""
     if num_rows <= len(cuts):
-        raise ValueError(f"{where} has {num_rows} rows, expected at least {len(cuts) + 1} to split into parts")
-    points = [int(num_rows * cut) for cut in cuts]
+        raise ValueError(f"{where} has too few rows to split: {num_rows}, expected at least {len(cuts) + 1}")
+    points = [num_rows * cut // whole for cut in cuts]
     for k in range(len(points)):
         lowest = points[k - 1] + 1 if k else 1
         points[k] = min(max(points[k], lowest), num_rows - len(points) + k)
