@@ -6,6 +6,7 @@ import csv
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ SUFFIXES = (".npz", ".npy", ".csv")
 _USED = (*PARTS, "X", "image_shape")  # other arrays of a .npz (labels, names) are not even read
 # What zipfile and numpy raise for files that are damaged, encrypted, pickled or no archive at all.
 _UNREADABLE = (ValueError, EOFError, OSError, MemoryError, NotImplementedError, RuntimeError,
-               zipfile.BadZipFile, zlib.error)  # fmt: skip
+               SyntaxError, TypeError, TokenError, zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 
 def read_file(path: Path) -> tuple[dict[str, torch.Tensor], tuple[int, int] | None]:
@@ -68,14 +69,17 @@ def array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     shapes = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            found = [name.removesuffix(".npy") for name in archive.namelist()]
+            members = archive.namelist()
             for key in _USED:
-                if key in found:
+                if f"{key}.npy" in members:
                     with archive.open(f"{key}.npy") as stream:
                         shapes[key] = _read_shape(stream)
     except _UNREADABLE as error:
-        raise ValueError(f"{path} is not a readable .npz file ({error}), expected numpy.savez's") from error
+        raise ValueError(
+            f"{path} is not readable ({_reason(error)}), expected a .npz file of numpy.savez"
+        ) from error
     if not shapes.keys() - {"image_shape"}:
+        found = [member.removesuffix(".npy") for member in members]
         raise ValueError(f"{path} has the arrays {found}, expected {EXPECTED_ARRAYS}")
     return shapes
 
@@ -85,6 +89,11 @@ def _read_shape(stream: IO[bytes]) -> tuple[int, ...]:
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(stream)[0]
     return np.lib.format.read_array_header_2_0(stream)[0]
+
+
+def _reason(error: BaseException) -> str:
+    """Give the first line of an error: some of numpy's run on for several sentences."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -105,7 +114,9 @@ def _read_array(stream: IO[bytes], where: str) -> NDArray[Any]:
     try:
         return np.lib.format.read_array(stream, allow_pickle=False)  # a pickle could run code
     except _UNREADABLE as error:
-        raise ValueError(f"{where} is not readable ({error}), expected numpy's array of numbers") from error
+        raise ValueError(
+            f"{where} is not readable ({_reason(error)}), expected numpy's format and numbers"
+        ) from error
 
 
 def _to_tensor(array: NDArray[Any], where: str) -> torch.Tensor:
@@ -149,9 +160,7 @@ def _read_csv(path: Path) -> NDArray[np.uint8]:
                     if _are_names(cells):
                         continue
                 if len(cells) != width:
-                    raise ValueError(
-                        f"{where} has width {len(cells)}, expected {width} cells as in the first line"
-                    )
+                    raise ValueError(f"{where} has width {len(cells)}, expected {width} cells as in line 1")
                 rows.append(_parse_row(cells, where))
     except UnicodeDecodeError as error:
         found = f"byte {error.object[error.start]:#04x}"

@@ -23,12 +23,12 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import torch
-from pyro.distributions import Bernoulli, TorchDistribution, constraints
+from pyro.distributions import TorchDistribution, constraints
 from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.nn.functional import linear
 
-from pyro_helm.distributions import NoisyOrBernoulli, OddsBernoulli
+from pyro_helm.distributions import NoisyOrBernoulli, OddsBernoulli, SigmoidBernoulli
 
 
 class Imaging(PyroModule):  # type: ignore[misc]
@@ -136,7 +136,7 @@ class Sigmoid(Imaging):
 
     def distribution(self, drive: Tensor) -> TorchDistribution:
         """Bernoulli with logit ``drive``."""
-        return Bernoulli(logits=drive)
+        return SigmoidBernoulli(drive)
 
     def initial_weight(self, noise: Tensor) -> Tensor:
         """Small and of either sign."""
