@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pyro
 import torch
@@ -47,8 +48,7 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
         self.restarts = restarts
         generator = seeded_generator(seed, stream=1)
         self.recognition = PyroModule[torch.nn.ModuleList](
-            Sigmoid(below, above, restarts=restarts, generator=generator)
-            for below, above in zip(sizes[:-1], sizes[1:], strict=True)
+            Sigmoid(below, above, restarts=restarts, generator=generator) for below, above in pairwise(sizes)
         )
 
     def forward(self, observations: Observations | None = None) -> list[torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyro
 import torch
@@ -116,7 +117,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         }
 
 
-def _per_layer(name, value, num_layers):
+def _per_layer(name: str, value: Any, num_layers: int) -> tuple[Any, ...]:
     if isinstance(value, Sequence) and not isinstance(value, str):
         if len(value) != num_layers:
             raise ValueError(f"{name} must be one value or {num_layers}, one per layer; got {len(value)}: {value!r}")

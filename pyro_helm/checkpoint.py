@@ -45,9 +45,7 @@ def save(path: str | Path, model: nn.Module, guide: nn.Module) -> None:
         save_file(tensors, temporary, metadata=header)
 
 
-def load(
-    path: str | Path, model: nn.Module | None = None, guide: nn.Module | None = None
-) -> tuple[nn.Module, nn.Module]:
+def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | None = None) -> tuple[Any, Any]:
     """Load the model and guide that :func:`save` or :func:`pyro_helm.fit` wrote.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods import log_likelihood
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.schemes import Scheme
-from pyro_helm.tables import describe_machine, tidy, write_table
+from pyro_helm.tables import tidy, write_table
 from pyro_helm.training import Result, fit
 
 
@@ -110,7 +110,9 @@ def _final(result: Result, data: Data, num_samples: int, seed: int) -> pd.DataFr
         result.model, result.guide, cases, num_samples=num_samples, weights=weights, seed=seed
     ).summary
     last = result.history.iloc[-1]
-    labels = {name: last[name] for name in ("dataset", "model", "imaging", "sizes", "scheme", "seed", "epoch", "seconds")}
+    labels = {
+        name: last[name] for name in ("dataset", "model", "imaging", "sizes", "scheme", "seed", "epoch", "seconds")
+    }
     return tidy(
         {**labels, "restart": restart, "metric": metric, "value": value, "stderr": stderr}
         for restart in range(len(scores))
@@ -123,8 +125,10 @@ def _final(result: Result, data: Data, num_samples: int, seed: int) -> pd.DataFr
 
 
 def cases_to_score(data: Data) -> tuple[Tensor, Tensor | None]:
-    """What a data set's log-likelihoods are of: the patterns of its exact distribution with their probabilities, or its
-    test cases and None."""
+    """Cases to score a machine on, and their weights.
+
+    The patterns of a data set's exact distribution with their probabilities; without one, its test cases and None.
+    """
     if data.distribution is None:
         return data.test, None
     return data.distribution.patterns, data.distribution.probabilities
@@ -156,7 +160,11 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         row["seconds"] = group.groupby("seed").seconds.max().sum() / len(wide)
         rows.append(row)
     summary = pd.DataFrame(rows)
-    return summary if summary.empty else summary.sort_values(["dataset", "log_likelihood"], ascending=[True, False], ignore_index=True)
+    return (
+        summary
+        if summary.empty
+        else summary.sort_values(["dataset", "log_likelihood"], ascending=[True, False], ignore_index=True)
+    )
 
 
 def _stderr_of_median(values: np.ndarray) -> float:

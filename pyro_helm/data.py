@@ -138,8 +138,7 @@ def _generate(name: str, dtype: torch.dtype) -> Data:
     listed = make()
     distribution = Distribution(listed.patterns.to(dtype), listed.probabilities)
     draws = {
-        part: draw(distribution, num_rows, seed=_GENERATED_SEEDS[part])
-        for part, num_rows in _GENERATED_ROWS.items()
+        part: draw(distribution, num_rows, seed=_GENERATED_SEEDS[part]) for part, num_rows in _GENERATED_ROWS.items()
     }
     return Data(name, draws["train"], draws["valid"], draws["test"], image_shape, distribution)
 

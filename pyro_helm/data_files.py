@@ -75,9 +75,7 @@ def array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
                     with archive.open(f"{key}.npy") as stream:
                         shapes[key] = _read_shape(stream)
     except _UNREADABLE as error:
-        raise ValueError(
-            f"{path} is not readable ({_reason(error)}), expected a .npz file of numpy.savez"
-        ) from error
+        raise ValueError(f"{path} is not readable ({_reason(error)}), expected a .npz file of numpy.savez") from error
     if not shapes.keys() - {"image_shape"}:
         found = [member.removesuffix(".npy") for member in members]
         raise ValueError(f"{path} has the arrays {found}, expected {EXPECTED_ARRAYS}")
@@ -114,9 +112,7 @@ def _read_array(stream: IO[bytes], where: str) -> NDArray[Any]:
     try:
         return np.lib.format.read_array(stream, allow_pickle=False)  # a pickle could run code
     except _UNREADABLE as error:
-        raise ValueError(
-            f"{where} is not readable ({_reason(error)}), expected numpy's format and numbers"
-        ) from error
+        raise ValueError(f"{where} is not readable ({_reason(error)}), expected numpy's format and numbers") from error
 
 
 def _to_tensor(array: NDArray[Any], where: str) -> torch.Tensor:

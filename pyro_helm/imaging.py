@@ -109,8 +109,10 @@ class Imaging(PyroModule):  # type: ignore[misc]
     @property
     def leak(self) -> Tensor:
         """Sum of the fixed and the learned leak, ``[restarts, 1, units]``."""
-        learned, fixed = self.learned_leak, self.fixed_leak
+        learned: Tensor | None = self.learned_leak
+        fixed: Tensor | None = self.fixed_leak
         if learned is None:
+            assert fixed is not None
             return fixed.expand(self.restarts, 1, self.num_units)
         return learned if fixed is None else learned + fixed
 

@@ -223,7 +223,9 @@ def _check_pairing(model_sites: Mapping[str, Any], guide_sites: Mapping[str, Any
     for name, site in model_sites.items():
         is_latent = not site["is_observed"] and not site["infer"].get("was_observed")
         if is_latent and name not in guide_sites:
-            raise ValueError(f"latent site {name!r} of the model is missing in the guide; sample it there or observe it")
+            raise ValueError(
+                f"latent site {name!r} of the model is missing in the guide; sample it there or observe it"
+            )
     for name, site in guide_sites.items():
         if name not in model_sites and not site["infer"].get("is_auxiliary"):
             raise ValueError(

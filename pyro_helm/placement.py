@@ -19,9 +19,7 @@ class Placement(TypedDict):
 def placement(program: Any) -> Placement:
     """Device and dtype of a module's first parameter; torch's defaults for a program without any."""
     parameters = program.parameters() if isinstance(program, torch.nn.Module) else iter(())
-    reference = next(parameters, None)
-    if reference is None:
-        reference = torch.empty(0)
+    reference: torch.Tensor = next(parameters, torch.empty(0))
     return {"device": reference.device, "dtype": reference.dtype}
 
 

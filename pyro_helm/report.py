@@ -81,7 +81,8 @@ def draw_machine(
 def dreams(model: BeliefNetwork, *, restart: int, seed: int, number: int = NUM_DREAMS) -> Tensor:
     """Dreams of one restart, ``[number, units]``."""
     with torch.no_grad(), forked_rng(seed, placement(model)["device"]):
-        return model(num_data=number).reshape(model.restarts, number, -1)[restart].cpu()
+        dreamt: Tensor = model(num_data=number)
+    return dreamt.reshape(model.restarts, number, -1)[restart].cpu()
 
 
 def _shape(data: Data | None, cases: Tensor) -> tuple[int, int]:

@@ -207,10 +207,10 @@ def _train_epoch(
             descent.zero_grad()
             losses = scheme.restart_losses(model, guide, observations={"x": data[rows]})
             loss = losses.sum() / len(rows)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             return loss
 
-        descent.step(closure)
+        descent.step(closure)  # type: ignore[arg-type]
         restarts.guard(losses.detach())
         bound -= losses.detach()
     return bound / len(data)
@@ -320,7 +320,9 @@ class _Restarts:
 
 
 def _check_separable(descent: torch.optim.Optimizer, restarts: int) -> None:
-    coupling = tuple(getattr(torch.optim, name) for name in ("LBFGS", "Adafactor", "Muon") if hasattr(torch.optim, name))
+    coupling = tuple(
+        getattr(torch.optim, name) for name in ("LBFGS", "Adafactor", "Muon") if hasattr(torch.optim, name)
+    )
     if restarts > 1 and isinstance(descent, coupling):
         raise ValueError(
             f"{type(descent).__name__} mixes the entries of a parameter and so would mix its {restarts} restarts; use an "

@@ -79,7 +79,8 @@ def z_scores(samples: Tensor, exact: Tensor) -> Tensor:
     """How many standard errors the mean over the first dimension is from the exact value."""
     error = samples.std(0) / len(samples) ** 0.5
     # entries without any spread must be exact up to rounding
-    return (samples.mean(0) - exact) / (error + 1e-10)
+    z: Tensor = (samples.mean(0) - exact) / (error + 1e-10)
+    return z
 
 
 def worst_z(gradients: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dict[str, float]:

@@ -52,7 +52,7 @@ class Machine:
 
     def log_joint(self, x: Tensor) -> Tensor:
         """log p(x, h) for every datum and state, [data, states]."""
-        layers, units = list(self.model.generative), [None, *self.states]
+        layers, units = list(self.model.generative), [torch.empty(0), *self.states]
         total = torch.zeros(len(x), len(self.states[0]), dtype=torch.float64)
         for level, (layer, imaging) in enumerate(zip(layers, self.model.imaging, strict=True)):
             values = x[:, None, :] if level == 0 else units[level]
@@ -60,7 +60,10 @@ class Machine:
                 probabilities = unit_probabilities(imaging, units[level + 1], layer.weight[0], layer.leak[0, 0])
             else:
                 probabilities = unit_probabilities(
-                    imaging, torch.zeros(1, 0, dtype=torch.float64), torch.zeros(0, layer.num_units).double(), layer.leak[0, 0]
+                    imaging,
+                    torch.zeros(1, 0, dtype=torch.float64),
+                    torch.zeros(0, layer.num_units).double(),
+                    layer.leak[0, 0],
                 )
             total = total + log_bernoulli(values, probabilities)
         return total
@@ -70,7 +73,9 @@ class Machine:
         total = torch.zeros(len(x), len(self.states[0]), dtype=torch.float64)
         below: Tensor = x[:, None, :]
         for layer, values in zip(self.guide.recognition, self.states, strict=True):
-            total = total + log_bernoulli(values, unit_probabilities("sigmoid", below, layer.weight[0], layer.leak[0, 0]))
+            total = total + log_bernoulli(
+                values, unit_probabilities("sigmoid", below, layer.weight[0], layer.leak[0, 0])
+            )
             below = values
         return total
 

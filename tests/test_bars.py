@@ -15,9 +15,7 @@ def test_every_probability_agrees_with_a_listing_bar_by_bar(size: int) -> None:
         image = tuple(int(bars[i] or bars[size + j]) for i in range(size) for j in range(size))
         expected[image] += (1 / size) ** sum(bars) * (1 - 1 / size) ** (2 * size - sum(bars))
     distribution = bars_distribution(size)
-    listed = dict(
-        zip(map(tuple, distribution.patterns.tolist()), distribution.probabilities.tolist(), strict=True)
-    )
+    listed = dict(zip(map(tuple, distribution.patterns.tolist()), distribution.probabilities.tolist(), strict=True))
     assert listed == pytest.approx(dict(expected), abs=1e-15)
 
 

@@ -9,9 +9,7 @@ import torch
 from pyro_helm.binary import check_binary
 
 
-@pytest.mark.parametrize(
-    "dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float32, torch.float64]
-)
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float32, torch.float64])
 def test_zeros_and_ones_of_any_dtype_pass(dtype: torch.dtype) -> None:
     check_binary(torch.tensor([[0, 1, 1], [1, 0, 0]], dtype=dtype), name="x", width=3)
 

@@ -179,9 +179,7 @@ def test_x_is_split_70_10_20_disjoint_and_complete(folder: Path) -> None:
         ("ocr_letters", (16, 8)),
     ],
 )
-def test_the_image_shapes_of_published_pictures_are_known(
-    folder: Path, name: str, shape: tuple[int, int]
-) -> None:
+def test_the_image_shapes_of_published_pictures_are_known(folder: Path, name: str, shape: tuple[int, int]) -> None:
     np.savez(folder / f"{name}.npz", X=binary(5, shape[0] * shape[1]))
     assert load_data(name).image_shape == shape
     np.savez(folder / f"{name}.npz", X=binary(5, 7))  # another set of the same name
@@ -197,27 +195,19 @@ def test_a_generated_set_goes_before_a_file_of_its_name(folder: Path) -> None:
     assert available_data()["name"].tolist() == ["shifter", "bars", "digits"]
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(folder / "survey.npz", X=binary(10, 3))
-    with pytest.raises(
-        ValueError, match=r"'survei', expected one of shifter, bars, digits, survey, .*PYRO_HELM_DATA"
-    ):
+    with pytest.raises(ValueError, match=r"'survei', expected one of shifter, bars, digits, survey, .*PYRO_HELM_DATA"):
         load_data("survei")
     monkeypatch.delenv("PYRO_HELM_DATA")
-    with pytest.raises(
-        ValueError, match=r"'survey', expected one of shifter, bars, digits, .*PYRO_HELM_DATA"
-    ):
+    with pytest.raises(ValueError, match=r"'survey', expected one of shifter, bars, digits, .*PYRO_HELM_DATA"):
         load_data("survey")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYRO_HELM_DATA", str(tmp_path / "gone"))
     for call in (lambda: load_data("survey"), available_data):
-        with pytest.raises(
-            FileNotFoundError, match=r"^PYRO_HELM_DATA is '.*gone', expected an existing folder$"
-        ):
+        with pytest.raises(FileNotFoundError, match=r"^PYRO_HELM_DATA is '.*gone', expected an existing folder$"):
             call()
     assert load_data("bars").name == "bars"  # which needs no folder
 

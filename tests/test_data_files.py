@@ -27,9 +27,7 @@ def changed(row: int, column: int, value: float) -> NDArray[np.float64]:
     return array
 
 
-@pytest.mark.parametrize(
-    "dtype", ["?", "u1", "i1", "u2", "i4", "<i8", ">i8", "u8", "f2", "f4", "f8", ">f4", "g"]
-)
+@pytest.mark.parametrize("dtype", ["?", "u1", "i1", "u2", "i4", "<i8", ">i8", "u8", "f2", "f4", "f8", ">f4", "g"])
 def test_zeros_and_ones_of_any_real_dtype_and_order_are_read(tmp_path: Path, dtype: str) -> None:
     array = np.asfortranarray(GOOD.astype(dtype))
     np.save(tmp_path / "x.npy", array)
@@ -130,16 +128,12 @@ def test_other_suffixes_are_refused(tmp_path: Path, name: str, found: str) -> No
 def test_files_that_are_not_what_they_are_called_are_refused(tmp_path: Path) -> None:
     for suffix in (".npz", ".npy"):
         (tmp_path / f"x{suffix}").write_bytes(b"0,1\n1,0\n")
-    refused(
-        tmp_path / "x.npz", " is not readable (File is not a zip file), expected a .npz file of numpy.savez"
-    )
+    refused(tmp_path / "x.npz", " is not readable (File is not a zip file), expected a .npz file of numpy.savez")
     with pytest.raises(ValueError, match=r"x\.npy is not readable .*, expected numpy's format and numbers$"):
         read_file(tmp_path / "x.npy")
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("X.npy", "0,1")
-    with pytest.raises(
-        ValueError, match=r"x\.npz is not readable .*, expected a \.npz file of numpy\.savez$"
-    ):
+    with pytest.raises(ValueError, match=r"x\.npz is not readable .*, expected a \.npz file of numpy\.savez$"):
         read_file(tmp_path / "x.npz")
 
 
@@ -204,9 +198,7 @@ def test_a_csv_is_read_with_or_without_a_line_of_names(tmp_path: Path, text: str
         ("\n\n", " has no rows of data, expected at least one of 0 and 1"),
     ],
 )
-def test_a_csv_with_a_flaw_is_refused_with_its_line_and_column(
-    tmp_path: Path, text: str, sentence: str
-) -> None:
+def test_a_csv_with_a_flaw_is_refused_with_its_line_and_column(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "x.csv").write_text(text)
     refused(tmp_path / "x.csv", sentence)
 

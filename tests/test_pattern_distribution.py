@@ -30,7 +30,5 @@ def test_draws_repeat_at_a_seed_and_differ_between_seeds() -> None:
 
 
 def test_a_certain_pattern_is_always_drawn() -> None:
-    distribution = Distribution(
-        torch.tensor([[0], [1], [2]]), torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
-    )
+    distribution = Distribution(torch.tensor([[0], [1], [2]]), torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64))
     assert (draw(distribution, 1000, seed=0) == 1).all()

@@ -23,9 +23,7 @@ def test_every_probability_agrees_with_a_listing_pixel_by_pixel() -> None:
             shifted = tuple(row[(k - step) % 8] for k in range(8))
             expected[shifted * 2 + row * 2] += 0.5 * 0.2 ** sum(row) * 0.8 ** (8 - sum(row))  # type: ignore[assignment]
     distribution = shifter_distribution()
-    listed = dict(
-        zip(map(tuple, distribution.patterns.tolist()), distribution.probabilities.tolist(), strict=True)
-    )
+    listed = dict(zip(map(tuple, distribution.patterns.tolist()), distribution.probabilities.tolist(), strict=True))
     assert listed == pytest.approx(dict(expected), abs=1e-15)
 
 

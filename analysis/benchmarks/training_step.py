@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from statistics import median
 from typing import Annotated
 
@@ -18,8 +19,8 @@ import pandas as pd
 import pyro
 import torch
 import typer
-from pyro.infer import ReweightedWakeSleep as PyroReweightedWakeSleep
 from pyro.infer import SVI
+from pyro.infer import ReweightedWakeSleep as PyroReweightedWakeSleep
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, linear
 
@@ -32,9 +33,9 @@ NETS = {"32-24-2": ((32, 24, 2), 128), "64-32-16": ((64, 32, 16), 128), "784-200
 
 def hand_written(scheme: str, sizes: tuple[int, ...], x: Tensor, particles: int) -> Callable[[], None]:
     """A training step as one would write it for this one machine and scheme, without Pyro."""
-    down = [torch.randn(n, m).mul(0.1).requires_grad_() for n, m in zip(sizes, sizes[1:], strict=False)]
+    down = [torch.randn(n, m).mul(0.1).requires_grad_() for n, m in pairwise(sizes)]
     down_bias = [torch.zeros(n, requires_grad=True) for n in sizes]
-    up = [torch.randn(m, n).mul(0.1).requires_grad_() for n, m in zip(sizes, sizes[1:], strict=False)]
+    up = [torch.randn(m, n).mul(0.1).requires_grad_() for n, m in pairwise(sizes)]
     up_bias = [torch.zeros(n, requires_grad=True) for n in sizes[1:]]
     optimiser = torch.optim.Adam([*down, *down_bias, *up, *up_bias], lr=0.01, fused=True)
 
@@ -88,7 +89,7 @@ def hand_written(scheme: str, sizes: tuple[int, ...], x: Tensor, particles: int)
             loss = -(log_p + signal * log_q).mean(0).mean()
         else:
             loss = -log_p.mean() - score_dream().mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
 
     return step
@@ -104,7 +105,7 @@ def ours(scheme: str, sizes: tuple[int, ...], x: Tensor, particles: int, restart
     def step() -> None:
         optimiser.zero_grad()
         loss = objective.restart_losses(model, guide, observations={"x": x}).sum() / len(x)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
 
     return step

@@ -77,4 +77,5 @@ def _log_prob(layer: Imaging, values: Tensor, causes: Tensor | None) -> Tensor:
     log_on = units.log_prob(values.new_ones(()))
     log_off = units.log_prob(values.new_zeros(()))
     # two products rather than one with the logit: log p and log (1 - p) must not cancel
-    return values @ log_on.mT + (1 - values) @ log_off.mT
+    log_prob: Tensor = values @ log_on.mT + (1 - values) @ log_off.mT
+    return log_prob

@@ -43,7 +43,7 @@ def importance(
     restarts = getattr(model, "restarts", 1)
     samples_at_once = min(num_samples, max(1, draws_at_once // restarts), 100)
     rows_at_once = max(1, draws_at_once // (restarts * samples_at_once))
-    estimates = []
+    estimates: list[ImportanceEstimate] = []
     with torch.no_grad():
         for rows in x.split(rows_at_once):
             with pyro.validation_enabled(not estimates):
@@ -51,9 +51,7 @@ def importance(
     return ImportanceEstimate(*(torch.cat(parts, dim=-1) for parts in zip(*estimates, strict=True)))
 
 
-def _of_rows(
-    model: Program, guide: Program, x: Tensor, num_samples: int, samples_at_once: int
-) -> ImportanceEstimate:
+def _of_rows(model: Program, guide: Program, x: Tensor, num_samples: int, samples_at_once: int) -> ImportanceEstimate:
     total = log_sum = log_sum_squares = torch.zeros(())
     done = 0
     while done < num_samples:

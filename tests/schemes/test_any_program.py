@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Mapping
 
@@ -98,7 +97,7 @@ def gradients(scheme: Scheme, x: Tensor, rows: Tensor | None = None) -> tuple[Te
 
 
 def exact(objective: Tensor, model: Model, guide: Guide) -> dict[str, Tensor]:
-    objective.backward()  # type: ignore[no-untyped-call]
+    objective.backward()
     return {
         f"{part}.{name}": torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         for part, module in (("model", model), ("guide", guide))

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import torch
 from gradients import DATA, Z_THRESHOLD, estimates, exact_gradient, tiny_machine, worst_z, z_scores
 from oracle import IMAGING, Machine
 from torch import Tensor
 
-from pyro_helm.particles import Program, draw_from_guide, draw_from_model
+from pyro_helm.particles import Program, draw_from_guide
 from pyro_helm.schemes import SCHEMES, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
 from pyro_helm.schemes.scheme import with_gradient_of
 
@@ -131,7 +130,11 @@ def test_bound_is_below_the_log_evidence(scheme: Scheme) -> None:
 def test_leave_one_out_lowers_the_variance() -> None:
     machine = tiny_machine("sigmoid")
     variance = {
-        number: sum(float(g.var(0).sum()) for name, g in estimates(Reinforce(number), machine, DATA)[1].items() if "guide" in name)
+        number: sum(
+            float(g.var(0).sum())
+            for name, g in estimates(Reinforce(number), machine, DATA)[1].items()
+            if "guide" in name
+        )
         for number in (1, 2)
     }
     assert variance[2] < variance[1] / 2
