@@ -66,7 +66,7 @@ class DrivenBernoulli(Bernoulli):  # type: ignore[misc]
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> DrivenBernoulli:
         """The same distribution with a larger batch shape; no parameter is written out."""
-        new = self._get_checked_instance(type(self), _instance)
+        new: DrivenBernoulli = self._get_checked_instance(type(self), _instance)
         for name in {self.drive_name, "logits", "probs"} & self.__dict__.keys():
             setattr(new, name, self.__dict__[name].expand(batch_shape))
         Distribution.__init__(new, Size(batch_shape), validate_args=False)
@@ -246,9 +246,9 @@ def _log_probs(distribution: TorchBernoulli) -> tuple[Tensor, Tensor]:
     return distribution.log_prob(one), distribution.log_prob(1 - one)
 
 
-@register_kl(DrivenBernoulli, DrivenBernoulli)
-@register_kl(DrivenBernoulli, TorchBernoulli)
-@register_kl(TorchBernoulli, DrivenBernoulli)
+@register_kl(DrivenBernoulli, DrivenBernoulli)  # type: ignore[untyped-decorator]
+@register_kl(DrivenBernoulli, TorchBernoulli)  # type: ignore[untyped-decorator]
+@register_kl(TorchBernoulli, DrivenBernoulli)  # type: ignore[untyped-decorator]
 def _kl(p: TorchBernoulli, q: TorchBernoulli) -> Tensor:
     # from log-probabilities: torch's own is infinite wherever q.probs rounds to 1
     (p_on, p_off), (q_on, q_off) = _log_probs(p), _log_probs(q)

@@ -1,4 +1,4 @@
-"""What a comparison leaves for a reader: a summary, learning curves, and the weights and dreams of the best machines."""
+"""What a comparison leaves for a reader: a summary, learning curves, weights and dreams of the best machines."""
 
 from __future__ import annotations
 

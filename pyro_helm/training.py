@@ -25,6 +25,7 @@ from pyro_helm.placement import forked_rng, placement
 from pyro_helm.schemes import Scheme
 from pyro_helm.tables import describe_machine, tidy, write_table
 
+FUSED_ADAM = partial(torch.optim.Adam, fused=True)
 SECONDS_BETWEEN_SAVES = 60.0
 
 
@@ -60,11 +61,11 @@ def fit(
     num_epochs: int = 50,
     max_seconds: float | None = None,
     batch_size: int = 100,
-    optimizer: Callable[..., torch.optim.Optimizer] = partial(torch.optim.Adam, fused=True),
+    optimizer: Callable[..., torch.optim.Optimizer] = FUSED_ADAM,
     learning_rate: float = 0.01,
     schedule: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
     patience: int | None = None,
-    valid_samples: int = 50,
+    valid_samples: int = 10,
     seed: int = 0,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -309,8 +310,8 @@ class _Restarts:
         failed = self.failed.nonzero().flatten().tolist()
         if failed:
             warnings.warn(
-                f"restarts {failed} of {self.number} failed: their loss or parameters became non-finite; they keep their "
-                "best finite parameters",
+                f"restarts {failed} of {self.number} failed: their loss or parameters became non-finite; they "
+                "keep their best finite parameters",
                 RuntimeWarning,
                 stacklevel=3,
             )
@@ -325,8 +326,8 @@ def _check_separable(descent: torch.optim.Optimizer, restarts: int) -> None:
     )
     if restarts > 1 and isinstance(descent, coupling):
         raise ValueError(
-            f"{type(descent).__name__} mixes the entries of a parameter and so would mix its {restarts} restarts; use an "
-            "elementwise optimiser such as Adam, or one restart"
+            f"{type(descent).__name__} mixes the entries of a parameter and so would mix its {restarts} restarts; use "
+            "an elementwise optimiser such as Adam, or one restart"
         )
 
 

@@ -1,4 +1,4 @@
-"""Exact values of what schemes estimate, by plain enumeration of tiny machines, written without the library's formulas."""
+"""Exact values of what schemes estimate, by plain enumeration of tiny machines, without the library's formulas."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def binary_rows(num_units: int) -> Tensor:
 
 
 def unit_probabilities(imaging: str, causes: Tensor, weight: Tensor, leak: Tensor) -> Tensor:
-    """Probability of each unit, [..., units], as the paper writes it: a product over causes, a sum of odds, a sigmoid."""
+    """Probability of each unit, [..., units], as the paper writes it: product over causes, sum of odds, sigmoid."""
     if imaging == "sigmoid":
         return 1 / (1 + torch.exp(-(causes @ weight + leak)))
     if imaging == "noisy_or":

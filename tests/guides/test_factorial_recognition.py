@@ -1,0 +1,44 @@
+"""The recognition network: factorial in each layer, bottom up."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from gradients import DATA, tiny_machine
+from pyro import poutine
+
+from pyro_helm.guides import FactorialRecognition
+
+
+def test_sites_score_as_the_papers_equation() -> None:
+    machine = tiny_machine("sigmoid")
+    trace = poutine.trace(machine.guide).get_trace({"x": DATA})
+    trace.compute_log_prob()
+    state = torch.cat([trace.nodes[name]["value"] for name in ("h1", "h2")], -1)
+    index = (state @ torch.tensor([8.0, 4.0, 2.0, 1.0]).double()).long()
+    expected = machine.log_guide(DATA).gather(1, index[:, None])[:, 0]
+    log_prob = trace.nodes["h1"]["log_prob"] + trace.nodes["h2"]["log_prob"]
+    assert torch.allclose(log_prob, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_shapes_are_restarts_data_units(restarts: int) -> None:
+    guide = FactorialRecognition((6, 4, 3), restarts=restarts, seed=0)
+    leading = (restarts,) if restarts > 1 else ()
+    assert [h.shape for h in guide({"x": torch.ones(5, 6)})] == [(*leading, 5, 4), (*leading, 5, 3)]
+
+
+def test_initial_values_differ_from_the_models_of_the_same_seed() -> None:
+    machine = tiny_machine("sigmoid", spread=0.0)
+    model_weight, guide_weight = machine.model.generative[0].weight, machine.guide.recognition[0].weight
+    assert not torch.equal(model_weight.flatten().sort().values, guide_weight.flatten().sort().values)
+
+
+def test_it_says_what_it_needs() -> None:
+    guide = FactorialRecognition((6, 4), seed=0)
+    with pytest.raises(ValueError, match=r'call it with observations=\{"x": values\}'):
+        guide()
+    with pytest.raises(ValueError, match=r"shape \[..., data, 6\], got \[5, 7\]"):
+        guide({"x": torch.ones(5, 7)})
+    with pytest.raises(ValueError, match="sizes must be two or more positive integers"):
+        FactorialRecognition((6,))

@@ -1,0 +1,290 @@
+"""fit: restarts train as they would alone, the best are kept, failures and Ctrl-C end well."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyro.distributions as dist
+import pytest
+import torch
+from pytest import MonkeyPatch
+from torch import Tensor
+
+import pyro_helm as helm
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.models import BeliefNetwork
+from pyro_helm.particles import Program
+from pyro_helm.tables import COLUMNS
+
+SIZES = (6, 4, 2)
+RAND = torch.rand
+SCHEMES = [helm.Reinforce(2), helm.WakeSleep(2), helm.ReweightedWakeSleep(2, insomnia=0.5)]
+
+
+def data(rows: int = 60, seed: int = 0) -> Tensor:
+    """Two noisy prototypes."""
+    generator = torch.Generator().manual_seed(seed)
+    prototypes = torch.tensor([[1.0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]])
+    clean = prototypes[torch.randint(2, (rows,), generator=generator)]
+    return (clean + (torch.rand(rows, 6, generator=generator) < 0.05)) % 2
+
+
+def machine(restarts: int = 1, imaging: str = "sigmoid", seed: int = 0) -> tuple[BeliefNetwork, FactorialRecognition]:
+    return (
+        BeliefNetwork(SIZES, imaging, restarts=restarts, seed=seed),
+        FactorialRecognition(SIZES, restarts=restarts, seed=seed),
+    )
+
+
+def fit(model: Any, guide: Any, x: Tensor | None = None, **settings: Any) -> helm.Result:
+    settings = {"scheme": helm.ReweightedWakeSleep(3), "num_epochs": 3, "batch_size": 20, "progress": False} | settings
+    return helm.fit(model, guide, data() if x is None else x, **settings)
+
+
+class SharedNoise:
+    """Uniform numbers made per restart, so that a restart trained alone can be given those it had in the batch."""
+
+    def __init__(self, restarts: list[int], of: int) -> None:
+        self.restarts, self.of = restarts, of
+        self.generator = torch.Generator().manual_seed(7)
+
+    def __call__(self, shape: Any, **kwargs: Any) -> Tensor:
+        # [particles, restarts, data, units]; a single restart's dimension is absent or 1
+        particles, data, units = shape[0], shape[-2], shape[-1]
+        every = RAND((particles, self.of, data, units), generator=self.generator, dtype=torch.float64)
+        return every[:, self.restarts].reshape(shape)
+
+
+@pytest.mark.parametrize("imaging", ["sigmoid", "noisy_or", "odds"])
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, monkeypatch: MonkeyPatch) -> None:
+    """Same initial values, same minibatches, same noise: the same parameters to float64 rounding."""
+    restarts, x = 3, data()
+    together = machine(restarts, imaging)
+    initial = [{name: value.clone() for name, value in part.state_dict().items()} for part in together]
+    monkeypatch.setattr(torch, "rand", SharedNoise(list(range(restarts)), restarts))
+    fit(*together, x, scheme=scheme, dtype=torch.float64)
+    for restart in range(restarts):
+        alone = machine(1, imaging)
+        for part, values in zip(alone, initial, strict=True):
+            part.load_state_dict({name: value[restart : restart + 1] for name, value in values.items()})
+        monkeypatch.setattr(torch, "rand", SharedNoise([restart], restarts))
+        fit(*alone, x, scheme=scheme, dtype=torch.float64)
+        for batch_part, part, values in zip(together, alone, initial, strict=True):
+            for name, value in part.state_dict().items():
+                assert torch.allclose(value[0], batch_part.state_dict()[name][restart], rtol=1e-9, atol=1e-11)
+                assert not torch.equal(value, values[name][restart : restart + 1])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+def test_training_finds_the_structure_of_the_data(scheme: helm.Scheme) -> None:
+    model, guide = machine(restarts=4)
+    fit(model, guide, data(400), scheme=scheme, num_epochs=40)
+    trained = helm.log_likelihood(model, None, data(400, seed=1), method="exact").summary.log_likelihood.max()
+    rates = data(400).mean(0)
+    factorised = dist.Bernoulli(rates).log_prob(data(400, seed=1)).sum(-1).mean()
+    assert trained > float(factorised) + 1.0
+
+
+def test_history_is_tidy() -> None:
+    model, guide = machine(restarts=2)
+    result = fit(model, guide, valid=data(20, seed=1), dataset="prototypes", seed=5)
+    history = result.history
+    assert list(history.columns) == COLUMNS
+    assert set(history.metric) == {"train_bound", "valid_elbo", "valid_log_likelihood"}
+    assert len(history) == 3 * 2 * 3  # epochs x restarts x metrics
+    assert history[["dataset", "model", "imaging", "sizes", "scheme", "seed"]].drop_duplicates().values.tolist() == [
+        ["prototypes", "BeliefNetwork", "sigmoid", "6-4-2", "reweighted_wake_sleep", 5]
+    ]
+    assert history.seconds.is_monotonic_increasing
+    assert (history.value < 0).all()
+    assert not result.interrupted
+
+
+def test_the_same_seed_gives_the_same_numbers_and_leaves_the_callers_random_state_alone() -> None:
+    results = []
+    torch.manual_seed(123)
+    expected = torch.rand(1)
+    for _ in range(2):
+        torch.manual_seed(123)
+        results.append(fit(*machine(2), valid=data(20, seed=1), seed=3))
+        assert torch.equal(torch.rand(1), expected)
+    drop = ["seconds"]
+    pd.testing.assert_frame_equal(results[0].history.drop(columns=drop), results[1].history.drop(columns=drop))
+    other = fit(*machine(2), valid=data(20, seed=1), seed=4)
+    assert not (other.history.value == results[0].history.value).all()
+
+
+def test_validation_does_not_change_the_training() -> None:
+    with_valid = fit(*machine(), valid=data(20, seed=1)).history
+    without = fit(*machine()).history
+    train = with_valid[with_valid.metric == "train_bound"].value.tolist()
+    assert train == without.value.tolist()
+
+
+def test_the_best_parameters_of_each_restart_are_kept() -> None:
+    model, guide = machine(restarts=3)
+    valid = data(40, seed=1)
+    # a learning rate at which the bound goes up and down
+    result = fit(model, guide, valid=valid, num_epochs=15, learning_rate=0.5, seed=1)
+    scores = result.history[result.history.metric == "valid_log_likelihood"]
+    best = scores.loc[scores.groupby("restart").value.idxmax()]
+    assert result.restarts.best_epoch.tolist() == best.epoch.tolist()
+    assert (best.epoch < 15).any()
+    # the kept parameters score exactly what the best epoch scored: same draws, same parameters
+    from pyro_helm.training import _validate
+
+    again, _ = _validate(model, guide, valid, num_samples=10, seed=1)["valid_log_likelihood"]
+    assert torch.allclose(again.double(), torch.tensor(best.value.to_numpy()), atol=1e-6)
+
+
+def test_a_restart_out_of_patience_stops() -> None:
+    result = fit(*machine(2), valid=data(20, seed=1), num_epochs=200, learning_rate=1.0, patience=3)
+    last = int(result.history.epoch.max())
+    assert last < 200
+    assert last == result.restarts.best_epoch.max() + 3
+
+
+class FailingRestart(helm.ReweightedWakeSleep):
+    """Restart 1's loss becomes NaN at the fourth step."""
+
+    steps = 0
+
+    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        losses = super().restart_losses(model, guide, *args, **kwargs)
+        self.steps += 1
+        poison = torch.ones_like(losses)
+        if self.steps >= 4:
+            poison[1] = torch.nan
+        return losses * poison
+
+
+def test_a_failed_restart_is_marked_and_the_others_go_on() -> None:
+    failing, sound = machine(restarts=3), machine(restarts=3)
+    with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 3 failed: their loss or parameters became non-finite"):
+        result = fit(*failing, valid=data(20, seed=1), scheme=FailingRestart(3))
+    expected = fit(*sound, valid=data(20, seed=1))
+    assert result.restarts.failed.tolist() == [False, True, False]
+    assert result.restarts.best_epoch[1] == 1
+    for part, other in zip(failing, sound, strict=True):
+        for name, value in part.state_dict().items():
+            assert bool(value.isfinite().all())
+            assert torch.allclose(value[[0, 2]], other.state_dict()[name][[0, 2]])
+    assert expected.restarts.failed.sum() == 0
+
+
+def test_parameters_that_overflow_fail_their_restart_alone() -> None:
+    model, guide = machine(restarts=2, imaging="odds")
+    with torch.no_grad():
+        model.generative[0].weight_unconstrained[1] = 200.0  # exp(200) is infinite in float32
+    with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 2 failed"):
+        # unvalidated from the first step on, as in later epochs
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pyro.validation_enabled", lambda _: __import__("contextlib").nullcontext())
+            import pyro
+
+            pyro.enable_validation(False)
+            try:
+                result = fit(model, guide, scheme=helm.WakeSleep(2))
+            finally:
+                pyro.enable_validation(True)
+    assert result.restarts.failed.tolist() == [False, True]
+
+
+class Interrupting(helm.ReweightedWakeSleep):
+    """Ctrl-C at the eighth step."""
+
+    steps = 0
+
+    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        self.steps += 1
+        if self.steps == 8:
+            raise KeyboardInterrupt
+        return super().restart_losses(model, guide, *args, **kwargs)
+
+
+def test_ctrl_c_ends_it_with_what_there_is(tmp_path: Path) -> None:
+    model, guide = machine(restarts=2)
+    result = fit(model, guide, valid=data(20, seed=1), scheme=Interrupting(3), num_epochs=50, out=tmp_path / "run")
+    assert result.interrupted
+    assert result.history.epoch.max() == 2  # three steps an epoch
+    loaded, _ = helm.load(tmp_path / "run")
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name])
+
+
+def test_out_holds_the_machine_and_its_history(tmp_path: Path) -> None:
+    model, guide = machine(restarts=2)
+    result = fit(model, guide, out=tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "history.csv",
+        "history.parquet",
+        "machine.safetensors",
+    ]
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "run" / "history.parquet"), result.history)
+    loaded, loaded_guide = helm.load(tmp_path / "run")
+    assert torch.equal(loaded.generative[0].weight, model.generative[0].weight)
+    assert torch.equal(loaded_guide.recognition[0].weight, guide.recognition[0].weight)
+
+
+def test_any_torch_optimiser_and_schedule() -> None:
+    for optimizer in (torch.optim.SGD, partial(torch.optim.RMSprop, momentum=0.5), torch.optim.NAdam):
+        schedule = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+        fit(*machine(2), optimizer=optimizer, learning_rate=0.01, schedule=schedule)
+    fit(*machine(1), optimizer=torch.optim.LBFGS, learning_rate=0.1)
+    with pytest.raises(ValueError, match="LBFGS mixes the entries of a parameter and so would mix its 2 restarts"):
+        fit(*machine(2), optimizer=torch.optim.LBFGS)
+
+
+def test_a_schedule_lowers_the_learning_rate_each_epoch() -> None:
+    still = partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda epoch: float(epoch == 0))
+    one, three = machine(), machine()
+    fit(*one, num_epochs=1, schedule=still)
+    fit(*three, num_epochs=3, schedule=still)
+    assert torch.equal(one[0].generative[0].weight, three[0].generative[0].weight)
+
+
+def test_seconds_end_it() -> None:
+    result = fit(*machine(), num_epochs=10_000, max_seconds=0.2)
+    assert 1 <= result.history.epoch.max() < 10_000
+    assert result.history.seconds.max() < 5
+
+
+def test_a_progress_bar_shows_scheme_and_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    fit(*machine(), valid=data(20, seed=1), progress=True, dataset="prototypes")
+    shown = capsys.readouterr()
+    assert "prototypes sigmoid reweighted_wake_sleep" in " ".join(shown.err.split())
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "sentence"),
+    [
+        ({"x": data() * 2}, ValueError, "data"),
+        ({"x": data()[:, :5]}, ValueError, "data"),
+        ({"valid": data()[:, :5]}, ValueError, "valid"),
+        ({"num_epochs": 0}, ValueError, "num_epochs must be at least 1, got 0"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        ({"patience": 3}, ValueError, "patience needs validation data to judge by, but valid is None"),
+        ({"scheme": "vimco"}, TypeError, "scheme must be an inference scheme such as ReweightedWakeSleep(), got 'vimco'"),
+        ({"scheme": helm.Reinforce}, TypeError, "scheme must be an inference scheme"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(settings: dict[str, Any], error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=re.escape(sentence)):
+        fit(*machine(), **settings)
+
+
+def test_plain_functions_are_sent_to_svi() -> None:
+    with pytest.raises(TypeError, match=r"model must be a torch or Pyro module .* pyro.infer.SVI"):
+        fit(lambda observations: None, machine()[1])
+
+
+def test_restarts_need_a_dimension_in_every_parameter() -> None:
+    model, guide = machine(restarts=2)
+    with pytest.raises(ValueError, match=r"with 2 restarts every parameter must have them as its first dimension"):
+        fit(model, FactorialRecognition(SIZES, restarts=1), scheme=helm.WakeSleep())
