@@ -9,7 +9,7 @@ import pyro
 import torch
 from pyro.nn import PyroModule
 
-from pyro_helm.imaging import Sigmoid
+from pyro_helm.imaging import Sigmoid, local_parameters
 from pyro_helm.layers import (
     Observations,
     check_observations,
@@ -66,11 +66,13 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
         if observations is None or "x" not in observations:
             raise ValueError('a recognition network needs data to recognise: call it with observations={"x": values}')
         check_observations(observations, self.sizes)
+        with local_parameters():
+            conditionals = [layer.conditional() for layer in self.recognition]
         units = observations["x"]
         hidden = []
         with layer_plates(self.restarts, units.shape[-2]):
-            for name, layer in zip(site_names(self.sizes)[1:], self.recognition, strict=True):
-                units = pyro.sample(name, layer(units))
+            for name, conditional in zip(site_names(self.sizes)[1:], conditionals, strict=True):
+                units = pyro.sample(name, conditional(units))
                 hidden.append(units)
         return hidden
 

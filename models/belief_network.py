@@ -10,7 +10,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from pyro_helm.imaging import IMAGING
+from pyro_helm.imaging import IMAGING, local_parameters
 from pyro_helm.layers import (
     Observations,
     check_observations,
@@ -98,10 +98,12 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         check_observations(observations, self.sizes)
         for value in observations.values():
             num_data = value.shape[-2]
+        with local_parameters():
+            conditionals = [layer.conditional() for layer in self.generative]
         units: Tensor | None = None
         with layer_plates(self.restarts, num_data):
-            for name, layer in zip(reversed(site_names(self.sizes)), reversed(self.generative), strict=True):
-                units = pyro.sample(name, layer(units), obs=observations.get(name))
+            for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
+                units = pyro.sample(name, conditional(units), obs=observations.get(name))
         assert units is not None
         return units
 

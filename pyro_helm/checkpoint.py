@@ -70,7 +70,7 @@ def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | No
     except (safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{file} is not a machine that save() or fit(out=...) wrote: {error}") from error
     parts = {
-        part: _rebuild(file, part, described[part]) if module is None else module
+        part: _rebuild(file, part, described[part]).to(_dtype(tensors)) if module is None else module
         for part, module in (("model", model), ("guide", guide))
     }
     states = {part: _state(file, part, tensors, module) for part, module in parts.items()}
@@ -92,6 +92,10 @@ def _rebuild(file: Path, part: str, described: dict[str, Any]) -> nn.Module:
             f"load(path, {part}=...)"
         )
     return _CLASSES[name](**described["config"])
+
+
+def _dtype(tensors: dict[str, torch.Tensor]) -> torch.dtype:
+    return next(value.dtype for value in tensors.values() if value.is_floating_point())
 
 
 def _state(file: Path, part: str, tensors: dict[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:

@@ -20,8 +20,11 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import ClassVar
 
+import pyro
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from pyro.nn import PyroModule, PyroParam
@@ -121,14 +124,37 @@ class Imaging(PyroModule):  # type: ignore[misc]
 
         Without causes, the leak alone, ``[restarts, 1, units]``. A single restart has no dimension of its own.
         """
-        leak = self.leak
-        if self.restarts == 1:
-            return leak[0] if causes is None else linear(causes, self.weight[0].mT, leak[0, 0])
-        return leak if causes is None else causes @ self.weight + leak
+        return _drive(causes, None if causes is None else self.weight, self.leak)
+
+    def conditional(self) -> Callable[[Tensor | None], TorchDistribution]:
+        """Read the parameters now; give the function from causes to the distribution of the units.
+
+        A program reads them before it enters its plates, so that a prior put on them is sampled once, not per datum.
+        """
+        weight, leak = getattr(self, "weight", None), self.leak
+        return lambda causes: self.distribution(_drive(causes, weight, leak)).to_event(1)
 
     def forward(self, causes: Tensor | None = None) -> TorchDistribution:
         """Distribution of the layer given its causes, with the units as event."""
-        return self.distribution(self.drive(causes)).to_event(1)
+        with local_parameters():
+            return self.conditional()(causes)
+
+
+def local_parameters() -> AbstractContextManager[None]:
+    """Read parameters from their own module.
+
+    By Pyro's default a module that is called reads them from the global store by name, where a second machine in the
+    same process would silently get the first one's.
+    """
+    context: AbstractContextManager[None] = pyro.settings.context(module_local_params=True)
+    return context
+
+
+def _drive(causes: Tensor | None, weight: Tensor | None, leak: Tensor) -> Tensor:
+    single = len(leak) == 1
+    if causes is None or weight is None:
+        return leak[0] if single else leak
+    return linear(causes, weight[0].mT, leak[0, 0]) if single else causes @ weight + leak
 
 
 class Sigmoid(Imaging):

@@ -49,13 +49,8 @@ def check_observations(observations: Observations, sizes: Sequence[int]) -> None
 
 @contextmanager
 def layer_plates(restarts: int, num_data: int) -> Iterator[None]:
-    """Plates of every layered program: ``restarts`` at dim -2, if there are several, and ``data`` at dim -1.
-
-    Parameters stay local to their module meanwhile: in the global param store a second machine in the same process
-    would silently get the first one's.
-    """
+    """Plates of every layered program: ``restarts`` at dim -2, if there are several, and ``data`` at dim -1."""
     with ExitStack() as stack:
-        stack.enter_context(pyro.settings.context(module_local_params=True))
         if restarts > 1:
             stack.enter_context(pyro.plate("restarts", restarts, dim=-2))
         stack.enter_context(pyro.plate("data", num_data, dim=-1))

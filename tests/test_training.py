@@ -270,7 +270,11 @@ def test_a_progress_bar_shows_scheme_and_bound(capsys: pytest.CaptureFixture[str
         ({"num_epochs": 0}, ValueError, "num_epochs must be at least 1, got 0"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
         ({"patience": 3}, ValueError, "patience needs validation data to judge by, but valid is None"),
-        ({"scheme": "vimco"}, TypeError, "scheme must be an inference scheme such as ReweightedWakeSleep(), got 'vimco'"),
+        (
+            {"scheme": "vimco"},
+            TypeError,
+            "scheme must be an inference scheme such as ReweightedWakeSleep(), got 'vimco'",
+        ),
         ({"scheme": helm.Reinforce}, TypeError, "scheme must be an inference scheme"),
     ],
 )
