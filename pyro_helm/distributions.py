@@ -181,7 +181,7 @@ class NoisyOrBernoulli(DrivenBernoulli):
     @lazy_property
     def logits(self) -> Tensor:
         """``log p - log(1 - p)``."""
-        rate = _normal(self.rate)
+        rate = _above_zero(self.rate)
         return rate + torch.log(-torch.expm1(-rate))
 
     @lazy_property
@@ -231,14 +231,19 @@ class OddsBernoulli(DrivenBernoulli):
     @lazy_property
     def logits(self) -> Tensor:
         """``log p - log(1 - p)``."""
-        return torch.log(_normal(self.odds))
+        return torch.log(_above_zero(self.odds))
 
 
 def _normal(drive: Tensor) -> Tensor:
-    # a positive drive that underflowed or overflowed would give -inf, and NaN in gradients as 0 * inf; its
-    # gradient is cut there, where the distribution no longer changes within its dtype
+    # extreme logits must give a valid drive; the distribution keeps the logits, so that no gradient is lost
     limits = torch.finfo(drive.dtype)
     return drive.clamp(limits.tiny, limits.max)
+
+
+def _above_zero(drive: Tensor) -> Tensor:
+    # a drive that underflowed to 0 would give -inf, and NaN in gradients as 0 * inf; in float32 and float64
+    # adding the smallest normal number changes no drive from 1e-30 up, and costs less than a clamp's backward
+    return drive + torch.finfo(drive.dtype).tiny
 
 
 def _log_probs(distribution: TorchBernoulli) -> tuple[Tensor, Tensor]:

@@ -23,9 +23,14 @@ def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
 def test_an_error_or_ctrl_c_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
     target = tmp_path / "b.txt"
     target.write_text("old")
-    with pytest.raises(type(error)), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def write() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

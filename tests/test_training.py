@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pytest import MonkeyPatch
 from torch import Tensor
 
 import pyro_helm as helm
@@ -61,7 +62,7 @@ class SharedNoise:
 
 @pytest.mark.parametrize("imaging", ["sigmoid", "noisy_or", "odds"])
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
-def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, monkeypatch: MonkeyPatch) -> None:
+def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same initial values, same minibatches, same noise: the same parameters to float64 rounding."""
     restarts, x = 3, data()
     together = machine(restarts, imaging)
@@ -97,7 +98,9 @@ def test_history_is_tidy() -> None:
     assert list(history.columns) == COLUMNS
     assert set(history.metric) == {"train_bound", "valid_elbo", "valid_log_likelihood"}
     assert len(history) == 3 * 2 * 3  # epochs x restarts x metrics
-    assert history[["dataset", "model", "imaging", "sizes", "scheme", "seed"]].drop_duplicates().values.tolist() == [
+    assert history[
+        ["dataset", "model", "imaging", "sizes", "scheme", "seed"]
+    ].drop_duplicates().to_numpy().tolist() == [
         ["prototypes", "BeliefNetwork", "sigmoid", "6-4-2", "reweighted_wake_sleep", 5]
     ]
     assert history.seconds.is_monotonic_increasing
@@ -165,8 +168,9 @@ class FailingRestart(helm.ReweightedWakeSleep):
 
 def test_a_failed_restart_is_marked_and_the_others_go_on() -> None:
     failing, sound = machine(restarts=3), machine(restarts=3)
+    valid = data(20, seed=1)
     with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 3 failed: their loss or parameters became non-finite"):
-        result = fit(*failing, valid=data(20, seed=1), scheme=FailingRestart(3))
+        result = fit(*failing, valid=valid, scheme=FailingRestart(3))
     expected = fit(*sound, valid=data(20, seed=1))
     assert result.restarts.failed.tolist() == [False, True, False]
     assert result.restarts.best_epoch[1] == 1
@@ -177,21 +181,18 @@ def test_a_failed_restart_is_marked_and_the_others_go_on() -> None:
     assert expected.restarts.failed.sum() == 0
 
 
-def test_parameters_that_overflow_fail_their_restart_alone() -> None:
+def test_parameters_that_overflow_fail_their_restart_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     model, guide = machine(restarts=2, imaging="odds")
     with torch.no_grad():
         model.generative[0].weight_unconstrained[1] = 200.0  # exp(200) is infinite in float32
-    with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 2 failed"):
-        # unvalidated from the first step on, as in later epochs
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pyro.validation_enabled", lambda _: __import__("contextlib").nullcontext())
-            import pyro
-
-            pyro.enable_validation(False)
-            try:
-                result = fit(model, guide, scheme=helm.WakeSleep(2))
-            finally:
-                pyro.enable_validation(True)
+    # unvalidated from the first step on, as later epochs are
+    monkeypatch.setattr("pyro.validation_enabled", lambda _: nullcontext())
+    pyro.enable_validation(False)
+    try:
+        with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 2 failed"):
+            result = fit(model, guide, scheme=helm.WakeSleep(2))
+    finally:
+        pyro.enable_validation(True)
     assert result.restarts.failed.tolist() == [False, True]
 
 
@@ -289,6 +290,6 @@ def test_plain_functions_are_sent_to_svi() -> None:
 
 
 def test_restarts_need_a_dimension_in_every_parameter() -> None:
-    model, guide = machine(restarts=2)
+    model, _ = machine(restarts=2)
     with pytest.raises(ValueError, match=r"with 2 restarts every parameter must have them as its first dimension"):
         fit(model, FactorialRecognition(SIZES, restarts=1), scheme=helm.WakeSleep())

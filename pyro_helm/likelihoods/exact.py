@@ -73,7 +73,8 @@ def all_states(num_units: int) -> Tensor:
 
 def _log_prob(layer: Imaging, values: Tensor, causes: Tensor | None) -> Tensor:
     """``log p(value | cause)`` for every pair, ``[restarts, values, causes]``."""
-    units = layer.distribution(layer.drive(causes))
+    drive = layer.drive(causes).reshape(layer.restarts, -1, layer.num_units)
+    units = layer.distribution(drive)
     log_on = units.log_prob(values.new_ones(()))
     log_off = units.log_prob(values.new_zeros(()))
     # two products rather than one with the logit: log p and log (1 - p) must not cancel

@@ -64,6 +64,8 @@ def log_likelihood(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     sizes = getattr(model, "sizes", None)
     check_binary(data, name="data", width=None if sizes is None else sizes[0])
     x = data.to(**placement(model))

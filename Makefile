@@ -1,0 +1,36 @@
+# Everything runs in a virtual environment of its own; each target sets it up if it is missing or out of date.
+PYTHON ?= python3
+VENV ?= .venv
+INSTALLED := $(VENV)/installed
+WHEEL_VENV := build/wheel-venv
+
+.PHONY: compare test lint test-wheel benchmark clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[test,dev]"
+	touch $@
+
+compare: $(INSTALLED) ## train on the shifter and on digits, print one table, write figures to results/
+	$(VENV)/bin/python analysis/compare.py --out results
+
+test: $(INSTALLED) ## run the tests
+	$(VENV)/bin/pytest
+
+lint: $(INSTALLED) ## style and types
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+test-wheel: $(INSTALLED) ## build the wheel and run the tests on it in a clean environment
+	rm -rf build dist
+	$(VENV)/bin/python -m build --quiet
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python -m pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[test]"
+	$(WHEEL_VENV)/bin/pytest
+
+benchmark: $(INSTALLED) ## time training steps against hand-written loops
+	$(VENV)/bin/python analysis/benchmarks/training_step.py
+
+clean: ## remove what was built
+	rm -rf $(VENV) build dist results

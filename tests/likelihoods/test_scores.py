@@ -1,0 +1,92 @@
+"""log_likelihood: tidy frames, the same from every method, and words when a number is not to be believed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from gradients import DATA, tiny_machine
+from oracle import binary_rows
+
+import pyro_helm as helm
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.models import BeliefNetwork
+
+
+def test_tables_have_a_row_per_restart_and_datum_and_a_row_per_restart() -> None:
+    model, guide = BeliefNetwork((3, 2), restarts=2, seed=0), FactorialRecognition((3, 2), restarts=2, seed=0)
+    scores = helm.log_likelihood(model, guide, DATA, num_samples=100)
+    assert list(scores.table.columns) == ["restart", "datum", "log_likelihood", "stderr", "ess", "elbo"]
+    assert scores.table[["restart", "datum"]].values.tolist() == [[r, d] for r in range(2) for d in range(3)]
+    assert list(scores.summary.columns) == ["restart", "log_likelihood", "stderr", "elbo", "ess", "warnings"]
+    mean = scores.table.groupby("restart").log_likelihood.mean()
+    assert scores.summary.log_likelihood.tolist() == pytest.approx(mean.tolist())
+
+
+def test_importance_and_exact_agree() -> None:
+    machine = tiny_machine("odds")
+    exact = helm.log_likelihood(machine.model, None, DATA, method="exact")
+    sampled = helm.log_likelihood(machine.model, machine.guide, DATA, num_samples=20_000)
+    z = (sampled.table.log_likelihood - exact.table.log_likelihood) / sampled.table.stderr
+    assert z.abs().max() < 4  # z-threshold
+    assert (exact.table.stderr == 0).all()
+
+
+def test_weights_make_means_over_a_listed_distribution() -> None:
+    machine = tiny_machine("sigmoid")
+    patterns = binary_rows(3)
+    probabilities = torch.linspace(1, 8, 8).double() / 36
+    scores = helm.log_likelihood(machine.model, None, patterns, method="exact", weights=probabilities)
+    expected = (probabilities * machine.log_evidence(patterns)).sum()
+    assert scores.summary.log_likelihood.item() == pytest.approx(float(expected.detach()))
+    assert scores.summary.stderr.item() == 0
+
+
+def test_the_seed_fixes_the_numbers_and_the_callers_state_is_left_alone() -> None:
+    machine = tiny_machine("sigmoid")
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    one = helm.log_likelihood(machine.model, machine.guide, DATA, num_samples=10, seed=5)
+    assert torch.equal(torch.rand(1), expected)
+    same = helm.log_likelihood(machine.model, machine.guide, DATA, num_samples=10, seed=5)
+    other = helm.log_likelihood(machine.model, machine.guide, DATA, num_samples=10, seed=6)
+    assert one.table.equals(same.table)
+    assert not one.table.equals(other.table)
+
+
+def test_a_poor_guide_is_called_poor() -> None:
+    machine = tiny_machine("sigmoid", spread=0.0)
+    with torch.no_grad():
+        machine.model.generative[0].weight_unconstrained.mul_(200)
+        machine.guide.recognition[0].learned_leak_unconstrained.fill_(-12.0)  # almost never proposes a cause
+    good = helm.log_likelihood(*_pair(tiny_machine("sigmoid")), DATA, num_samples=1000)
+    few = helm.log_likelihood(*_pair(tiny_machine("sigmoid")), DATA, num_samples=5)
+    assert good.summary.warnings.item() == ""
+    assert "use more samples or a better guide" in few.summary.warnings.item()
+
+
+def _pair(machine: Any) -> tuple[BeliefNetwork, FactorialRecognition]:
+    return machine.model, machine.guide
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ({"method": "guess"}, ValueError, "method must be one of importance, exact; got 'guess'"),
+        ({"data": DATA * 0.5}, ValueError, "data"),
+        ({"data": DATA[:, :2]}, ValueError, "data"),
+        ({"data": DATA.clone().fill_(float("nan"))}, ValueError, "data"),
+        ({"guide": None}, ValueError, 'method="importance" needs a guide to draw from, got None'),
+        ({"weights": torch.ones(2)}, ValueError, "weights must be 3 non-negative numbers, one per row of data"),
+        ({"weights": -torch.ones(3)}, ValueError, "weights must be 3 non-negative numbers"),
+        ({"num_samples": 0}, ValueError, "num_samples must be at least 1, got 0"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(arguments: dict[str, Any], error: type[Exception], sentence: str) -> None:
+    machine = tiny_machine("sigmoid")
+    settings = {"model": machine.model, "guide": machine.guide, "data": DATA} | arguments
+    with pytest.raises(error, match=re.escape(sentence)):
+        helm.log_likelihood(**settings)
