@@ -1,0 +1,106 @@
+"""The command line: each command does its job small, and says in a sentence what it cannot do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from pyro_helm.cli import app
+
+RUNNER = CliRunner()
+QUICK = ["--epochs", "1", "--restarts", "2", "--particles", "2"]
+
+
+def run(*arguments: str | Path) -> str:
+    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments: str | Path) -> str:
+    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "own.npy"
+    np.save(path, (np.random.default_rng(0).random((200, 12)) < 0.3).astype(np.uint8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(own_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    shown = run("fit", own_data, "--sizes", "4-2", "--imaging", "odds", "--out", out, *QUICK)
+    assert "nats per datum" in shown
+    return out
+
+
+@pytest.mark.parametrize("command", [[], ["fit"], ["compare"], ["loglik"], ["draw"], ["data"]])
+def test_help_says_what_it_does(command: list[str]) -> None:
+    assert "Usage" in run(*command, "--help")
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys, pyro_helm.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_fit_writes_a_machine_and_its_history(trained: Path) -> None:
+    assert {path.name for path in trained.iterdir()} == {"machine.safetensors", "history.parquet", "history.csv"}
+
+
+@pytest.mark.parametrize("method", ["importance", "exact"])
+def test_loglik_scores_it(trained: Path, own_data: Path, method: str, tmp_path: Path) -> None:
+    shown = run(
+        "loglik", trained, "--data", own_data, "--method", method, "--samples", "50", "--out", tmp_path / "scores"
+    )
+    assert "40 test cases: nats per datum" in shown
+    assert len(pd.read_parquet(tmp_path / "scores.parquet")) == 2 * 40
+
+
+def test_draw_makes_two_figures(trained: Path, own_data: Path, tmp_path: Path) -> None:
+    run("draw", trained, "--data", own_data, "--out", tmp_path, "--restart", "1")
+    assert {path.name for path in tmp_path.iterdir()} == {"weights.png", "dreams.png"}
+
+
+def test_compare_writes_tables_figures_and_machines(own_data: Path, tmp_path: Path) -> None:
+    shown = run(
+        "compare", own_data, "--sizes", "12-3", "--schemes", "all", "--imaging", "sigmoid,odds", "--out", tmp_path,
+        "--samples", "10", *QUICK,
+    )  # fmt: skip
+    assert "nats per datum" in shown
+    for scheme in ("reinforce", "wake_sleep", "reweighted_wake_sleep"):
+        assert shown.count(f" {scheme} ") >= 2
+    written = {path.name for path in tmp_path.iterdir()}
+    figures = {"learning_curves.png", "dreams.png", "weights-sigmoid.png", "weights-odds.png"}
+    assert written >= {"results.parquet", "results.csv", "summary.csv", "odds-wake_sleep"} | figures
+
+
+def test_data_lists_what_can_be_loaded() -> None:
+    shown = run("data")
+    assert all(name in shown for name in ("shifter", "bars", "digits"))
+
+
+def test_what_cannot_be_done_is_said_in_a_sentence(trained: Path, own_data: Path, tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    assert "known are reinforce, wake_sleep, reweighted_wake_sleep" in refused(
+        "compare", own_data, "--sizes", "3", "--schemes", "vimco", *out
+    )
+    assert "known are sigmoid, noisy_or, odds" in refused("compare", own_data, "--sizes", "3", "--imaging", "x", *out)
+    assert "--sizes must be units per layer such as 32-24-2, got 'a-b'" in refused(
+        "fit", own_data, "--sizes", "a-b", *out
+    )
+    assert "nonsense" in refused("fit", "nonsense", "--sizes", "3", *out)
+    assert "there is no machine at" in refused("loglik", tmp_path / "nothing", "--data", own_data)
+    assert "32" in refused("loglik", trained, "--data", "shifter")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,85 @@
+"""The package as it is installed, its public names and the examples in its docs."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import pyro_helm
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.models import BeliefNetwork
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = re.compile(r"<!-- example: (?P<name>.*?) -->\n```python\n(?P<code>.*?)```", re.DOTALL)
+
+
+def modules() -> Iterator[str]:
+    for found in pkgutil.walk_packages(pyro_helm.__path__, "pyro_helm."):
+        yield found.name
+
+
+def examples() -> list[object]:
+    return [
+        pytest.param(match["code"], id=f"{path.name}: {match['name']}")
+        for path in (ROOT / "README.md", ROOT / "docs" / "adding_a_scheme.md")
+        for match in EXAMPLE.finditer(path.read_text())
+    ]
+
+
+def test_every_package_is_listed_for_installation() -> None:
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11 or newer
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {"pyro_helm", *(name for name in modules() if hasattr(importlib.import_module(name), "__path__"))}
+    assert set(listed) == found
+
+
+def test_models_and_guides_are_flat() -> None:
+    for folder in ("models", "guides"):
+        assert not [path for path in (ROOT / folder).iterdir() if path.is_dir() and path.name != "__pycache__"]
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert pyro_helm.__all__ == sorted(
+        pyro_helm.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name)
+    )
+    assert all(hasattr(pyro_helm, name) for name in pyro_helm.__all__)
+
+
+def test_no_public_function_bears_its_modules_name() -> None:
+    public = set(pyro_helm.__all__)
+    assert not public & {name.removeprefix("pyro_helm.") for name in modules()}
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_examples_in_docstrings_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {item: getattr(pyro_helm, item) for item in pyro_helm.__all__}
+    extra = {"torch": torch, "BeliefNetwork": BeliefNetwork, "FactorialRecognition": FactorialRecognition}
+    module = importlib.import_module(name)
+    failed, _ = doctest.testmod(module, extraglobs={**names, **extra, **vars(module)})
+    assert failed == 0
+
+
+@pytest.mark.parametrize("code", examples())
+def test_examples_in_the_docs_run(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As printed, but on the first data and for fewer steps."""
+    monkeypatch.chdir(tmp_path)
+    loaded = pyro_helm.load_data
+
+    def first(name: str) -> pyro_helm.Data:
+        data = loaded(name)
+        return pyro_helm.Data(data.name, data.train[:300], data.valid[:50], data.test[:50], data.image_shape, None)
+
+    monkeypatch.setattr(pyro_helm, "load_data", first)
+    exec(compile(code.replace("num_samples=1000", "num_samples=10"), "example", "exec"), {"__name__": "example"})
+
+
+def test_there_are_three_examples() -> None:
+    assert len(examples()) == 3
