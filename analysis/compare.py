@@ -2,9 +2,9 @@
 
     python analysis/compare.py --out results
 
-Three schemes x three imaging models on the shifter (Fig. 1 of Dayan et al. 1995), whose exact distribution says how good
-a machine can get (-4.579 nats per case), and three schemes with sigmoid units on scikit-learn's digits. Prints one table;
-writes tables, figures and machines to ``OUT/shifter`` and ``OUT/digits``.
+Three schemes x three imaging models on the shifter (Fig. 1 of Dayan et al. 1995), whose exact distribution says how
+good a machine can get (-4.579 nats per case), and three schemes with sigmoid units on scikit-learn's digits. Prints one
+table; writes tables, figures and machines to ``OUT/shifter`` and ``OUT/digits``.
 """
 
 from __future__ import annotations

@@ -6,14 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import pandas as pd
 import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-# The library itself is imported inside the commands: torch and pyro take seconds that --help should not cost.
+import pyro_helm as helm
+from pyro_helm.comparison import cases_to_score
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.imaging import IMAGING
+from pyro_helm.models import BeliefNetwork
+from pyro_helm.report import draw_machine, write_report
+from pyro_helm.tables import write_table
 
 app = typer.Typer(
     name="pyro-helm",
@@ -87,13 +94,11 @@ def fit(
     Example: pyro-helm fit shifter --sizes 24-2 --imaging odds --out runs/shifter
     """
     with _one_sentence_errors():
-        import pyro_helm as helm
-
         loaded = helm.load_data(data)
         layers = _sizes(sizes, loaded.train.shape[1])
         result = helm.fit(
-            helm.models.BeliefNetwork(layers, imaging, restarts=restarts, fixed_leak=fixed_leak, seed=seed),
-            helm.guides.FactorialRecognition(layers, restarts=restarts, seed=seed),
+            BeliefNetwork(layers, imaging, restarts=restarts, fixed_leak=fixed_leak, seed=seed),
+            FactorialRecognition(layers, restarts=restarts, seed=seed),
             loaded.train,
             valid=loaded.valid,
             scheme=_scheme(scheme, particles),
@@ -148,10 +153,6 @@ def compare(
     Example: pyro-helm compare shifter --sizes 24-2 --imaging all --out results/shifter
     """
     with _one_sentence_errors():
-        import pyro_helm as helm
-        from pyro_helm.imaging import IMAGING
-        from pyro_helm.report import write_report
-
         loaded = helm.load_data(data)
         comparison = helm.compare(
             loaded,
@@ -191,10 +192,6 @@ def loglik(
     Example: pyro-helm loglik runs/shifter --data shifter
     """
     with _one_sentence_errors():
-        import pyro_helm as helm
-        from pyro_helm.comparison import cases_to_score
-        from pyro_helm.tables import write_table
-
         model, guide = helm.load(run)
         loaded = helm.load_data(data)
         cases, weights = cases_to_score(loaded)
@@ -223,9 +220,6 @@ def draw(
     Example: pyro-helm draw runs/shifter --data shifter --out figures
     """
     with _one_sentence_errors():
-        import pyro_helm as helm
-        from pyro_helm.report import draw_machine
-
         model, guide = helm.load(run)
         loaded = None if data is None else helm.load_data(data)
         for path in draw_machine(model, guide, out, data=loaded, restart=restart, seed=seed):
@@ -236,8 +230,6 @@ def draw(
 def list_data() -> None:
     """List the data sets that can be named; files are found in the folder PYRO_HELM_DATA."""
     with _one_sentence_errors():
-        import pyro_helm as helm
-
         _print(helm.available_data(), "data sets")
 
 
@@ -263,18 +255,16 @@ def print_summary(summary: pd.DataFrame, *, interrupted: bool = False) -> None:
 
 
 def _print(frame: pd.DataFrame, title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in frame.columns:
         numeric = frame[column].dtype.kind in "fiub"
-        table.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)
     for row in frame.itertuples(index=False):
         table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+    # a row stays a line, also in a pipe or a narrow window
     console = Console()
-    # in a pipe there is no width to fit: a row stays a line
-    console.print(table, width=None if console.is_terminal else 200)
+    console.width = max(console.width, Console(width=1000).measure(table).maximum)
+    console.print(table)
 
 
 def _sizes(text: str, width: int) -> tuple[int, ...]:
@@ -294,8 +284,6 @@ def _names(text: str, known: dict[str, Any]) -> list[str]:
 
 
 def _scheme(name: str, particles: int) -> Any:
-    import pyro_helm as helm
-
     (known,) = _names(name, helm.SCHEMES)
     build: Callable[..., Any] = helm.SCHEMES[known]
     return build(num_particles=particles)

@@ -167,8 +167,8 @@ class Sigmoid(Imaging):
         return SigmoidBernoulli(drive)
 
     def initial_weight(self, noise: Tensor) -> Tensor:
-        """Small and of either sign."""
-        return 0.1 * noise
+        """Of either sign, and large enough for restarts to begin differently."""
+        return 0.3 * noise
 
     def initial_leak(self, noise: Tensor) -> Tensor:
         """Even odds, nearly."""
@@ -194,12 +194,12 @@ class NoisyOr(Imaging):
         return NoisyOrBernoulli(drive)
 
     def initial_weight(self, noise: Tensor) -> Tensor:
-        """All causes together expect a rate near 1."""
-        return torch.exp(noise) / noise.shape[-2]
+        """Log-normal with median exp(-4): each unit listens to a few causes only."""
+        return torch.exp(2 * noise - 4)
 
     def initial_leak(self, noise: Tensor) -> Tensor:
-        """A rate near 0.1."""
-        return 0.1 * torch.exp(0.1 * noise)
+        """A rate near exp(-2)."""
+        return torch.exp(0.1 * noise - 2)
 
     def drive_of_leak(self, leak: float) -> float:
         """Rate ``-log(1 - leak)`` of a leak probability."""
@@ -218,12 +218,12 @@ class Odds(Imaging):
         return OddsBernoulli(drive)
 
     def initial_weight(self, noise: Tensor) -> Tensor:
-        """All causes together expect odds near 1."""
-        return torch.exp(noise) / noise.shape[-2]
+        """Log-normal with median exp(-4): each unit listens to a few causes only."""
+        return torch.exp(2 * noise - 4)
 
     def initial_leak(self, noise: Tensor) -> Tensor:
-        """Odds near 0.1."""
-        return 0.1 * torch.exp(0.1 * noise)
+        """Odds near exp(-2)."""
+        return torch.exp(0.1 * noise - 2)
 
     def drive_of_leak(self, leak: float) -> float:
         """The leak of an odds layer is given as odds already."""
