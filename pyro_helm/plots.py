@@ -91,8 +91,8 @@ def weight_diagram(
     """Draw the weights of one restart in the manner of the paper's Fig. 4.
 
     White squares are positive, black ones negative, their area is the magnitude, and the largest magnitude of each
-    block is quoted. Every unit of the first hidden layer has its recognition weights on the left and its generative ones
-    on the right, laid out as the image is. Weights and leaks of noisy-or and odds layers, being positive, are shown as
+    block is quoted. Every unit of the first hidden layer has its recognition weights on the left and its generative
+    ones on the right, laid out as the image is. Weights and leaks of noisy-or and odds layers, being positive, are shown as
     their logarithms.
 
     Args:
@@ -134,7 +134,7 @@ def weight_diagram(
     per_row = min(len(strongest), max(1, round((2 * len(strongest) * rows / columns) ** 0.5)))
     tall = -(-len(strongest) // per_row) * (rows + GAP) / (per_row * (columns + GAP))
     figure.set_size_inches(13, 6.2 * tall + 4.2)
-    upper, lower = figure.subfigures(2, 1, height_ratios=(6.2 * tall + 0.6, 3.6))
+    upper, lower = figure.subfigures(2, 1, height_ratios=(6.2 * tall + 0.6, 3.6), squeeze=False)[:, 0]
     for ax, (title, tiles) in zip(upper.subplots(1, 2), (receptive, projective), strict=True):
         _hinton(ax, title, tiles, per_row, numbers=strongest.tolist())
     grid = lower.subplots(2, -(-(len(rest) + 1) // 2), squeeze=False).ravel()
@@ -225,12 +225,12 @@ def _hinton(ax: Axes, title: str, tiles: Tensor, per_row: int, numbers: list[int
     ax.axis("off")
 
 
-def _boxes(left: Any, top: Any, width: Any, height: Any) -> NDArray[np.float64]:
-    """Corners ``[boxes, 4, 2]`` of boxes."""
+def _boxes(left: Any, top: Any, width: Any, height: Any) -> list[NDArray[np.float64]]:
+    """Corners of boxes, ``[4, 2]`` each."""
     left, top, width, height = np.broadcast_arrays(left, top, width, height)
     x = np.stack([left, left + width, left + width, left], -1)
     y = np.stack([top, top, top + height, top + height], -1)
-    return np.stack([x, y], -1).astype(float)
+    return list(np.stack([x, y], -1).astype(float))
 
 
 def _sheet(images: NDArray[np.float64], columns: int) -> NDArray[np.float64]:
