@@ -12,6 +12,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,6 +26,11 @@ from pyro_helm.models import BeliefNetwork
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MAX_UNITS = 64
 GREY = "0.6"
+LABELS = {
+    "train_bound": "the scheme's own bound on the training data",
+    "valid_elbo": "validation bound -F",
+    "valid_log_likelihood": "validation log-likelihood",
+}
 GAP = 1.3
 """Between tiles, in squares."""
 MIN_COLUMNS = 12
@@ -72,9 +78,10 @@ def learning_curves(
         ax.set_ylim(late.min() - margin, top + margin)
         ax.set_title(f"{dataset}, {imaging}")
         ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend(loc="lower right", fontsize="small", title="last median, nats per datum", title_fontsize="small")
         ax.grid(alpha=0.25)
-    axes[0].set_ylabel(f"{metric.replace('_', ' ')}, nats per datum")
+    axes[0].set_ylabel(f"{LABELS.get(metric, metric)}, nats per datum")
     figure.suptitle(
         "Median over restarts; bands from the worst restart to the best. Higher is better.", fontsize="medium"
     )
@@ -92,8 +99,8 @@ def weight_diagram(
 
     White squares are positive, black ones negative, their area is the magnitude, and the largest magnitude of each
     block is quoted. Every unit of the first hidden layer has its recognition weights on the left and its generative
-    ones on the right, laid out as the image is. Weights and leaks of noisy-or and odds layers, being positive, are shown as
-    their logarithms.
+    ones on the right, laid out as the image is. Weights and leaks of noisy-or and odds layers, being positive, are
+    shown as their logarithms.
 
     Args:
         model: generative model.
@@ -110,7 +117,7 @@ def weight_diagram(
     rows, columns = image_shape or (1, model.sizes[0])
     if rows * columns != model.sizes[0]:
         raise ValueError(
-            f"image_shape {(rows, columns)} has {rows * columns} pixels, not {model.sizes[0]} visible units"
+            f"image_shape {(rows, columns)} has {rows * columns} pixels for {model.sizes[0]} visible units"
         )
     names = site_names(model.sizes)
     layers = list(zip(guide.recognition, model.generative, model.generative[1:], strict=False))
@@ -142,10 +149,14 @@ def weight_diagram(
         ax.axis("off")
     for ax, (title, tiles) in zip(grid, [(leak_title, leak), *rest], strict=False):
         _hinton(ax, title, tiles, 1)
-    shown = (
-        "" if len(strongest) == model.sizes[1] else f", the {len(strongest)} strongest of {model.sizes[1]} units of h1"
+    shown = f", {len(strongest)} strongest of {model.sizes[1]} units of h1" if len(strongest) < model.sizes[1] else ""
+    if all(isinstance(layer, Sigmoid) for layer in model.generative):
+        logarithms = ""
+    else:
+        logarithms = " In a block of logarithms black is a weight below 1."
+    figure.suptitle(
+        f"White: positive. Black: negative. Area: magnitude.{logarithms} Restart {restart}{shown}.", fontsize=10
     )
-    figure.suptitle(f"White: positive. Black: negative. Area: magnitude. Restart {restart}{shown}.", fontsize="medium")
     return figure
 
 

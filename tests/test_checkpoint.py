@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from pyro_helm.models import BeliefNetwork
 SIZES = (6, 4, 2)
 
 
-def machine(seed: int = 0) -> tuple[BeliefNetwork, FactorialRecognition]:
+def machine(seed: int = 0) -> tuple[Any, Any]:
     model = BeliefNetwork(SIZES, ("odds", "noisy_or", "sigmoid"), restarts=2, fixed_leak=(0.05, 0.1, None), seed=seed)
     return model, FactorialRecognition(SIZES, restarts=2, seed=seed)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -19,10 +21,9 @@ from pyro_helm.models import BeliefNetwork
 GENERATOR_SEED = 0
 
 
-def layer(name: str, restarts: int = 1, **settings: object) -> torch.nn.Module:
+def layer(name: str, restarts: int = 1, **settings: Any) -> Any:
     generator = torch.Generator().manual_seed(GENERATOR_SEED)
-    built: torch.nn.Module = REGISTRY[name](3, 5, restarts=restarts, generator=generator, **settings).double()  # type: ignore[arg-type]
-    return built
+    return REGISTRY[name](3, 5, restarts=restarts, generator=generator, **settings).double()
 
 
 def test_the_registry_names_the_papers_imaging_models() -> None:

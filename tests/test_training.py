@@ -34,7 +34,7 @@ def data(rows: int = 60, seed: int = 0) -> Tensor:
     return (clean + (torch.rand(rows, 6, generator=generator) < 0.05)) % 2
 
 
-def machine(restarts: int = 1, imaging: str = "sigmoid", seed: int = 0) -> tuple[BeliefNetwork, FactorialRecognition]:
+def machine(restarts: int = 1, imaging: str = "sigmoid", seed: int = 0) -> tuple[Any, Any]:
     return (
         BeliefNetwork(SIZES, imaging, restarts=restarts, seed=seed),
         FactorialRecognition(SIZES, restarts=restarts, seed=seed),
@@ -42,8 +42,9 @@ def machine(restarts: int = 1, imaging: str = "sigmoid", seed: int = 0) -> tuple
 
 
 def fit(model: Any, guide: Any, x: Tensor | None = None, **settings: Any) -> helm.Result:
-    settings = {"scheme": helm.ReweightedWakeSleep(3), "num_epochs": 3, "batch_size": 20, "progress": False} | settings
-    return helm.fit(model, guide, data() if x is None else x, **settings)
+    defaults = {"scheme": helm.ReweightedWakeSleep(3), "num_epochs": 3, "batch_size": 20, "progress": False}
+    chosen: dict[str, Any] = defaults | settings
+    return helm.fit(model, guide, data() if x is None else x, **chosen)
 
 
 class SharedNoise:

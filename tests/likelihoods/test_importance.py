@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pytest
 import torch
@@ -9,6 +11,7 @@ from gradients import DATA, replicates, tiny_machine
 
 import pyro_helm.likelihoods.importance as module
 from pyro_helm.likelihoods.importance import importance
+from pyro_helm.particles import Particles, Program, draw_from_guide
 
 REPLICATES = 3000
 
@@ -41,7 +44,7 @@ def test_effective_sample_size_and_error_by_their_definitions() -> None:
     pyro.set_rng_seed(0)
     estimate = importance(machine.model, machine.guide, DATA, num_samples=50)
     pyro.set_rng_seed(0)
-    particles = module.draw_from_guide(machine.model, machine.guide, 50, kwargs={"observations": {"x": DATA}})
+    particles = draw_from_guide(machine.model, machine.guide, 50, kwargs={"observations": {"x": DATA}})
     weight = particles.log_weight.detach().exp()
     ess = weight.sum(0) ** 2 / (weight**2).sum(0)
     stderr = weight.std(0) / weight.mean(0) / 50**0.5
@@ -54,10 +57,9 @@ def test_the_draws_held_at_once_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     machine = tiny_machine("sigmoid")
     model, guide = replicates(machine, 4)
     drawn = []
-    original = module.draw_from_guide
 
-    def counted(model: object, guide: object, number: int, **kwargs: object) -> object:
-        particles = original(model, guide, number, **kwargs)  # type: ignore[arg-type]
+    def counted(model: Program, guide: Program, number: int, **kwargs: Any) -> Particles:
+        particles = draw_from_guide(model, guide, number, **kwargs)
         drawn.append(particles.log_weight.numel())
         return particles
 

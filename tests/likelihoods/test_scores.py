@@ -87,6 +87,6 @@ def _pair(machine: Any) -> tuple[BeliefNetwork, FactorialRecognition]:
 )
 def test_bad_input_is_refused_in_a_sentence(arguments: dict[str, Any], error: type[Exception], sentence: str) -> None:
     machine = tiny_machine("sigmoid")
-    settings = {"model": machine.model, "guide": machine.guide, "data": DATA} | arguments
+    settings: dict[str, Any] = {"model": machine.model, "guide": machine.guide, "data": DATA} | arguments
     with pytest.raises(error, match=re.escape(sentence)):
         helm.log_likelihood(**settings)
