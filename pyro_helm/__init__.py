@@ -5,11 +5,12 @@ from pyro_helm.comparison import Comparison, compare, summarise
 from pyro_helm.data import Data, Distribution, available_data, load_data
 from pyro_helm.distributions import NoisyOrBernoulli, OddsBernoulli
 from pyro_helm.likelihoods import Scores, log_likelihood
-from pyro_helm.schemes import SCHEMES, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
+from pyro_helm.schemes import SCHEMES, VIMCO, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
 from pyro_helm.training import Result, fit
 
 __all__ = [
     "SCHEMES",
+    "VIMCO",
     "Comparison",
     "Data",
     "Distribution",

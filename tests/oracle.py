@@ -101,6 +101,13 @@ class Machine:
         """E over two guide draws of log mean w, [data]; the gradient is theta's alone."""
         return self.over_pairs(x, lambda log_p, log_q: (log_p - log_q.detach()).logsumexp(-1) - math.log(2))
 
+    def importance_bound_of_both(self, x: Tensor) -> Tensor:
+        """The same value, but with the draws' own dependence on phi in its gradient, [data]."""
+        log_p, log_q = self.log_joint(x), self.log_guide(x)
+        log_w = log_p - log_q
+        bound = torch.logaddexp(log_w[:, :, None], log_w[:, None, :]) - math.log(2)
+        return ((log_q[:, :, None] + log_q[:, None, :]).exp() * bound).sum((-2, -1))
+
     def wake_phi(self, x: Tensor) -> Tensor:
         """E over two guide draws of sum_k v_k log q(h_k | x), v and draws held fixed, [data]."""
         return self.over_pairs(x, lambda log_p, log_q: ((log_p - log_q).detach().softmax(-1) * log_q).sum(-1))

@@ -72,7 +72,7 @@ def test_compare_writes_tables_figures_and_machines(own_data: Path, tmp_path: Pa
         "--samples", "10", *QUICK,
     )  # fmt: skip
     assert "nats per datum" in shown
-    for scheme in ("reinforce", "wake_sleep", "reweighted_wake_sleep"):
+    for scheme in ("reinforce", "wake_sleep", "reweighted_wake_sleep", "vimco"):
         assert shown.count(f" {scheme} ") >= 2
     written = {path.name for path in tmp_path.iterdir()}
     figures = {"learning_curves.png", "dreams.png", "weights-sigmoid.png", "weights-odds.png"}
@@ -86,8 +86,8 @@ def test_data_lists_what_can_be_loaded() -> None:
 
 def test_what_cannot_be_done_is_said_in_a_sentence(trained: Path, own_data: Path, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "out")]
-    assert "known are reinforce, wake_sleep, reweighted_wake_sleep" in refused(
-        "compare", own_data, "--sizes", "3", "--schemes", "vimco", *out
+    assert "known are reinforce, wake_sleep, reweighted_wake_sleep, vimco" in refused(
+        "compare", own_data, "--sizes", "3", "--schemes", "unheard_of", *out
     )
     assert "known are sigmoid, noisy_or, odds" in refused("compare", own_data, "--sizes", "3", "--imaging", "x", *out)
     assert "--sizes must be units per layer such as 32-24-2, got 'a-b'" in refused(

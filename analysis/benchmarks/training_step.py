@@ -87,6 +87,16 @@ def hand_written(scheme: str, sizes: tuple[int, ...], x: Tensor, particles: int)
         elif scheme == "reinforce":
             signal = (log_weight - log_weight.mean(0)) * (particles / (particles - 1))
             loss = -(log_p + signal * log_q).mean(0).mean()
+        elif scheme == "vimco":
+            others = (log_weight.sum(0) - log_weight) / (particles - 1)
+            without = torch.stack(
+                [
+                    torch.cat([log_weight[:k], others[k : k + 1], log_weight[k + 1 :]]).logsumexp(0)
+                    for k in range(particles)
+                ]
+            )
+            signal = log_weight.logsumexp(0) - without
+            loss = -(log_weight.softmax(0) * (log_p - log_q) + signal * log_q).sum(0).mean()
         else:
             loss = -log_p.mean() - score_dream().mean()
         loss.backward()

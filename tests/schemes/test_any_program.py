@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -13,7 +15,9 @@ from gradients import REPLICATES, Z_THRESHOLD, z_scores
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_helm.schemes import Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
+from pyro_helm.particles import Program, draw_from_guide
+from pyro_helm.schemes import VIMCO, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
+from pyro_helm.schemes.scheme import with_gradient_of
 
 Observations = Mapping[str, Tensor]
 
@@ -122,6 +126,26 @@ def test_reinforce_takes_the_pathwise_gradient_where_there_is_one() -> None:
     assert float(samples["guide.log_scale"].std()) < 4.0
 
 
+def test_vimco_is_reinforce_plus_what_the_bound_gains_from_many_particles() -> None:
+    """With reparameterised and discrete sites mixed, against the score-function gradient of the same bound."""
+    _, samples = gradients(VIMCO(2), X)
+    _, reference = gradients(ScoreFunctionBound(2), X)
+    for name, sample in samples.items():
+        assert two_sample_z(sample, reference[name]) < Z_THRESHOLD, name
+
+
+class ScoreFunctionBound(Scheme):
+    """The importance-weighted bound by the score function of all sites, slow and plain."""
+
+    name = "score_function_bound"
+
+    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+        bound = particles.log_weight.logsumexp(0) - math.log(self.num_particles)
+        score = particles.log_guide.sum(0)
+        return -with_gradient_of(bound.sum(-1), (bound + (bound.detach() + 6.0) * score).sum(-1))
+
+
 def test_wake_sleep_wakes_along_the_bound_for_theta() -> None:
     losses, samples = gradients(WakeSleep(2), X)
     model, guide = Model(1), Guide(1)
@@ -171,7 +195,7 @@ def test_reweighted_wake_sleep_with_many_particles_follows_the_log_evidence() ->
         assert torch.allclose(parameter.grad.mean(0), expected[f"model.{name}"][0], atol=0.02), name
 
 
-@pytest.mark.parametrize("scheme", [Reinforce(2), ReweightedWakeSleep(3)], ids=["reinforce", "reweighted_wake_sleep"])
+@pytest.mark.parametrize("scheme", [Reinforce(2), ReweightedWakeSleep(3), VIMCO(3)], ids=lambda scheme: scheme.name)
 def test_minibatches_of_a_subsampled_plate_are_unbiased(scheme: Scheme) -> None:
     """Averaged over all minibatches of two, value and gradient are those of the whole data."""
     losses, samples = gradients(scheme, X)

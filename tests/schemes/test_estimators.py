@@ -5,18 +5,20 @@ A new scheme is one line in CLAIMS, and one in MUTANTS.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import torch
 from gradients import DATA, Z_THRESHOLD, estimates, exact_gradient, tiny_machine, worst_z, z_scores
 from oracle import IMAGING, Machine
 from torch import Tensor
 
 from pyro_helm.particles import Program, draw_from_guide
-from pyro_helm.schemes import SCHEMES, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
+from pyro_helm.schemes import SCHEMES, VIMCO, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
 from pyro_helm.schemes.scheme import with_gradient_of
 
 
@@ -35,6 +37,10 @@ def elbo(machine: Machine, x: Tensor) -> Tensor:
 
 def importance_bound(machine: Machine, x: Tensor) -> Tensor:
     return machine.importance_bound(x).sum()
+
+
+def importance_bound_of_both(machine: Machine, x: Tensor) -> Tensor:
+    return machine.importance_bound_of_both(x).sum()
 
 
 def wake_and_sleep(machine: Machine, x: Tensor) -> Tensor:
@@ -58,6 +64,7 @@ CLAIMS = {
     "reweighted_wake_sleep, wake-phi": Claim(ReweightedWakeSleep(2), importance_bound, reweighted(1.0)),
     "reweighted_wake_sleep, sleep-phi": Claim(ReweightedWakeSleep(2, insomnia=0.0), importance_bound, reweighted(0.0)),
     "reweighted_wake_sleep, both": Claim(ReweightedWakeSleep(2, insomnia=0.4), importance_bound, reweighted(0.4)),
+    "vimco, 2 particles": Claim(VIMCO(2), importance_bound, importance_bound_of_both),
 }
 
 
@@ -89,7 +96,16 @@ class ReweightedWakeSleepOfBatch(ReweightedWakeSleep):
         return -with_gradient_of(bound, surrogate)
 
 
+class VIMCOWithoutSignals(VIMCO):
+    """Follows the normalised weights alone, as Pyro's importance-weighted bound does at discrete sites."""
+
+    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+        return -particles.sum_over_data(particles.log_weight.logsumexp(0) - math.log(self.num_particles))
+
+
 MUTANTS = {
+    "vimco, 2 particles": VIMCOWithoutSignals(2),
     "reinforce, 2 particles": ReinforceWithoutScore(2),
     "wake_sleep, 3 particles": WakeSleepWithoutDreams(3),
     "reweighted_wake_sleep, wake-phi": ReweightedWakeSleepOfBatch(2),
@@ -138,3 +154,20 @@ def test_leave_one_out_lowers_the_variance() -> None:
         for number in (1, 2)
     }
     assert variance[2] < variance[1] / 2
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS.keys())
+def test_minibatches_are_unbiased_for_the_whole_data(claim: Claim) -> None:
+    """Averaged over all minibatches of two and scaled by N/B, value and gradient are those of the whole data."""
+    machine = tiny_machine("noisy_or")
+    scale = len(DATA) / 2
+    batches = [
+        estimates(claim.scheme, machine, DATA[list(rows)], seed=seed)
+        for seed, rows in enumerate(itertools.combinations(range(len(DATA)), 2))
+    ]
+    losses = scale * torch.stack([loss for loss, _ in batches]).mean(0)
+    assert abs(float(z_scores(-losses, claim.bound(machine, DATA).sum().detach()))) < Z_THRESHOLD
+    exact = exact_gradient(machine, -claim.objective(machine, DATA))
+    average = {name: scale * torch.stack([batch[name] for _, batch in batches]).mean(0) for name in exact}
+    for name, z in worst_z(average, exact).items():
+        assert z < Z_THRESHOLD, f"{name} is {z:.1f} standard errors off"

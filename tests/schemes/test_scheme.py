@@ -12,10 +12,10 @@ from pyro.infer import ELBO, SVI
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.schemes import SCHEMES, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
+from pyro_helm.schemes import SCHEMES, VIMCO, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
 from pyro_helm.schemes.scheme import with_gradient_of
 
-ALL = [Reinforce(1), Reinforce(3), WakeSleep(1), WakeSleep(3), ReweightedWakeSleep(3, insomnia=0.5)]
+ALL = [Reinforce(1), Reinforce(3), WakeSleep(1), WakeSleep(3), ReweightedWakeSleep(3, insomnia=0.5), VIMCO(3)]
 IDS = [f"{scheme.name}-{scheme.num_particles}" for scheme in ALL]
 OBSERVATIONS = {"x": DATA}
 
@@ -80,7 +80,7 @@ def test_nothing_reaches_the_global_param_store() -> None:
 
 
 def test_registry_names_are_the_schemes_own() -> None:
-    assert set(SCHEMES) == {"reinforce", "wake_sleep", "reweighted_wake_sleep"}
+    assert set(SCHEMES) == {"reinforce", "wake_sleep", "reweighted_wake_sleep", "vimco"}
     assert all(SCHEMES[name].name == name for name in SCHEMES)
 
 
@@ -100,5 +100,7 @@ def test_too_few_particles_are_refused(num_particles: int) -> None:
 def test_reweighting_needs_two_particles_and_a_share() -> None:
     with pytest.raises(ValueError, match="at least 2, got 1"):
         ReweightedWakeSleep(1)
+    with pytest.raises(ValueError, match="VIMCO needs num_particles to be an integer of at least 2, got 1"):
+        VIMCO(1)
     with pytest.raises(ValueError, match=r"insomnia must be between 0 .* got 1\.5"):
         ReweightedWakeSleep(2, insomnia=1.5)
