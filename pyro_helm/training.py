@@ -160,9 +160,9 @@ def fit(
         try:
             for epoch in range(1, num_epochs + 1):
                 began = time.perf_counter()
-                # one validated epoch shows what is wrong with a program; after that the checks would only cost time
-                with pyro.validation_enabled(epoch == 1):
-                    train_bound = _train_epoch(model, guide, data, scheme, descent, restarts, batch_size)
+                train_bound = _train_epoch(
+                    model, guide, data, scheme, descent, restarts, batch_size, validate=epoch == 1
+                )
                 if scheduler is not None:
                     scheduler.step()
                 seconds += time.perf_counter() - began
@@ -197,10 +197,12 @@ def _train_epoch(
     descent: torch.optim.Optimizer,
     restarts: _Restarts,
     batch_size: int,
+    *,
+    validate: bool,
 ) -> Tensor:
     """One pass over the shuffled data; the scheme's bound per restart, averaged over it."""
     bound = data.new_zeros(restarts.number)
-    for rows in torch.randperm(len(data), device=data.device).split(batch_size):
+    for step, rows in enumerate(torch.randperm(len(data), device=data.device).split(batch_size)):
         losses = data.new_zeros(())
 
         def closure(rows: Tensor = rows) -> Tensor:
@@ -211,7 +213,9 @@ def _train_epoch(
             loss.backward()
             return loss
 
-        descent.step(closure)  # type: ignore[arg-type]
+        # one validated step shows what is wrong with a program; after that the checks would only cost time
+        with pyro.validation_enabled(validate and step == 0):
+            descent.step(closure)  # type: ignore[arg-type]
         restarts.guard(losses.detach())
         bound -= losses.detach()
     return bound / len(data)

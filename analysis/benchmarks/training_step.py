@@ -89,12 +89,8 @@ def hand_written(scheme: str, sizes: tuple[int, ...], x: Tensor, particles: int)
             loss = -(log_p + signal * log_q).mean(0).mean()
         elif scheme == "vimco":
             others = (log_weight.sum(0) - log_weight) / (particles - 1)
-            without = torch.stack(
-                [
-                    torch.cat([log_weight[:k], others[k : k + 1], log_weight[k + 1 :]]).logsumexp(0)
-                    for k in range(particles)
-                ]
-            )
+            parts = [(log_weight[:k], others[k : k + 1], log_weight[k + 1 :]) for k in range(particles)]
+            without = torch.stack([torch.cat(part).logsumexp(0) for part in parts])
             signal = log_weight.logsumexp(0) - without
             loss = -(log_weight.softmax(0) * (log_p - log_q) + signal * log_q).sum(0).mean()
         else:
