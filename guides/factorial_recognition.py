@@ -12,12 +12,13 @@ from pyro.nn import PyroModule
 from pyro_helm.imaging import Sigmoid, local_parameters
 from pyro_helm.layers import (
     Observations,
-    check_observations,
     check_sizes,
+    checked_observations,
     layer_plates,
     seeded_generator,
     site_names,
 )
+from pyro_helm.placement import placement
 
 
 class FactorialRecognition(PyroModule):  # type: ignore[misc]
@@ -57,7 +58,8 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
         Each is ``[..., restarts, data, units]``, or ``[..., data, units]`` for a single restart.
 
         Args:
-            observations: ``{"x": values}`` with values ``[..., data, units]``.
+            observations: ``{"x": values}`` with values ``[..., data, units]``, and values of hidden layers if the model
+                is shown them too; those are not sampled.
 
         Raises:
             ValueError: for a missing ``x``, an unknown site or a wrong width.
@@ -65,14 +67,14 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
         """
         if observations is None or "x" not in observations:
             raise ValueError('a recognition network needs data to recognise: call it with observations={"x": values}')
-        check_observations(observations, self.sizes)
+        observed = checked_observations(observations, self.sizes, placement(self)["dtype"])
         with local_parameters():
             conditionals = [layer.conditional() for layer in self.recognition]
-        units = observations["x"]
+        units = observed["x"]
         hidden = []
         with layer_plates(self.restarts, units.shape[-2]):
             for name, conditional in zip(site_names(self.sizes)[1:], conditionals, strict=True):
-                units = pyro.sample(name, conditional(units))
+                units = observed[name] if name in observed else pyro.sample(name, conditional(units))
                 hidden.append(units)
         return hidden
 

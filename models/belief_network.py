@@ -13,12 +13,13 @@ from torch import Tensor
 from pyro_helm.imaging import IMAGING, local_parameters
 from pyro_helm.layers import (
     Observations,
-    check_observations,
     check_sizes,
+    checked_observations,
     layer_plates,
     seeded_generator,
     site_names,
 )
+from pyro_helm.placement import placement
 
 
 class BeliefNetwork(PyroModule):  # type: ignore[misc]
@@ -94,16 +95,15 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             ValueError: for an unknown site or a wrong width.
 
         """
-        observations = {} if observations is None else observations
-        check_observations(observations, self.sizes)
-        for value in observations.values():
+        observed = checked_observations(observations, self.sizes, placement(self)["dtype"])
+        for value in observed.values():
             num_data = value.shape[-2]
         with local_parameters():
             conditionals = [layer.conditional() for layer in self.generative]
         units: Tensor | None = None
         with layer_plates(self.restarts, num_data):
             for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
-                units = pyro.sample(name, conditional(units), obs=observations.get(name))
+                units = pyro.sample(name, conditional(units), obs=observed.get(name))
         assert units is not None
         return units
 

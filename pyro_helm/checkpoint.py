@@ -33,7 +33,7 @@ def save(path: str | Path, model: nn.Module, guide: nn.Module) -> None:
 
     """
     tensors = {
-        f"{part}.{name}": value.detach().cpu().contiguous()
+        f"{part}.{name}": value.detach().cpu().clone()  # safetensors refuses tensors that share memory
         for part, module in (("model", model), ("guide", guide))
         for name, value in module.state_dict().items()
     }
@@ -91,7 +91,10 @@ def _rebuild(file: Path, part: str, described: dict[str, Any]) -> nn.Module:
             f"the {part} in {file} is a {name}, which is not one of this library's classes; make one and pass it as "
             f"load(path, {part}=...)"
         )
-    return _CLASSES[name](**described["config"])
+    try:
+        return _CLASSES[name](**described["config"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the {part} in {file} can't be rebuilt by this version of the library: {error}") from error
 
 
 def _dtype(tensors: dict[str, torch.Tensor]) -> torch.dtype:

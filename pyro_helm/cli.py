@@ -50,7 +50,7 @@ Sizes = Annotated[
 ]
 Particles = Annotated[int, typer.Option(help="Draws per datum and restart in each training step.")]
 Restarts = Annotated[int, typer.Option(help="Independent machines trained side by side.")]
-Seed = Annotated[int, typer.Option(help="Seed of initial values, minibatches and draws.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial values, minibatches and draws.")]
 Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
 Seconds = Annotated[
     float | None, typer.Option(help="End a training after so many seconds, however many epochs are left.")
@@ -114,10 +114,8 @@ def fit(
         )
         if result.history.empty:
             raise ValueError("training was interrupted before its first epoch was over")
-        last = result.history[result.history.metric == "valid_log_likelihood"]
-        best = last.groupby("restart").value.max()
         _print(
-            result.restarts.assign(valid_log_likelihood=best.to_numpy()),
+            result.restarts.rename(columns={"best": "valid_log_likelihood"}),
             f"{loaded.name}, best validation log-likelihood in nats per datum"
             + (" (interrupted)" if result.interrupted else ""),
         )
@@ -246,6 +244,7 @@ def print_summary(summary: pd.DataFrame, *, interrupted: bool = False) -> None:
         "log_likelihood_stderr": "± s.e.",
         "log_likelihood_best": "log p best",
         "elbo": "-F median",
+        "elbo_stderr": "± s.e. ",
         "elbo_best": "-F best",
         "seconds": "s/restart",
     }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
 from torch import Tensor
 
 from pyro_helm.data import Data
@@ -44,7 +44,7 @@ def compare(
     *,
     schemes: Sequence[Scheme],
     sizes: Sequence[int],
-    imaging: Sequence[str] = ("sigmoid",),
+    imaging: str | Sequence[str] = "sigmoid",
     fixed_leak: float | None = None,
     restarts: int = 8,
     num_samples: int = 1000,
@@ -59,9 +59,9 @@ def compare(
 
     Args:
         data: data set with ``train``, ``valid`` and ``test``.
-        schemes: inference schemes.
+        schemes: inference schemes, no two of one name.
         sizes: units per layer, bottom to top; the first must be the width of the data.
-        imaging: imaging models.
+        imaging: imaging models, one or several.
         fixed_leak: as for :class:`BeliefNetwork`.
         restarts: machines per scheme and imaging model.
         num_samples: importance samples per datum of the final log-likelihoods.
@@ -74,15 +74,22 @@ def compare(
         ValueError: for settings out of range.
 
     """
+    imaging = (imaging,) if isinstance(imaging, str) else tuple(imaging)
+    names = [scheme.name for scheme in schemes]
+    for what, given in (("schemes", names), ("imaging models", imaging)):
+        if not given or len(set(given)) < len(given):
+            raise ValueError(
+                f"{what} to compare must be one or more, each named once; got {', '.join(given) or 'none'}"
+            )
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     rows: list[pd.DataFrame] = []
     interrupted = False
-    for name in imaging:
-        for scheme in schemes:
-            model = BeliefNetwork(sizes, name, restarts=restarts, fixed_leak=fixed_leak, seed=seed)
-            guide = FactorialRecognition(sizes, restarts=restarts, seed=seed)
+    try:
+        for name, scheme in product(imaging, schemes):
             result = fit(
-                model,
-                guide,
+                BeliefNetwork(sizes, name, restarts=restarts, fixed_leak=fixed_leak, seed=seed),
+                FactorialRecognition(sizes, restarts=restarts, seed=seed),
                 data.train,
                 scheme=scheme,
                 valid=data.valid,
@@ -98,8 +105,8 @@ def compare(
                 write_table(pd.concat(rows, ignore_index=True), Path(out) / "results")
             if interrupted:
                 break
-        if interrupted:
-            break
+    except KeyboardInterrupt:  # while scoring; fit has its own
+        interrupted = True
     table = pd.concat(rows, ignore_index=True) if rows else tidy([])
     return Comparison(table, summarise(table), interrupted)
 
@@ -145,7 +152,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["dataset", "sizes", "imaging", "scheme"]
     rows = []
     for labels, group in final.groupby(keys, sort=False):
-        wide = group.pivot_table(index=["seed", "restart"], columns="metric", values="value")
+        wide = group.pivot(index=["seed", "restart"], columns="metric", values="value")
         kept = wide[wide.failed == 0]
         row: dict[str, Any] = {
             **dict(zip(keys, labels, strict=True)),
@@ -170,4 +177,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 def _stderr_of_median(values: np.ndarray) -> float:
     if len(values) < 2:
         return float("nan")
-    return float(bootstrap((values,), np.median, n_resamples=2000, rng=np.random.default_rng(0)).standard_error)
+    from scipy.stats import bootstrap  # late: it would add half a second to the import of this library
+
+    drawn = bootstrap((values,), np.median, n_resamples=2000, method="percentile", rng=np.random.default_rng(0))
+    return float(drawn.standard_error)

@@ -35,16 +35,42 @@ def check_sizes(sizes: Sequence[int], restarts: int) -> None:
         raise ValueError(f"restarts must be a positive integer, got {restarts!r}")
 
 
-def check_observations(observations: Observations, sizes: Sequence[int]) -> None:
-    """Raise ValueError for a site that does not exist or values of another width than the layer's."""
+def checked_observations(
+    observations: Observations | None, sizes: Sequence[int], dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Observations in the dtype of the parameters, so that bool and integer data will do.
+
+    Raises:
+        ValueError: for a site that does not exist, or values of another width than the layer's.
+
+    """
     widths = dict(zip(site_names(sizes), sizes, strict=True))
-    for name, value in observations.items():
+    checked = {}
+    for name, value in (observations or {}).items():
         if name not in widths:
             raise ValueError(f"there is no site {name!r} to observe; the sites are {', '.join(widths)}")
         if value.dim() < 2 or value.shape[-1] != widths[name]:
             raise ValueError(
                 f"observations of {name!r} must have shape [..., data, {widths[name]}], got {list(value.shape)}"
             )
+        checked[name] = value.to(dtype)
+    return checked
+
+
+def visible_units(program: object) -> int | None:
+    """Width of the data that a layered program takes; None for any other program."""
+    sizes = getattr(program, "sizes", None)
+    return sizes[0] if isinstance(sizes, tuple) and sizes and isinstance(sizes[0], int) else None
+
+
+def check_sizes_agree(model: object, guide: object) -> None:
+    """Raise ValueError if a layered model and its layered guide have different sizes or numbers of restarts."""
+    if visible_units(model) is None or visible_units(guide) is None:
+        return
+    for what in ("sizes", "restarts"):
+        ours, theirs = getattr(model, what, None), getattr(guide, what, None)
+        if ours != theirs:
+            raise ValueError(f"model and guide must have the same {what}, got {ours} and {theirs}")
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from torch import Tensor
 Program = Callable[..., Any]
 """A Pyro model or guide."""
 
+PARTICLES_DIM = -3
+
 Site = Mapping[str, Any]
 """A recorded sample site: Pyro's message, with ``name, fn, value, scale, mask, is_observed, cond_indep_stack``."""
 
@@ -128,7 +130,15 @@ def draw_from_model(
     observed = [name for name, site in model_sites.items() if site["infer"].get("was_observed")]
     dream = {name: model_sites[name]["value"] for name in observed}
     latents = {name: site["value"] for name, site in model_sites.items() if name not in dream}
-    guide_sites = _run(guide, num_particles, args, {**kwargs, "observations": dream}, values=latents)
+    try:
+        guide_sites = _run(guide, num_particles, args, {**kwargs, "observations": dream}, values=latents)
+    except TypeError as error:
+        if "observations" not in str(error):
+            raise
+        raise TypeError(
+            "the sleep phase shows dreams to the guide as its keyword argument observations; the guide must take it, and "
+            f"the scheme be called with observations by keyword ({error})"
+        ) from error
     return _pair(model_sites, guide_sites)
 
 
@@ -198,6 +208,8 @@ def _pair(model_sites: dict[str, Site], guide_sites: dict[str, Site]) -> Particl
     guide_sites = {
         name: site for name, site in guide_sites.items() if not (site_is_subsample(site) or site["is_observed"])
     }
+    if not model_sites or not guide_sites:
+        raise ValueError(f"the {'guide' if model_sites else 'model'} has no sample site, so there is nothing to infer")
     _check_pairing(model_sites, guide_sites)
     sites = [*model_sites.values(), *guide_sites.values()]
     _check_plates(sites)
@@ -205,17 +217,24 @@ def _pair(model_sites: dict[str, Site], guide_sites: dict[str, Site]) -> Particl
 
 
 def _log_prob(site: Site) -> Tensor:
-    log_prob: Tensor = site["fn"].log_prob(site["value"])
-    mask = site["mask"]
+    """Log-probability of a site, zero where it is masked, ``[particles or 1, restarts or 1, data or 1]``."""
+    fn, value, mask = site["fn"], site["value"], site["mask"]
+    if isinstance(mask, Tensor):
+        # a value that is masked, NaN say, would reach the gradient of all the others: another takes its place
+        inside = mask.reshape(mask.shape + (1,) * fn.event_dim)
+        value = torch.where(inside, value, fn.sample().detach())
+    log_prob: Tensor = fn.log_prob(value)
     if isinstance(mask, Tensor):
         log_prob = torch.where(mask, log_prob, torch.zeros((), dtype=log_prob.dtype, device=log_prob.device))
     elif mask is False:
         log_prob = torch.zeros_like(log_prob)
-    if log_prob.dim() > 3:
-        raise ValueError(
-            f"site {site['name']!r} has batch shape {tuple(log_prob.shape)}, but the batch dimensions are "
-            "[particles, restarts, data]; declare the others as events with .to_event()"
-        )
+    declared = {frame.dim for frame in site["cond_indep_stack"]}
+    for dim in range(-log_prob.dim(), 0):
+        if log_prob.shape[dim] > 1 and dim != PARTICLES_DIM and dim not in declared:
+            raise ValueError(
+                f"site {site['name']!r} has {log_prob.shape[dim]} entries along dimension {dim} of its batch shape, but "
+                "no plate there; put it in a plate, or declare the dimension as an event with .to_event()"
+            )
     return log_prob.reshape((1,) * (3 - log_prob.dim()) + log_prob.shape)
 
 

@@ -1,12 +1,14 @@
-"""Where a program's tensors live and what random numbers it draws."""
+"""Where a program's tensors live, what random numbers it draws and which parameters it reads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypedDict
 
+import pyro
 import torch
+from pyro.nn import PyroModule
 
 
 class Placement(TypedDict):
@@ -29,3 +31,35 @@ def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+def checked_device(device: torch.device | str | None) -> torch.device | str | None:
+    """The device itself; ValueError if it can't be computed on."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {str(device)!r} can't be used here: {reason}") from error
+    return device
+
+
+def own_param_store() -> AbstractContextManager[Any]:
+    """An empty global param store for a while.
+
+    In a Pyro module of the user's own, parameters give way to those of their name in the store, left there by another
+    machine.
+    """
+    context: AbstractContextManager[Any] = pyro.get_param_store().scope()
+    return context
+
+
+def check_names_differ(model: torch.nn.Module, guide: torch.nn.Module) -> None:
+    """Raise ValueError for a constrained parameter of one name in both, which Pyro's store would make one."""
+    if isinstance(model, PyroModule) and isinstance(guide, PyroModule):
+        ours, theirs = (dict(part.named_parameters()) for part in (model, guide))
+        for name in ours.keys() & theirs.keys():
+            if name.endswith("_unconstrained") and ours[name] is not theirs[name]:
+                raise ValueError(
+                    f"model and guide each have a parameter {name.removesuffix('_unconstrained')!r}, which Pyro would "
+                    "take for one and the same; give them different names"
+                )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,14 +12,15 @@ from typing import Any
 import pandas as pd
 import pyro
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from pyro_helm.checkpoint import FILE_NAME, save
 from pyro_helm.data import check_binary
+from pyro_helm.layers import check_sizes_agree, visible_units
 from pyro_helm.likelihoods.importance import importance
-from pyro_helm.placement import forked_rng, placement
+from pyro_helm.placement import check_names_differ, checked_device, forked_rng, own_param_store, placement
+from pyro_helm.progress import Bar
+from pyro_helm.restarts import Restarts
 from pyro_helm.schemes import Scheme
 from pyro_helm.tables import describe_machine, tidy, write_table
 
@@ -36,10 +35,11 @@ class Result:
     Attributes:
         model: the model, with the best parameters of each restart.
         guide: its guide, likewise.
-        history: tidy frame with the columns of :data:`pyro_helm.tables.COLUMNS`; in every epoch and restart the metrics
-            ``train_bound`` (the scheme's own), and with validation data ``valid_elbo`` and
-            ``valid_log_likelihood``; nats per datum.
-        restarts: frame with one row per restart: ``restart, best_epoch, failed``.
+        history: tidy frame with the columns of :data:`pyro_helm.tables.COLUMNS`; of every restart, in every epoch
+            until it stops or fails, the metrics ``train_bound`` (the scheme's own), and with validation data
+            ``valid_elbo`` and ``valid_log_likelihood``; nats per datum.
+        restarts: frame with one row per restart: ``restart, best_epoch, best, failed``, ``best`` being
+            the ``valid_log_likelihood`` of the parameters that were kept, or without validation their ``train_bound``.
         interrupted: whether Ctrl-C ended the training.
 
     """
@@ -117,52 +117,44 @@ def fit(
     >>> result.history.metric.unique().tolist()
     ['train_bound']
     """
-    for part, module in (("model", model), ("guide", guide)):
-        if not isinstance(module, nn.Module):
-            raise TypeError(
-                f"{part} must be a torch or Pyro module so that fit can find its parameters, got "
-                f"{type(module).__name__}; train plain functions with pyro.infer.SVI(model, guide, optim, loss=scheme)"
-            )
-    if not isinstance(scheme, Scheme):
-        raise TypeError(f"scheme must be an inference scheme such as ReweightedWakeSleep(), got {scheme!r}")
-    for setting, value in (("num_epochs", num_epochs), ("batch_size", batch_size), ("valid_samples", valid_samples)):
-        if value < 1:
-            raise ValueError(f"{setting} must be at least 1, got {value}")
-    if patience is not None and valid is None:
-        raise ValueError("patience needs validation data to judge by, but valid is None")
-    sizes = getattr(model, "sizes", None)
-    for name, tensor in (("data", data), ("valid", valid)):
-        if tensor is not None:
-            check_binary(tensor, name=name, width=None if sizes is None else sizes[0])
+    _check_settings(num_epochs, max_seconds, batch_size, valid_samples, patience, seed, valid)
+    _check_programs(model, guide, scheme, data, valid)
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)  # what can't be written to is found before the training
 
-    model.to(device=device, dtype=dtype)
-    guide.to(device=device, dtype=dtype)
+    model.to(device=checked_device(device), dtype=dtype)
+    guide.to(device=checked_device(device), dtype=dtype)
     place = placement(model)
     data = data.to(**place)
     valid = None if valid is None else valid.to(**place)
     parameters = list(dict.fromkeys([*model.parameters(), *guide.parameters()]))
-    restarts = _Restarts(parameters, getattr(model, "restarts", 1))
+    restarts = Restarts(parameters, getattr(model, "restarts", 1))
     descent = optimizer(parameters, lr=learning_rate)
     _check_separable(descent, restarts.number)
-    scheduler = None if schedule is None else schedule(descent)
+    scheduler = None if schedule is None else _checked_scheduler(schedule(descent))
     labels = {"dataset": dataset, **describe_machine(model), "scheme": scheme.name, "seed": seed}
     rows: list[dict[str, Any]] = []
     interrupted = False
     seconds, saved = 0.0, time.monotonic()
 
     def write() -> None:
-        if out is not None:
+        if out is not None and rows:
             with restarts.best_in_place():
                 save(Path(out) / FILE_NAME, model, guide)
             write_table(tidy(rows), Path(out) / "history")
 
-    with forked_rng(seed, place["device"]), _Bar(labels, num_epochs, shown=progress) as bar:
+    with (
+        own_param_store(),
+        forked_rng(seed, place["device"]),
+        Bar(labels, num_epochs, shown=progress) as bar,
+        pyro.validation_enabled(False),
+    ):
         try:
+            _try_out(model, guide, data[:batch_size], scheme, restarts.number)
             for epoch in range(1, num_epochs + 1):
                 began = time.perf_counter()
-                train_bound = _train_epoch(
-                    model, guide, data, scheme, descent, restarts, batch_size, validate=epoch == 1
-                )
+                active = restarts.active.clone()
+                train_bound = _train_epoch(model, guide, data, scheme, descent, restarts, batch_size)
                 if scheduler is not None:
                     scheduler.step()
                 seconds += time.perf_counter() - began
@@ -171,8 +163,8 @@ def fit(
                     metrics |= _validate(model, guide, valid, valid_samples, seed)
                 score, _ = metrics["valid_log_likelihood" if valid is not None else "train_bound"]
                 restarts.record(epoch, score, keep_last=valid is None, patience=patience)
-                rows += _rows(metrics, {**labels, "epoch": epoch, "seconds": seconds})
-                bar.advance(score)
+                rows += _rows(metrics, active, {**labels, "epoch": epoch, "seconds": seconds})
+                bar.advance(restarts.best_score)
                 if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                     write()
                     saved = time.monotonic()
@@ -195,14 +187,12 @@ def _train_epoch(
     data: Tensor,
     scheme: Scheme,
     descent: torch.optim.Optimizer,
-    restarts: _Restarts,
+    restarts: Restarts,
     batch_size: int,
-    *,
-    validate: bool,
 ) -> Tensor:
     """One pass over the shuffled data; the scheme's bound per restart, averaged over it."""
     bound = data.new_zeros(restarts.number)
-    for step, rows in enumerate(torch.randperm(len(data), device=data.device).split(batch_size)):
+    for rows in torch.randperm(len(data), device=data.device).split(batch_size):
         losses = data.new_zeros(())
 
         def closure(rows: Tensor = rows) -> Tensor:
@@ -213,115 +203,86 @@ def _train_epoch(
             loss.backward()
             return loss
 
-        # one validated step shows what is wrong with a program; after that the checks would only cost time
-        with pyro.validation_enabled(validate and step == 0):
-            descent.step(closure)  # type: ignore[arg-type]
+        descent.step(closure)  # type: ignore[arg-type]
         restarts.guard(losses.detach())
         bound -= losses.detach()
     return bound / len(data)
+
+
+def _try_out(model: nn.Module, guide: nn.Module, batch: Tensor, scheme: Scheme, num_restarts: int) -> None:
+    """One loss with all of Pyro's checks, which in training would only cost time."""
+    try:
+        with forked_rng(0, batch.device), torch.no_grad(), pyro.validation_enabled(True):
+            scheme.restart_losses(model, guide, observations={"x": batch})
+    except ValueError as error:
+        # parameters of one restart that are out of range are no reason to end the others: it will be marked failed
+        if num_restarts == 1 or not str(error).startswith("Expected parameter"):
+            raise
 
 
 def _validate(model: nn.Module, guide: nn.Module, valid: Tensor, num_samples: int, seed: int) -> _Metrics:
     # the same draws in every epoch: what changes is the machine, and training draws are not affected
     with forked_rng(seed, valid.device):
         estimate = importance(model, guide, valid, num_samples=num_samples)
+    metrics = {"valid_elbo": estimate.elbo, "valid_log_likelihood": estimate.log_likelihood}
     return {
-        name: (value.mean(-1), value.std(-1) / len(valid) ** 0.5)
-        for name, value in (("valid_elbo", estimate.elbo), ("valid_log_likelihood", estimate.log_likelihood))
+        name: (value.mean(-1), value.std(-1) / len(valid) ** 0.5 if len(valid) > 1 else None)
+        for name, value in metrics.items()
     }
 
 
-def _rows(metrics: _Metrics, labels: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _rows(metrics: _Metrics, active: Tensor, labels: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows of the restarts that were active in this epoch."""
     for metric, (values, stderrs) in metrics.items():
         errors = [None] * len(values) if stderrs is None else stderrs.tolist()
-        for restart, (value, stderr) in enumerate(zip(values.tolist(), errors, strict=True)):
-            yield {**labels, "restart": restart, "metric": metric, "value": value, "stderr": stderr}
+        for restart, value in enumerate(values.tolist()):
+            if active[restart]:
+                yield {**labels, "restart": restart, "metric": metric, "value": value, "stderr": errors[restart]}
 
 
-class _Restarts:
-    """The best parameters of each restart so far, and which restarts are still active."""
+def _check_settings(
+    num_epochs: int,
+    max_seconds: float | None,
+    batch_size: int,
+    valid_samples: int,
+    patience: int | None,
+    seed: int,
+    valid: Tensor | None,
+) -> None:
+    at_least_one = {"num_epochs": num_epochs, "batch_size": batch_size, "valid_samples": valid_samples}
+    for setting, value in (at_least_one | ({} if patience is None else {"patience": patience})).items():
+        if value < 1:
+            raise ValueError(f"{setting} must be at least 1, got {value}")
+    if max_seconds is not None and not max_seconds > 0:
+        raise ValueError(f"max_seconds must be positive, got {max_seconds}")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be from 0 to 2^63 - 1, got {seed}")
+    if patience is not None and valid is None:
+        raise ValueError("patience needs validation data to judge by, but valid is None")
 
-    def __init__(self, parameters: list[nn.Parameter], number: int) -> None:
-        for parameter in parameters:
-            if number > 1 and (parameter.dim() == 0 or len(parameter) != number):
-                raise ValueError(
-                    f"with {number} restarts every parameter must have them as its first dimension, got a parameter of "
-                    f"shape {list(parameter.shape)}"
-                )
-        self.number = number
-        self.parameters = parameters
-        self.best = [parameter.detach().clone() for parameter in parameters]
-        device = parameters[0].device
-        self.best_score = torch.full((number,), -torch.inf, device=device)
-        self.best_epoch = torch.zeros(number, dtype=torch.long, device=device)
-        self.active = torch.ones(number, dtype=torch.bool, device=device)
-        self.failed = torch.zeros(number, dtype=torch.bool, device=device)
 
-    def guard(self, losses: Tensor) -> None:
-        """Take restarts with a non-finite loss or parameter back to their best, and mark them failed."""
-        if losses.shape != (self.number,):
-            raise ValueError(
-                f"the scheme gave losses of shape {list(losses.shape)} for {self.number} restarts; model.restarts and "
-                "the plate at dim=-2 must agree"
+def _check_programs(model: Any, guide: Any, scheme: Any, data: Tensor, valid: Tensor | None) -> None:
+    for part, module in (("model", model), ("guide", guide)):
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"{part} must be a torch or Pyro module so that fit can find its parameters, got "
+                f"{type(module).__name__}; train plain functions with pyro.infer.SVI(model, guide, optim, loss=scheme)"
             )
-        totals = [parameter.detach().reshape(self.number, -1).sum(1) for parameter in self.parameters]
-        finite = torch.stack([losses, *totals]).isfinite().all(0)
-        if not bool(finite.all()):
-            self.failed |= ~finite
-            self.active &= finite
-            self.restore(~finite)
+    if not isinstance(scheme, Scheme):
+        raise TypeError(f"scheme must be an inference scheme such as ReweightedWakeSleep(), got {scheme!r}")
+    check_sizes_agree(model, guide)
+    check_names_differ(model, guide)
+    for name, tensor in (("data", data), ("valid", valid)):
+        if tensor is not None:
+            check_binary(tensor, name=name, width=visible_units(model))
 
-    def record(self, epoch: int, score: Tensor, *, keep_last: bool, patience: int | None) -> None:
-        """Keep the parameters of the active restarts that have improved, and stop those out of patience."""
-        improved = self.active & score.isfinite() & (keep_last | (score > self.best_score))
-        self.best_score = torch.where(improved, score, self.best_score)
-        self.best_epoch[improved] = epoch
-        for best, parameter in zip(self.best, self.parameters, strict=True):
-            best.copy_(torch.where(self._along(improved, best), parameter.detach(), best))
-        if patience is not None:
-            self.active &= epoch - self.best_epoch < patience
 
-    def restore(self, which: Tensor) -> None:
-        """Set the parameters of these restarts to their best."""
-        with torch.no_grad():
-            for best, parameter in zip(self.best, self.parameters, strict=True):
-                parameter.copy_(torch.where(self._along(which, best), best, parameter))
-
-    @contextmanager
-    def best_in_place(self) -> Iterator[None]:
-        """Every restart at its best for a while, then back to where its training stands."""
-        current = [parameter.detach().clone() for parameter in self.parameters]
-        self.restore(torch.ones_like(self.active))
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for parameter, value in zip(self.parameters, current, strict=True):
-                    parameter.copy_(value)
-
-    def table(self) -> pd.DataFrame:
-        """One row per restart: ``restart, best_epoch, failed``."""
-        return pd.DataFrame(
-            {
-                "restart": range(self.number),
-                "best_epoch": self.best_epoch.tolist(),
-                "failed": self.failed.tolist(),
-            }
+def _checked_scheduler(scheduler: torch.optim.lr_scheduler.LRScheduler) -> torch.optim.lr_scheduler.LRScheduler:
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise ValueError(
+            "ReduceLROnPlateau waits for one number and so would couple the restarts; use a schedule over epochs"
         )
-
-    def warn_of_failures(self) -> None:
-        """Say which restarts have failed."""
-        failed = self.failed.nonzero().flatten().tolist()
-        if failed:
-            warnings.warn(
-                f"restarts {failed} of {self.number} failed: their loss or parameters became non-finite; they "
-                "keep their best finite parameters",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-
-    def _along(self, which: Tensor, parameter: Tensor) -> Tensor:
-        return which if self.number == 1 else which.reshape(-1, *[1] * (parameter.dim() - 1))
+    return scheduler
 
 
 def _check_separable(descent: torch.optim.Optimizer, restarts: int) -> None:
@@ -333,32 +294,3 @@ def _check_separable(descent: torch.optim.Optimizer, restarts: int) -> None:
             f"{type(descent).__name__} mixes the entries of a parameter and so would mix its {restarts} restarts; use "
             "an elementwise optimiser such as Adam, or one restart"
         )
-
-
-class _Bar:
-    """Progress bar with the scheme, the epoch and the bound of the best restart."""
-
-    def __init__(self, labels: dict[str, Any], num_epochs: int, *, shown: bool) -> None:
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs, bound {task.fields[bound]} nats"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not shown,
-        )
-        description = " ".join(part for part in (labels["dataset"], labels["imaging"], labels["scheme"]) if part)
-        self.task = self.progress.add_task(description, total=num_epochs, bound="")
-
-    def __enter__(self) -> _Bar:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.progress.stop()
-
-    def advance(self, score: Tensor) -> None:
-        finite = score[score.isfinite()]
-        bound = f"{float(finite.max()):.3f}" if len(finite) else "none"
-        self.progress.update(self.task, advance=1, bound=bound)

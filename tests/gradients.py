@@ -5,7 +5,6 @@ Restarts with equal parameters are independent replicates of an estimate, so one
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import pyro
@@ -87,7 +86,3 @@ def worst_z(gradients: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dic
     """Largest z-score of each parameter."""
     assert gradients.keys() == exact.keys()
     return {name: float(z_scores(gradients[name], exact[name][0]).abs().max()) for name in exact}
-
-
-def clone(machine: Machine) -> Machine:
-    return copy.deepcopy(machine)

@@ -121,7 +121,7 @@ class Interrupting(helm.WakeSleep):
 
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         self.steps += 1
-        if self.steps > 5:
+        if self.steps > 6:
             raise KeyboardInterrupt
         return super().restart_losses(model, guide, *args, **kwargs)
 
@@ -137,7 +137,7 @@ def test_ctrl_c_ends_it_with_what_there_is(tmp_path: Path) -> None:
 
 def test_an_interrupted_first_epoch_is_an_empty_comparison() -> None:
     scheme = Interrupting(2)
-    scheme.steps = 5
+    scheme.steps = 6
     result = helm.compare(small(helm.load_data("bars")), schemes=[scheme], **SETTINGS)
     assert result.interrupted
     assert result.table.empty

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -154,7 +152,7 @@ def test_a_restart_out_of_patience_stops() -> None:
 
 
 class FailingRestart(helm.ReweightedWakeSleep):
-    """Restart 1's loss becomes NaN at the fourth step."""
+    """Restart 1's loss becomes NaN in the second epoch."""
 
     steps = 0
 
@@ -162,7 +160,7 @@ class FailingRestart(helm.ReweightedWakeSleep):
         losses = super().restart_losses(model, guide, *args, **kwargs)
         self.steps += 1
         poison = torch.ones_like(losses)
-        if self.steps >= 4:
+        if self.steps >= 5:  # the first is the one that tries the programs out
             poison[1] = torch.nan
         return losses * poison
 
@@ -182,29 +180,29 @@ def test_a_failed_restart_is_marked_and_the_others_go_on() -> None:
     assert expected.restarts.failed.sum() == 0
 
 
-def test_parameters_that_overflow_fail_their_restart_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+def test_parameters_that_overflow_fail_their_restart_alone(scheme: helm.Scheme) -> None:
     model, guide = machine(restarts=2, imaging="odds")
     with torch.no_grad():
         model.generative[0].weight_unconstrained[1] = 200.0  # exp(200) is infinite in float32
-    # unvalidated from the first step on, as later epochs are
-    monkeypatch.setattr("pyro.validation_enabled", lambda _: nullcontext())
-    pyro.enable_validation(False)
-    try:
-        with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 2 failed"):
-            result = fit(model, guide, scheme=helm.WakeSleep(2))
-    finally:
-        pyro.enable_validation(True)
+    valid = data(20, seed=1)
+    with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 2 failed"):
+        result = fit(model, guide, scheme=scheme, valid=valid)
     assert result.restarts.failed.tolist() == [False, True]
+    assert result.history[result.history.restart == 0].value.notna().all()
+    scores = helm.log_likelihood(model, guide, valid, num_samples=10).summary
+    assert scores.log_likelihood.notna().tolist() == [True, False]
+    assert "no finite log-likelihood" in scores.warnings[1]
 
 
 class Interrupting(helm.ReweightedWakeSleep):
-    """Ctrl-C at the eighth step."""
+    """Ctrl-C in the third epoch."""
 
     steps = 0
 
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         self.steps += 1
-        if self.steps == 8:
+        if self.steps == 9:
             raise KeyboardInterrupt
         return super().restart_losses(model, guide, *args, **kwargs)
 

@@ -8,6 +8,7 @@ from the top layer down, so that two adjacent layers are enumerated at a time, n
 
 from __future__ import annotations
 
+import pyro
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ def exact(model: BeliefNetwork, x: Tensor, *, terms_at_once: int = 2**22) -> Ten
     Args:
         model: a network of at most 20 hidden units.
         x: data ``[data, units]``.
-        terms_at_once: terms of the sum (restarts x values x states) held in memory.
+        terms_at_once: bound on restarts x values x states, and restarts x units x states, held in memory.
 
     Raises:
         TypeError: for a model that is not a :class:`BeliefNetwork`.
@@ -42,20 +43,27 @@ def exact(model: BeliefNetwork, x: Tensor, *, terms_at_once: int = 2**22) -> Ten
             f'{MAX_HIDDEN_UNITS}; use method="importance"'
         )
     top, *layers = reversed(model.generative)
-    with torch.no_grad():
+    with torch.no_grad(), pyro.validation_enabled(False):
         states = all_states(top.num_units).to(x)
         log_prior = _log_prob(top, states, None)[:, :, 0]
         for layer in layers:
             values = x if layer is layers[-1] else all_states(layer.num_units).to(x)
-            log_prior = torch.cat(
-                [
-                    (_log_prob(layer, rows, states) + log_prior[:, None, :]).logsumexp(-1)
-                    for rows in values.split(max(1, terms_at_once // (model.restarts * len(states))))
-                ],
-                dim=-1,
-            )
+            log_prior = _marginal(layer, values, states, log_prior, terms_at_once)
             states = values
     return log_prior
+
+
+def _marginal(layer: Imaging, values: Tensor, states: Tensor, log_prior: Tensor, terms_at_once: int) -> Tensor:
+    """``log sum over states of p(value | state) p(state)``, ``[restarts, values]``, in pieces of bounded size."""
+    states_at_once = max(1, terms_at_once // (layer.restarts * layer.num_units))
+    total = log_prior.new_full((layer.restarts, len(values)), -torch.inf)
+    for some, prior in zip(states.split(states_at_once), log_prior.split(states_at_once, -1), strict=True):
+        rows_at_once = max(1, terms_at_once // (layer.restarts * len(some)))
+        terms = [
+            (_log_prob(layer, rows, some) + prior[:, None, :]).logsumexp(-1) for rows in values.split(rows_at_once)
+        ]
+        total = torch.logaddexp(total, torch.cat(terms, dim=-1))
+    return total
 
 
 def all_states(num_units: int) -> Tensor:

@@ -44,10 +44,9 @@ def importance(
     samples_at_once = min(num_samples, max(1, draws_at_once // restarts), 100)
     rows_at_once = max(1, draws_at_once // (restarts * samples_at_once))
     estimates: list[ImportanceEstimate] = []
-    with torch.no_grad():
-        for rows in x.split(rows_at_once):
-            with pyro.validation_enabled(not estimates):
-                estimates.append(_of_rows(model, guide, rows, num_samples, samples_at_once))
+    # unvalidated: parameters of one restart that are out of range must not cost the others their estimate
+    with torch.no_grad(), pyro.validation_enabled(False):
+        estimates.extend(_of_rows(model, guide, rows, num_samples, samples_at_once) for rows in x.split(rows_at_once))
     return ImportanceEstimate(*(torch.cat(parts, dim=-1) for parts in zip(*estimates, strict=True)))
 
 

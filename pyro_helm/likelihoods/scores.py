@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from pyro_helm.data import check_binary
+from pyro_helm.layers import check_sizes_agree, visible_units
 from pyro_helm.likelihoods.exact import exact
 from pyro_helm.likelihoods.importance import importance
 from pyro_helm.particles import Program
-from pyro_helm.placement import forked_rng, placement
+from pyro_helm.placement import forked_rng, own_param_store, placement
 
 METHODS = ("importance", "exact")
 
@@ -66,20 +70,17 @@ def log_likelihood(
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    sizes = getattr(model, "sizes", None)
-    check_binary(data, name="data", width=None if sizes is None else sizes[0])
+    check_binary(data, name="data", width=visible_units(model))
+    check_sizes_agree(model, guide)
     x = data.to(**placement(model))
-    if weights is not None and (weights.shape != data.shape[:1] or not bool((weights >= 0).all())):
-        raise ValueError(
-            f"weights must be {len(data)} non-negative numbers, one per row of data; got shape {list(weights.shape)}"
-        )
+    weights = None if weights is None else _checked_weights(torch.as_tensor(weights), len(data))
     if method == "exact":
         log_p = exact(model, x)  # type: ignore[arg-type]
         columns = {"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)}
     else:
         if guide is None:
             raise ValueError('method="importance" needs a guide to draw from, got None')
-        with forked_rng(seed, x.device):
+        with forked_rng(seed, x.device), _stores_apart(model, guide):
             columns = importance(model, guide, x, num_samples=num_samples)._asdict()
     restarts, num_data = columns["log_likelihood"].shape
     index = pd.MultiIndex.from_product([range(restarts), range(num_data)], names=["restart", "datum"])
@@ -89,29 +90,51 @@ def log_likelihood(
     return Scores(table, _summary(table, weights, num_samples))
 
 
+def _checked_weights(weights: Tensor, num_rows: int) -> Tensor:
+    usable = weights.shape == (num_rows,) and bool((weights >= 0).all()) and 0 < float(weights.sum()) < float("inf")
+    if not usable:
+        raise ValueError(
+            f"weights must be {num_rows} non-negative numbers, one per row of data and not all 0; got shape "
+            f"{list(weights.shape)}"
+        )
+    return weights
+
+
+def _stores_apart(model: Program, guide: Program) -> AbstractContextManager[Any]:
+    # functions keep their parameters in the global store, modules have their own
+    modules = isinstance(model, torch.nn.Module) and isinstance(guide, torch.nn.Module)
+    return own_param_store() if modules else nullcontext()
+
+
 def _summary(table: pd.DataFrame, weights: Tensor | None, num_samples: int) -> pd.DataFrame:
     rows = []
     for restart, group in table.groupby("restart"):
-        if weights is None:
-            mean = group.mean()
-            stderr = group.log_likelihood.sem()
-        else:
-            weight = (weights / weights.sum()).double().cpu().numpy()
-            mean = group.mul(weight, axis=0).sum()
-            stderr = float((weight**2 * group.stderr**2).sum() ** 0.5)
-        row = {"restart": restart, "log_likelihood": mean.log_likelihood, "stderr": stderr}
-        if "ess" in group:
-            row |= {"elbo": mean.elbo, "ess": group.ess.median(), "warnings": _warnings(group, num_samples)}
-        else:
-            row["warnings"] = ""
-        rows.append(row)
+        columns = {name: group[name].to_numpy() for name in group if name not in ("restart", "datum")}
+        # the sampling error of each datum, which is all there is to the mean over a listed distribution
+        weight = np.full(len(group), 1 / len(group)) if weights is None else weights.double().cpu().numpy()
+        weight = weight / weight.sum()
+        sampling_error = float((weight**2 * columns["stderr"] ** 2).sum() ** 0.5)
+        over_cases = weights is None and len(group) > 1
+        row: dict[str, Any] = {
+            "restart": restart,
+            "log_likelihood": float(weight @ columns["log_likelihood"]),
+            "stderr": float(columns["log_likelihood"].std(ddof=1) / len(group) ** 0.5)
+            if over_cases
+            else sampling_error,
+        }
+        if "ess" in columns:
+            row |= {"elbo": float(weight @ columns["elbo"]), "ess": float(np.median(columns["ess"]))}
+        rows.append(row | {"warnings": _warnings(columns, num_samples)})
     return pd.DataFrame(rows)
 
 
-def _warnings(group: pd.DataFrame, num_samples: int) -> str:
-    """Say when an importance-sampling estimate should not be believed."""
-    few = float((group.ess < 10).mean())
-    if num_samples < 10 or few > 0.05:
+def _warnings(columns: dict[str, Any], num_samples: int) -> str:
+    """Say when an estimate should not be believed."""
+    broken = float(np.mean(~np.isfinite(columns["log_likelihood"])))
+    if broken:
+        return f"{broken:.0%} of the data have no finite log-likelihood: parameters are broken or the guide misses it"
+    few = float(np.mean(columns["ess"] < 10)) if "ess" in columns else 0.0
+    if few > 0.05:
         return (
             f"{few:.0%} of the data have an effective sample size below 10 of {num_samples}: the log-likelihood is "
             "likely too low and its error understated; use more samples or a better guide"

@@ -30,7 +30,7 @@ class Reinforce(Scheme):
 
     >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
     >>> x = torch.ones(10, 6)
-    >>> Reinforce(num_particles=5).loss(model, guide, {"x": x}) > 0
+    >>> Reinforce(num_particles=5).loss(model, guide, observations={"x": x}) > 0
     True
     """
 
@@ -47,10 +47,10 @@ class Reinforce(Scheme):
 def surrogate_elbo(particles: Particles) -> Tensor:
     """Tensor ``[particles, restarts, data]`` whose gradient, averaged over particles, estimates that of ``-F``."""
     surrogate = particles.log_joint
-    signal = leave_one_out(particles.log_weight.detach())
+    signal, scored = leave_one_out(particles.log_weight.detach()), particles.scored
     for name, log_q in particles.log_q.items():
         # the entropy's own gradient, -d log q, has mean zero at a scored site: leaving it out only lowers the variance
-        surrogate = surrogate + signal * log_q if name in particles.scored else surrogate - log_q
+        surrogate = surrogate + signal * log_q if name in scored else surrogate - log_q
     return surrogate
 
 

@@ -10,6 +10,7 @@ import torch
 from gradients import DATA, tiny_machine
 from pyro.infer import ELBO, SVI
 
+import pyro_helm
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.schemes import SCHEMES, VIMCO, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
@@ -79,9 +80,9 @@ def test_nothing_reaches_the_global_param_store() -> None:
     assert not dict(pyro.get_param_store())
 
 
-def test_registry_names_are_the_schemes_own() -> None:
-    assert set(SCHEMES) == {"reinforce", "wake_sleep", "reweighted_wake_sleep", "vimco"}
-    assert all(SCHEMES[name].name == name for name in SCHEMES)
+def test_schemes_are_registered_under_their_own_names_and_exported() -> None:
+    assert all(scheme.name == name for name, scheme in SCHEMES.items())
+    assert {scheme.__name__ for scheme in SCHEMES.values()} <= set(pyro_helm.__all__)
 
 
 def test_with_gradient_of_takes_value_and_gradient_from_two_tensors() -> None:

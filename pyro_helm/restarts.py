@@ -1,0 +1,109 @@
+"""Restarts in training: the best parameters of each so far, and which are still active."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+
+class Restarts:
+    """The best parameters of each restart so far, and which restarts are still active.
+
+    Args:
+        parameters: with several restarts, each has them as its first dimension.
+        number: of restarts.
+
+    Raises:
+        ValueError: for no parameters, or one without the dimension.
+
+    """
+
+    def __init__(self, parameters: list[nn.Parameter], number: int) -> None:
+        if not parameters:
+            raise ValueError("model and guide have no parameters to train")
+        for parameter in parameters:
+            if number > 1 and (parameter.dim() == 0 or len(parameter) != number):
+                raise ValueError(
+                    f"with {number} restarts every parameter must have them as its first dimension, got a parameter of "
+                    f"shape {list(parameter.shape)}"
+                )
+        self.number = number
+        self.parameters = parameters
+        self.best = [parameter.detach().clone() for parameter in parameters]
+        device = parameters[0].device
+        self.best_score = torch.full((number,), -torch.inf, device=device)
+        self.best_epoch = torch.zeros(number, dtype=torch.long, device=device)
+        self.active = torch.ones(number, dtype=torch.bool, device=device)
+        self.failed = torch.zeros(number, dtype=torch.bool, device=device)
+
+    def guard(self, losses: Tensor) -> None:
+        """Take restarts with a non-finite loss or parameter back to their best, and mark them failed."""
+        if losses.shape != (self.number,):
+            raise ValueError(
+                f"the scheme gave losses of shape {list(losses.shape)} for {self.number} restarts; model.restarts and "
+                "the plate at dim=-2 must agree"
+            )
+        totals = [parameter.detach().reshape(self.number, -1).sum(1) for parameter in self.parameters]
+        finite = torch.stack([losses, *totals]).isfinite().all(0)
+        if not bool(finite.all()):
+            self.failed |= ~finite
+            self.active &= finite
+            self.restore(~finite)
+
+    def record(self, epoch: int, score: Tensor, *, keep_last: bool, patience: int | None) -> None:
+        """Keep the parameters of the active restarts that have improved, and stop those out of patience."""
+        improved = self.active & score.isfinite() & (keep_last | (score > self.best_score))
+        self.best_score = torch.where(improved, score, self.best_score)
+        self.best_epoch[improved] = epoch
+        for best, parameter in zip(self.best, self.parameters, strict=True):
+            best.copy_(torch.where(self._along(improved, best), parameter.detach(), best))
+        if patience is not None:
+            self.active &= epoch - self.best_epoch < patience
+
+    def restore(self, which: Tensor) -> None:
+        """Set the parameters of these restarts to their best."""
+        with torch.no_grad():
+            for best, parameter in zip(self.best, self.parameters, strict=True):
+                parameter.copy_(torch.where(self._along(which, best), best, parameter))
+
+    @contextmanager
+    def best_in_place(self) -> Iterator[None]:
+        """Every restart at its best for a while, then back to where its training stands."""
+        current = [parameter.detach().clone() for parameter in self.parameters]
+        self.restore(torch.ones_like(self.active))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(self.parameters, current, strict=True):
+                    parameter.copy_(value)
+
+    def table(self) -> pd.DataFrame:
+        """One row per restart: ``restart, best_epoch, best, failed``."""
+        return pd.DataFrame(
+            {
+                "restart": range(self.number),
+                "best_epoch": self.best_epoch.tolist(),
+                "best": self.best_score.tolist(),
+                "failed": self.failed.tolist(),
+            }
+        )
+
+    def warn_of_failures(self) -> None:
+        """Say which restarts have failed."""
+        failed = self.failed.nonzero().flatten().tolist()
+        if failed:
+            warnings.warn(
+                f"restarts {failed} of {self.number} failed: their loss or parameters became non-finite; they "
+                "keep their best finite parameters",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+    def _along(self, which: Tensor, parameter: Tensor) -> Tensor:
+        return which if self.number == 1 else which.reshape(-1, *[1] * (parameter.dim() - 1))
