@@ -9,6 +9,7 @@ table; writes tables, figures and machines to ``OUT/shifter`` and ``OUT/digits``
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,8 @@ def main(
         ("digits", (32, 16), ("sigmoid",), 200),
     ):
         data = helm.load_data(name)
+        if quick:
+            data = replace(data, train=data.train[:300], valid=data.valid[:50], test=data.test[:50])
         comparison = helm.compare(
             data,
             schemes=schemes,

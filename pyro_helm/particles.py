@@ -136,8 +136,8 @@ def draw_from_model(
         if "observations" not in str(error):
             raise
         raise TypeError(
-            "the sleep phase shows dreams to the guide as its keyword argument observations; the guide must take it, and "
-            f"the scheme be called with observations by keyword ({error})"
+            "the sleep phase shows dreams to the guide as its keyword argument observations; the guide must take it, "
+            f"and the scheme be called with observations by keyword ({error})"
         ) from error
     return _pair(model_sites, guide_sites)
 
@@ -208,9 +208,9 @@ def _pair(model_sites: dict[str, Site], guide_sites: dict[str, Site]) -> Particl
     guide_sites = {
         name: site for name, site in guide_sites.items() if not (site_is_subsample(site) or site["is_observed"])
     }
-    if not model_sites or not guide_sites:
-        raise ValueError(f"the {'guide' if model_sites else 'model'} has no sample site, so there is nothing to infer")
     _check_pairing(model_sites, guide_sites)
+    if not guide_sites:
+        raise ValueError("the guide has no latent site, so there is nothing to infer")
     sites = [*model_sites.values(), *guide_sites.values()]
     _check_plates(sites)
     return Particles(model_sites, guide_sites, _common_scale(sites))
@@ -232,8 +232,8 @@ def _log_prob(site: Site) -> Tensor:
     for dim in range(-log_prob.dim(), 0):
         if log_prob.shape[dim] > 1 and dim != PARTICLES_DIM and dim not in declared:
             raise ValueError(
-                f"site {site['name']!r} has {log_prob.shape[dim]} entries along dimension {dim} of its batch shape, but "
-                "no plate there; put it in a plate, or declare the dimension as an event with .to_event()"
+                f"site {site['name']!r} has {log_prob.shape[dim]} entries along dimension {dim} of its batch shape, "
+                "but no plate there; put it in a plate, or declare the dimension as an event with .to_event()"
             )
     return log_prob.reshape((1,) * (3 - log_prob.dim()) + log_prob.shape)
 

@@ -106,4 +106,4 @@ class Restarts:
             )
 
     def _along(self, which: Tensor, parameter: Tensor) -> Tensor:
-        return which if self.number == 1 else which.reshape(-1, *[1] * (parameter.dim() - 1))
+        return which[0] if self.number == 1 else which.reshape(-1, *[1] * (parameter.dim() - 1))

@@ -82,3 +82,20 @@ def test_a_save_that_fails_leaves_the_old_machine(tmp_path: Path, monkeypatch: p
         helm.save(tmp_path, *machine(seed=1))
     assert (tmp_path / "machine.safetensors").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_tied_parameters_are_saved_too(tmp_path: Path) -> None:
+    model, guide = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    guide.weight = model.weight
+    helm.save(tmp_path / "tied", model, guide)
+    fresh = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    helm.load(tmp_path / "tied", *fresh)
+    assert torch.equal(fresh[1].weight, model.weight)
+
+
+def test_a_machine_of_a_newer_library_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, guide = machine()
+    monkeypatch.setattr(BeliefNetwork, "config", {"sizes": SIZES, "depth": 3})
+    helm.save(tmp_path, model, guide)
+    with pytest.raises(ValueError, match="can't be rebuilt by this version of the library"):
+        helm.load(tmp_path)

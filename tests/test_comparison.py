@@ -151,3 +151,31 @@ def test_data_without_an_exact_distribution_are_scored_on_their_test_cases() -> 
     cases, weights = cases_to_score(data)
     assert torch.equal(cases, data.test)
     assert weights is None
+
+
+def test_what_would_be_merged_is_refused() -> None:
+    data = small(helm.load_data("bars"))
+    twice = [helm.ReweightedWakeSleep(2), helm.ReweightedWakeSleep(2, insomnia=0.0)]
+    with pytest.raises(ValueError, match="schemes to compare must be one or more, each named once"):
+        helm.compare(data, schemes=twice, **SETTINGS)
+    with pytest.raises(ValueError, match=r"imaging models to compare .* got odds, odds"):
+        helm.compare(data, schemes=twice[:1], imaging=["odds", "odds"], **SETTINGS)
+    with pytest.raises(ValueError, match="got none"):
+        helm.compare(data, schemes=[], **SETTINGS)
+
+
+def test_ctrl_c_while_scoring_keeps_the_earlier_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = helm.log_likelihood
+    calls: list[Any] = []
+
+    def interrupted(*args: Any, **kwargs: Any) -> helm.Scores:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr("pyro_helm.comparison.log_likelihood", interrupted)
+    data = small(helm.load_data("bars"))
+    result = helm.compare(data, schemes=[helm.WakeSleep(2), helm.Reinforce(2)], **SETTINGS)
+    assert result.interrupted
+    assert result.summary.scheme.tolist() == ["wake_sleep"]

@@ -186,3 +186,50 @@ def test_schemes_train_plain_functions_with_svi(scheme: Reinforce | WakeSleep | 
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
     assert float(pyro.param("p").detach()) > 0.7
     pyro.clear_param_store()
+
+
+def test_nan_under_a_mask_reaches_neither_value_nor_gradient() -> None:
+    logits = torch.zeros(3, requires_grad=True)
+
+    def masked(observations: Observations) -> None:
+        mask = torch.tensor([True, False])
+        with pyro.plate("data", 2, dim=-1), poutine.mask(mask=mask):
+            pyro.sample("h", dist.Bernoulli(torch.full((3,), 0.5)).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=observations["x"])
+
+    def its_guide(observations: Observations) -> None:
+        with pyro.plate("data", 2, dim=-1), poutine.mask(mask=torch.tensor([True, False])):
+            pyro.sample("h", dist.Bernoulli(torch.full((3,), 0.5)).to_event(1))
+
+    x = torch.tensor([[1.0, 0.0, 1.0], [torch.nan, 1.0, torch.nan]])
+    loss = ReweightedWakeSleep(3).differentiable_loss(masked, its_guide, {"x": x})
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(3 * 0.6931, abs=1e-3)
+    assert logits.grad is not None
+    assert logits.grad.tolist() == pytest.approx([-0.5, 0.5, -0.5])
+
+
+def test_batch_dimensions_without_a_plate_are_refused() -> None:
+    def undeclared(observations: Observations) -> None:
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z + torch.zeros(10), 1.0), obs=torch.zeros(10))
+
+    def its_guide(observations: Observations) -> None:
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(ValueError, match="site 'x' has 10 entries along dimension -1 of its batch shape, but no plate"):
+        Reinforce(3).loss(undeclared, its_guide, **ARGUMENTS)
+
+
+def test_a_guide_without_sites_is_refused() -> None:
+    def observed_only(observations: Observations) -> None:
+        with pyro.plate("data", 2, dim=-1):
+            pyro.sample("x", dist.Bernoulli(torch.full((3,), 0.5)).to_event(1), obs=observations["x"])
+
+    with pytest.raises(ValueError, match="the guide has no latent site"):
+        Reinforce(2).loss(observed_only, lambda observations: None, **ARGUMENTS)
+
+
+def test_a_sleep_phase_says_that_it_needs_observations_by_keyword() -> None:
+    with pytest.raises(TypeError, match="the scheme be called with observations by keyword"):
+        WakeSleep().loss(model, guide, {"x": X})

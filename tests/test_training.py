@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 
 import pyro_helm as helm
@@ -291,4 +293,126 @@ def test_plain_functions_are_sent_to_svi() -> None:
 def test_restarts_need_a_dimension_in_every_parameter() -> None:
     model, _ = machine(restarts=2)
     with pytest.raises(ValueError, match=r"with 2 restarts every parameter must have them as its first dimension"):
-        fit(model, FactorialRecognition(SIZES, restarts=1), scheme=helm.WakeSleep())
+        fit(model, torch.nn.Linear(6, 4), scheme=helm.WakeSleep())
+
+
+def test_machines_of_other_sizes_or_restarts_are_refused() -> None:
+    with pytest.raises(ValueError, match="must have the same sizes"):
+        fit(machine()[0], FactorialRecognition((6, 3)))
+    with pytest.raises(ValueError, match="must have the same restarts, got 1 and 2"):
+        fit(machine()[0], machine(restarts=2)[1])
+
+
+class OwnModel(PyroModule):  # type: ignore[misc]
+    """As users write them: without restarts, with a constrained parameter."""
+
+    def __init__(self, rate: float = 0.5) -> None:
+        super().__init__()
+        self.rate = PyroParam(torch.full((3, 6), rate), dist.constraints.positive)
+
+    def forward(self, observations: dict[str, Tensor]) -> None:
+        with pyro.plate("data", observations["x"].shape[-2], dim=-1):
+            h = pyro.sample("h", dist.Bernoulli(torch.full((3,), 0.4)).to_event(1))
+            pyro.sample("x", helm.NoisyOrBernoulli(h @ self.rate + 0.05).to_event(1), obs=observations["x"])
+
+
+class OwnGuide(PyroModule):  # type: ignore[misc]
+    def __init__(self, name: str = "scale") -> None:
+        super().__init__()
+        self.net = torch.nn.Linear(6, 3)
+        self.name = name
+        setattr(self, name, PyroParam(torch.tensor(1.0), dist.constraints.positive))
+
+    def forward(self, observations: dict[str, Tensor]) -> None:
+        with pyro.plate("data", observations["x"].shape[-2], dim=-1):
+            logits = getattr(self, self.name) * self.net(observations["x"])
+            pyro.sample("h", dist.Bernoulli(logits=logits).to_event(1))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+def test_ones_own_modules_train_and_are_scored_each_with_their_own_parameters(scheme: helm.Scheme) -> None:
+    pyro.clear_param_store()
+    first, second = OwnModel(), OwnModel(0.4)
+    guides = OwnGuide(), OwnGuide()
+    for model, guide in zip((first, second), guides, strict=True):
+        parameter, before = model.rate_unconstrained, model.rate.detach().clone()
+        fit(model, guide, data(400), scheme=scheme, num_epochs=10)
+        assert model.rate_unconstrained is parameter
+        assert not torch.allclose(model.rate, before, atol=0.1)
+    assert not torch.equal(first.rate, second.rate)
+    # scored after another machine of the same names, a machine scores what it scores by itself
+    fresh = OwnModel()
+    alone = helm.log_likelihood(fresh, guides[1], data(), num_samples=50).table
+    helm.log_likelihood(first, guides[0], data(), num_samples=50)
+    again = helm.log_likelihood(fresh, guides[1], data(), num_samples=50).table
+    assert again.equals(alone)
+    assert not dict(pyro.get_param_store())
+
+
+def test_parameters_that_pyro_would_take_for_one_are_refused() -> None:
+    with pytest.raises(ValueError, match="model and guide each have a parameter 'rate'"):
+        fit(OwnModel(), OwnGuide("rate"))
+
+
+def test_a_restart_that_has_stopped_leaves_no_more_rows() -> None:
+    result = fit(*machine(6), valid=data(20, seed=1), num_epochs=40, learning_rate=0.3, patience=2)
+    scores = result.history[result.history.metric == "valid_log_likelihood"]
+    for _, row in result.restarts.iterrows():
+        own = scores[scores.restart == row.restart]
+        assert own.value.max() == pytest.approx(row.best)
+        assert own.epoch.max() <= row.best_epoch + 2
+    assert len(set(scores.groupby("restart").epoch.max())) > 1
+
+
+def test_an_interrupted_first_epoch_leaves_an_earlier_run_alone(tmp_path: Path) -> None:
+    fit(*machine(), out=tmp_path)
+    before = (tmp_path / "machine.safetensors").read_bytes()
+    interrupting = Interrupting(3)
+    interrupting.steps = 7
+    assert fit(*machine(seed=1), scheme=interrupting, out=tmp_path).interrupted
+    assert (tmp_path / "machine.safetensors").read_bytes() == before
+
+
+def test_a_save_on_the_way_holds_the_best_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyro_helm.training.SECONDS_BETWEEN_SAVES", 0.0)
+    saved = []
+    original = helm.save
+
+    def recorded(path: Path, model: Any, guide: Any) -> None:
+        original(path, model, guide)
+        loaded, _ = helm.load(path)
+        saved.append(loaded.generative[0].weight_unconstrained.detach().clone())
+
+    monkeypatch.setattr("pyro_helm.training.save", recorded)
+    settings: dict[str, Any] = {"valid": data(20, seed=1), "num_epochs": 8, "learning_rate": 1.0}
+    result = fit(*machine(), out=tmp_path, **settings)
+    best = result.restarts.best_epoch.item()
+    assert 1 <= best < 8
+    # from the best epoch on every save is the same
+    assert all(torch.equal(weight, saved[-1]) for weight in saved[best - 1 :])
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        fit(*machine(), scheme=Interrupting(3), out=tmp_path / "file" / "run")
+
+
+def test_more_settings_are_checked_at_the_door() -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"patience": 0, "valid": data()}, "patience must be at least 1, got 0"),
+        ({"max_seconds": -1.0}, "max_seconds must be positive, got -1.0"),
+        ({"seed": 2**64}, "seed must be from 0 to 2^63 - 1"),
+        ({"device": "nowhere"}, "device 'nowhere' can't be used here"),
+        ({"schedule": torch.optim.lr_scheduler.ReduceLROnPlateau}, "ReduceLROnPlateau waits for one number"),
+    ]
+    for settings, sentence in cases:
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            fit(*machine(), **settings)
+    with pytest.raises(ValueError, match="no parameters to train"):
+        fit(torch.nn.Module(), torch.nn.Module())
+
+
+def test_one_validation_datum_is_enough() -> None:
+    result = fit(*machine(), valid=data(1))
+    assert result.history[result.history.metric == "valid_elbo"].stderr.isna().all()

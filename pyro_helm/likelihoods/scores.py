@@ -109,7 +109,7 @@ def _stores_apart(model: Program, guide: Program) -> AbstractContextManager[Any]
 def _summary(table: pd.DataFrame, weights: Tensor | None, num_samples: int) -> pd.DataFrame:
     rows = []
     for restart, group in table.groupby("restart"):
-        columns = {name: group[name].to_numpy() for name in group if name not in ("restart", "datum")}
+        columns = {str(name): group[name].to_numpy() for name in group if name not in ("restart", "datum")}
         # the sampling error of each datum, which is all there is to the mean over a listed distribution
         weight = np.full(len(group), 1 / len(group)) if weights is None else weights.double().cpu().numpy()
         weight = weight / weight.sum()

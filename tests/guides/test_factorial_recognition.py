@@ -8,6 +8,7 @@ from gradients import DATA, tiny_machine
 from pyro import poutine
 
 from pyro_helm.guides import FactorialRecognition
+from pyro_helm.schemes import Reinforce
 
 
 def test_sites_score_as_the_papers_equation() -> None:
@@ -42,3 +43,12 @@ def test_it_says_what_it_needs() -> None:
         guide({"x": torch.ones(5, 7)})
     with pytest.raises(ValueError, match="sizes must be two or more positive integers"):
         FactorialRecognition((6,))
+
+
+def test_a_hidden_layer_that_is_observed_is_not_sampled() -> None:
+    machine = tiny_machine("sigmoid")
+    h1 = torch.ones(3, 2)
+    trace = poutine.trace(machine.guide).get_trace({"x": DATA, "h1": h1})
+    assert "h1" not in trace.nodes
+    loss = Reinforce(2).loss(machine.model, machine.guide, observations={"x": DATA, "h1": h1})
+    assert loss > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from gradients import tiny_machine
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import IMAGING, Machine, binary_rows
 
+import pyro_helm.likelihoods.exact as module
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods.exact import all_states, exact
 from pyro_helm.models import BeliefNetwork
@@ -66,3 +69,19 @@ def test_it_agrees_with_the_oracle_of_the_gradient_tests() -> None:
     machine = tiny_machine("odds")
     every_x = binary_rows(3)
     assert torch.allclose(exact(machine.model, every_x)[0], machine.log_evidence(every_x))
+
+
+def test_what_is_held_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+    original = module._log_prob
+
+    def recorded(layer: Any, values: torch.Tensor, causes: torch.Tensor | None) -> torch.Tensor:
+        log_prob = original(layer, values, causes)
+        held.append(max(log_prob.numel(), 0 if causes is None else layer.restarts * layer.num_units * len(causes)))
+        return log_prob
+
+    monkeypatch.setattr(module, "_log_prob", recorded)
+    model = BeliefNetwork((5, 8, 3), restarts=2, seed=0)
+    bounded = exact(model, binary_rows(5).float(), terms_at_once=500)
+    assert max(held) <= 500
+    assert torch.allclose(bounded, exact(model, binary_rows(5).float()), atol=1e-5)

@@ -81,6 +81,7 @@ def _pair(machine: Any) -> tuple[BeliefNetwork, FactorialRecognition]:
         ({"data": DATA.clone().fill_(float("nan"))}, ValueError, "data"),
         ({"guide": None}, ValueError, 'method="importance" needs a guide to draw from, got None'),
         ({"weights": torch.ones(2)}, ValueError, "weights must be 3 non-negative numbers, one per row of data"),
+        ({"weights": torch.zeros(3)}, ValueError, "one per row of data and not all 0; got shape [3]"),
         ({"weights": -torch.ones(3)}, ValueError, "weights must be 3 non-negative numbers"),
         ({"num_samples": 0}, ValueError, "num_samples must be at least 1, got 0"),
     ],
@@ -90,3 +91,27 @@ def test_bad_input_is_refused_in_a_sentence(arguments: dict[str, Any], error: ty
     settings: dict[str, Any] = {"model": machine.model, "guide": machine.guide, "data": DATA} | arguments
     with pytest.raises(error, match=re.escape(sentence)):
         helm.log_likelihood(**settings)
+
+
+def test_the_error_of_a_weighted_mean_is_that_of_its_samples() -> None:
+    machine = tiny_machine("sigmoid")
+    weights = torch.tensor([0.7, 0.2, 0.1])
+    scores = helm.log_likelihood(machine.model, machine.guide, DATA, num_samples=30, weights=weights)
+    expected = ((weights.double().numpy() * scores.table.stderr) ** 2).sum() ** 0.5
+    assert scores.summary.stderr.item() == pytest.approx(expected)
+
+
+def test_one_datum_has_the_error_of_its_samples() -> None:
+    machine = tiny_machine("sigmoid")
+    scores = helm.log_likelihood(machine.model, machine.guide, DATA[:1], num_samples=30)
+    assert scores.summary.stderr.item() == pytest.approx(scores.table.stderr.item())
+
+
+def test_a_broken_restart_is_no_number_and_says_so() -> None:
+    model, guide = BeliefNetwork((3, 2), restarts=2, seed=0), FactorialRecognition((3, 2), restarts=2, seed=0)
+    with torch.no_grad():
+        model.generative[0].weight_unconstrained[1] = torch.nan
+    for method in ("importance", "exact"):
+        scores = helm.log_likelihood(model, guide, DATA, method=method, weights=torch.ones(3), num_samples=20)
+        assert scores.summary.log_likelihood.notna().tolist() == [True, False]
+        assert "no finite log-likelihood" in scores.summary.warnings[1]

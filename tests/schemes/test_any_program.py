@@ -59,12 +59,13 @@ class Guide(PyroModule):  # type: ignore[misc]
         self.log_scale = nn.Parameter(torch.full((restarts, 1), -0.3).double())
 
     def forward(self, observations: Observations) -> None:
-        x = observations["x"]
+        x = observations["x"][..., 0]
         with (
             pyro.plate("restarts", self.restarts, dim=-2),
-            pyro.plate("data", x.shape[-2], subsample=self.rows, dim=-1) as rows,
+            pyro.plate("data", len(X), subsample=self.rows, dim=-1) as rows,
         ):
-            x = x[..., rows, 0]
+            # a sleep phase shows as many dreams as the plate has rows
+            x = x[..., rows] if x.shape[-1] == len(X) else x
             c = pyro.sample("c", dist.Bernoulli(logits=self.logit[:, :1] + self.logit[:, 1:] * x))
             loc = self.loc[:, :1] + self.loc[:, 1:2] * x + self.loc[:, 2:] * c
             pyro.sample("z", dist.Normal(loc[..., None], self.log_scale.exp()[..., None]).to_event(1))
@@ -195,7 +196,11 @@ def test_reweighted_wake_sleep_with_many_particles_follows_the_log_evidence() ->
         assert torch.allclose(parameter.grad.mean(0), expected[f"model.{name}"][0], atol=0.02), name
 
 
-@pytest.mark.parametrize("scheme", [Reinforce(2), ReweightedWakeSleep(3), VIMCO(3)], ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize(
+    "scheme",
+    [Reinforce(2), WakeSleep(2), ReweightedWakeSleep(3), ReweightedWakeSleep(3, insomnia=0.5), VIMCO(3)],
+    ids=["reinforce", "wake_sleep", "wake-phi", "wake-phi and sleep-phi", "vimco"],
+)
 def test_minibatches_of_a_subsampled_plate_are_unbiased(scheme: Scheme) -> None:
     """Averaged over all minibatches of two, value and gradient are those of the whole data."""
     losses, samples = gradients(scheme, X)

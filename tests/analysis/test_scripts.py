@@ -1,0 +1,38 @@
+"""Every script of the analysis folder runs, small."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ANALYSIS = Path(__file__).parents[2] / "analysis"
+
+
+def run(script: str, *arguments: str | Path) -> str:
+    # one thread: two processes with two threads each would wait for one another
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ANALYSIS / script), "--threads", "1", *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_compare_prints_one_table_of_both_data_sets(tmp_path: Path) -> None:
+    shown = run("compare.py", "--quick", "--out", tmp_path)
+    lines = [line for line in shown.splitlines() if line.startswith((" shifter", " digits"))]
+    assert len(lines) == 3 * 3 + 3
+    assert "nats per datum" in shown
+    for name, machines in (("shifter", 9), ("digits", 3)):
+        summary = pd.read_csv(tmp_path / name / "summary.csv")
+        assert len(summary) == machines
+        assert (tmp_path / name / "learning_curves.png").stat().st_size > 0
+
+
+def test_the_benchmark_of_a_training_step_prints_ratios() -> None:
+    shown = run("benchmarks/training_step.py", "--rounds", "1", "--nets", "32-24-2", "--restarts", "2")
+    for column in ("ours / hand-written", "each of 2 restarts", "pyro / hand-written"):
+        assert column in shown
