@@ -16,9 +16,11 @@ from typing import Annotated
 import pandas as pd
 import torch
 import typer
+from torch.distributions import Bernoulli
 
 import pyro_helm as helm
 from pyro_helm.cli import print_summary
+from pyro_helm.comparison import cases_to_score
 from pyro_helm.report import write_report
 
 
@@ -31,7 +33,7 @@ def main(
     """Train, score, print and draw."""
     torch.set_num_threads(threads)
     schemes = [helm.Reinforce(5), helm.WakeSleep(5), helm.ReweightedWakeSleep(5)]
-    summaries = []
+    summaries, independent = [], []
     for name, hidden, imaging, epochs in (
         ("shifter", (24, 2), ("sigmoid", "noisy_or", "odds"), 20),
         ("digits", (32, 16), ("sigmoid",), 200),
@@ -50,11 +52,21 @@ def main(
             out=out / name,
         )
         write_report(comparison, data, out / name)
+        independent.append(f"{name} {independent_pixels(data):.3f}")
         summaries.append(comparison.summary)
         if comparison.interrupted:
             break
     print_summary(pd.concat(summaries, ignore_index=True), interrupted=comparison.interrupted)
+    typer.echo(f"for comparison, log p of independent pixels: {', '.join(independent)}")
     typer.echo(f"tables, figures and machines: {out}")
+
+
+def independent_pixels(data: helm.Data) -> float:
+    """Log-likelihood of a factorised model with the training data's rates, nats per datum."""
+    cases, weights = cases_to_score(data)
+    rates = (data.train.sum(0) + 1) / (len(data.train) + 2)
+    log_p = Bernoulli(rates).log_prob(cases).sum(-1)
+    return float(log_p.mean() if weights is None else weights.to(log_p) @ log_p)
 
 
 if __name__ == "__main__":

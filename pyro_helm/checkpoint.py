@@ -31,6 +31,10 @@ def save(path: str | Path, model: nn.Module, guide: nn.Module) -> None:
         model: generative model.
         guide: recognition guide.
 
+    >>> save("machine.safetensors", BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0))
+    >>> model, guide = load("machine.safetensors")
+    >>> model.sizes
+    (6, 4)
     """
     tensors = {
         f"{part}.{name}": value.detach().cpu().clone()  # safetensors refuses tensors that share memory
@@ -58,6 +62,8 @@ def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | No
         ValueError: if the file is not a machine, a part can't be rebuilt, or its parameters don't fit ``model`` or
             ``guide``, which are then left as they were.
 
+    >>> save("mine.safetensors", torch.nn.Linear(3, 2), torch.nn.Linear(2, 3))
+    >>> model, guide = load("mine.safetensors", torch.nn.Linear(3, 2), torch.nn.Linear(2, 3))
     """
     file = _file(path)
     if not file.is_file():

@@ -71,8 +71,13 @@ def compare(
         settings: further arguments of :func:`pyro_helm.fit`.
 
     Raises:
-        ValueError: for settings out of range.
+        ValueError: for settings out of range, or schemes or imaging models that are none or named twice.
 
+    >>> data = load_data("digits")
+    >>> schemes = [WakeSleep(), ReweightedWakeSleep(5)]
+    >>> settings = {"restarts": 2, "num_epochs": 1, "num_samples": 10, "progress": False}
+    >>> sorted(compare(data, schemes=schemes, sizes=(64, 8), **settings).summary.scheme)
+    ['reweighted_wake_sleep', 'wake_sleep']
     """
     imaging = (imaging,) if isinstance(imaging, str) else tuple(imaging)
     names = [scheme.name for scheme in schemes]
@@ -147,6 +152,13 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     Columns: ``dataset, sizes, imaging, scheme, restarts, failed``; ``log_likelihood`` and ``elbo`` (the bound -F) as
     median over the restarts that have not failed, their best as ``_best``, and the bootstrap standard error of the
     median as ``_stderr``; all in nats per datum. ``seconds`` of training per restart.
+
+    >>> labels = {"dataset": "d", "sizes": "6-4", "imaging": "odds", "scheme": "reinforce", "seed": 0, "seconds": 1.0}
+    >>> rows = [labels | {"restart": r, "metric": m, "value": v}
+    ...         for r in range(3) for m, v in (("log_likelihood", -4.0 - r), ("elbo", -5.0 - r), ("failed", 0.0))]
+    >>> summary = summarise(tidy(rows))
+    >>> summary.log_likelihood.item(), summary.log_likelihood_best.item()
+    (-5.0, -4.0)
     """
     final = table[table.metric.isin(["elbo", "log_likelihood", "failed"])]
     keys = ["dataset", "sizes", "imaging", "scheme"]

@@ -83,3 +83,11 @@ def test_examples_in_the_docs_run(code: str, tmp_path: Path, monkeypatch: pytest
 
 def test_there_are_three_examples() -> None:
     assert len(examples()) == 3
+
+
+def test_docs_have_no_gaps_and_no_dead_links() -> None:
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        text = page.read_text()
+        assert not re.findall(r"\b(?:[A-Z]+_[A-Z_]+|TODO|TBD)\b", re.sub(r"`[^`]*`", "", text)), page
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -139,7 +139,7 @@ def side_by_side(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str,
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="Steps measured of each.")] = 100,
+    rounds: Annotated[int, typer.Option(help="Steps measured of each.")] = 200,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
     particles: Annotated[int, typer.Option(help="Particles per datum.")] = 5,
     restarts: Annotated[int, typer.Option(help="Restarts of the batched machine.")] = 64,
