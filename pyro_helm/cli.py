@@ -50,7 +50,7 @@ Sizes = Annotated[
 ]
 Particles = Annotated[int, typer.Option(help="Draws per datum and restart in each training step.")]
 Restarts = Annotated[int, typer.Option(help="Independent machines trained side by side.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**62, help="Seed of initial values, minibatches and draws.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of initial values, minibatches and draws.")]
 Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
 Seconds = Annotated[
     float | None, typer.Option(help="End a training after so many seconds, however many epochs are left.")
@@ -259,11 +259,17 @@ def _print(frame: pd.DataFrame, title: str) -> None:
         numeric = frame[column].dtype.kind in "fiub"
         table.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)
     for row in frame.itertuples(index=False):
-        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(*(_shown(value) for value in row))
     # a row stays a line, also in a pipe or a narrow window
     console = Console()
     console.width = max(console.width, Console(width=1000).measure(table).maximum)
     console.print(table)
+
+
+def _shown(value: object) -> str:
+    if pd.isna(value):  # type: ignore[call-overload]
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _sizes(text: str, width: int) -> tuple[int, ...]:

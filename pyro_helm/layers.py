@@ -85,4 +85,6 @@ def layer_plates(restarts: int, num_data: int) -> Iterator[None]:
 
 def seeded_generator(seed: int | None, stream: int) -> torch.Generator | None:
     """Generator of initial values; streams 0 and 1 of one seed differ, so that model and guide do."""
+    if seed is not None and not 0 <= seed < 2**62:
+        raise ValueError(f"seed must be from 0 to 2^62 - 1, got {seed}")
     return None if seed is None else torch.Generator().manual_seed(2 * seed + stream)

@@ -17,13 +17,10 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from pyro_helm.conventions import Site, check_batch_shape, check_pairing, check_plates, common_scale
+
 Program = Callable[..., Any]
 """A Pyro model or guide."""
-
-PARTICLES_DIM = -3
-
-Site = Mapping[str, Any]
-"""A recorded sample site: Pyro's message, with ``name, fn, value, scale, mask, is_observed, cond_indep_stack``."""
 
 
 @dataclass(frozen=True)
@@ -208,12 +205,12 @@ def _pair(model_sites: dict[str, Site], guide_sites: dict[str, Site]) -> Particl
     guide_sites = {
         name: site for name, site in guide_sites.items() if not (site_is_subsample(site) or site["is_observed"])
     }
-    _check_pairing(model_sites, guide_sites)
+    check_pairing(model_sites, guide_sites)
     if not guide_sites:
         raise ValueError("the guide has no latent site, so there is nothing to infer")
     sites = [*model_sites.values(), *guide_sites.values()]
-    _check_plates(sites)
-    return Particles(model_sites, guide_sites, _common_scale(sites))
+    check_plates(sites)
+    return Particles(model_sites, guide_sites, common_scale(sites))
 
 
 def _log_prob(site: Site) -> Tensor:
@@ -228,78 +225,8 @@ def _log_prob(site: Site) -> Tensor:
         log_prob = torch.where(mask, log_prob, torch.zeros((), dtype=log_prob.dtype, device=log_prob.device))
     elif mask is False:
         log_prob = torch.zeros_like(log_prob)
-    declared = {frame.dim for frame in site["cond_indep_stack"]}
-    for dim in range(-log_prob.dim(), 0):
-        if log_prob.shape[dim] > 1 and dim != PARTICLES_DIM and dim not in declared:
-            raise ValueError(
-                f"site {site['name']!r} has {log_prob.shape[dim]} entries along dimension {dim} of its batch shape, "
-                "but no plate there; put it in a plate, or declare the dimension as an event with .to_event()"
-            )
+    check_batch_shape(site, log_prob.shape)
     return log_prob.reshape((1,) * (3 - log_prob.dim()) + log_prob.shape)
-
-
-def _check_pairing(model_sites: Mapping[str, Any], guide_sites: Mapping[str, Any]) -> None:
-    for name, site in model_sites.items():
-        is_latent = not site["is_observed"] and not site["infer"].get("was_observed")
-        if is_latent and name not in guide_sites:
-            raise ValueError(
-                f"latent site {name!r} of the model is missing in the guide; sample it there or observe it"
-            )
-    for name, site in guide_sites.items():
-        if name not in model_sites and not site["infer"].get("is_auxiliary"):
-            raise ValueError(
-                f"site {name!r} of the guide is missing in the model; sample it there or mark it "
-                'infer={"is_auxiliary": True}'
-            )
-        if name in model_sites and model_sites[name]["is_observed"]:
-            raise ValueError(f"site {name!r} is sampled in the guide but observed in the model; drop it from the guide")
-
-
-def _check_plates(sites: Iterable[Site]) -> None:
-    """Refuse plates for which a weight per datum is not defined or would silently mix data."""
-    data_plate: dict[str | None, str] = {}
-    for site in sites:
-        name = site["name"]
-        data = None
-        for frame in site["cond_indep_stack"]:
-            if not frame.vectorized:
-                raise ValueError(f"site {name!r} is in the sequential plate {frame.name!r}; give the plate a dim")
-            if frame.dim < -2:
-                raise ValueError(
-                    f"site {name!r} is in plate {frame.name!r} with dim={frame.dim}; only -1 (data) and -2 (restarts) "
-                    "are free, declare other dimensions as events with .to_event()"
-                )
-            if frame.dim == -1:
-                data = frame.name
-        data_plate.setdefault(data, name)
-    if len(data_plate) > 1:
-        (plate, inside), (other, outside) = list(data_plate.items())[:2]
-        raise ValueError(
-            f"site {inside!r} is in {_describe(plate)} and site {outside!r} in {_describe(other)}; all sites must "
-            "share the data plate at dim=-1, or none may have one"
-        )
-
-
-def _describe(plate: str | None) -> str:
-    return "no plate at dim=-1" if plate is None else f"plate {plate!r} at dim=-1"
-
-
-def _common_scale(sites: list[Site]) -> float | Tensor:
-    first = sites[0]
-    for site in sites[1:]:
-        if not _same(site["scale"], first["scale"]):
-            raise ValueError(
-                f"site {site['name']!r} has scale {site['scale']} and site {first['name']!r} scale {first['scale']}; "
-                "all sites of model and guide must share one scale, which is then applied outside the logarithm"
-            )
-    scale: float | Tensor = first["scale"]
-    return scale
-
-
-def _same(a: float | Tensor, b: float | Tensor) -> bool:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return torch.equal(a, b)
-    return bool(a == b) if not (isinstance(a, Tensor) or isinstance(b, Tensor)) else False
 
 
 def _total(log_probs: Iterable[Tensor]) -> Tensor:

@@ -255,8 +255,8 @@ def _check_settings(
             raise ValueError(f"{setting} must be at least 1, got {value}")
     if max_seconds is not None and not max_seconds > 0:
         raise ValueError(f"max_seconds must be positive, got {max_seconds}")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be from 0 to 2^63 - 1, got {seed}")
+    if not 0 <= seed < 2**62:
+        raise ValueError(f"seed must be from 0 to 2^62 - 1, got {seed}")
     if patience is not None and valid is None:
         raise ValueError("patience needs validation data to judge by, but valid is None")
 

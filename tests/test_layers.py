@@ -27,3 +27,5 @@ def test_streams_of_one_seed_differ() -> None:
     assert torch.equal(draws[0], draws[2])
     assert not torch.equal(draws[0], draws[1])
     assert seeded_generator(None, 0) is None
+    with pytest.raises(ValueError, match="seed must be from 0"):
+        seeded_generator(-1, 0)

@@ -402,7 +402,7 @@ def test_more_settings_are_checked_at_the_door() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"patience": 0, "valid": data()}, "patience must be at least 1, got 0"),
         ({"max_seconds": -1.0}, "max_seconds must be positive, got -1.0"),
-        ({"seed": 2**64}, "seed must be from 0 to 2^63 - 1"),
+        ({"seed": 2**64}, "seed must be from 0 to 2^62 - 1"),
         ({"device": "nowhere"}, "device 'nowhere' can't be used here"),
         ({"schedule": torch.optim.lr_scheduler.ReduceLROnPlateau}, "ReduceLROnPlateau waits for one number"),
     ]
