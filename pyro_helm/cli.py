@@ -254,7 +254,7 @@ def print_summary(summary: pd.DataFrame, *, interrupted: bool = False) -> None:
 
 
 def _print(frame: pd.DataFrame, title: str) -> None:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in frame.columns:
         numeric = frame[column].dtype.kind in "fiub"
         table.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)
@@ -263,6 +263,7 @@ def _print(frame: pd.DataFrame, title: str) -> None:
     # a row stays a line, also in a pipe or a narrow window
     console = Console()
     console.width = max(console.width, Console(width=1000).measure(table).maximum)
+    console.print(title)
     console.print(table)
 
 
