@@ -167,8 +167,8 @@ class Sigmoid(Imaging):
         return SigmoidBernoulli(drive)
 
     def initial_weight(self, noise: Tensor) -> Tensor:
-        """Of either sign, and large enough for restarts to begin differently."""
-        return 0.3 * noise
+        """Of either sign; large enough for restarts to begin differently, small enough for units not to saturate."""
+        return min(0.3, 1.5 / noise.shape[-2] ** 0.5) * noise
 
     def initial_leak(self, noise: Tensor) -> Tensor:
         """Even odds, nearly."""
