@@ -168,7 +168,8 @@ class Sigmoid(Imaging):
 
     def initial_weight(self, noise: Tensor) -> Tensor:
         """Of either sign; large enough for restarts to begin differently, small enough for units not to saturate."""
-        return min(0.3, 1.5 / noise.shape[-2] ** 0.5) * noise
+        scale: float = min(0.3, 1.5 / noise.shape[-2] ** 0.5)
+        return scale * noise
 
     def initial_leak(self, noise: Tensor) -> Tensor:
         """Even odds, nearly."""
