@@ -63,3 +63,14 @@ def check_names_differ(model: torch.nn.Module, guide: torch.nn.Module) -> None:
                     f"model and guide each have a parameter {name.removesuffix('_unconstrained')!r}, which Pyro would "
                     "take for one and the same; give them different names"
                 )
+
+
+def check_all_are_trained(parameters: list[torch.nn.Parameter]) -> None:
+    """Refuse what the programs have put into the param store, empty before, that is not a parameter of theirs."""
+    trained = {parameter.data_ptr() for parameter in parameters}
+    for name, value in pyro.get_param_store().named_parameters():
+        if value.data_ptr() not in trained:
+            raise ValueError(
+                f"{name!r} is made by a pyro.param statement and is no parameter of the module, so fit would not train "
+                "it; make it a PyroParam of the module, or train with pyro.infer.SVI(model, guide, optim, loss=scheme)"
+            )

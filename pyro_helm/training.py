@@ -18,7 +18,14 @@ from pyro_helm.checkpoint import FILE_NAME, save
 from pyro_helm.data import check_binary
 from pyro_helm.layers import check_sizes_agree, visible_units
 from pyro_helm.likelihoods.importance import importance
-from pyro_helm.placement import check_names_differ, checked_device, forked_rng, own_param_store, placement
+from pyro_helm.placement import (
+    check_all_are_trained,
+    check_names_differ,
+    checked_device,
+    forked_rng,
+    own_param_store,
+    placement,
+)
 from pyro_helm.progress import Bar
 from pyro_helm.restarts import Restarts
 from pyro_helm.schemes import Scheme
@@ -151,6 +158,7 @@ def fit(
     ):
         try:
             _try_out(model, guide, data[:batch_size], scheme, restarts.number)
+            check_all_are_trained(parameters)
             for epoch in range(1, num_epochs + 1):
                 began = time.perf_counter()
                 active = restarts.active.clone()

@@ -354,6 +354,19 @@ def test_parameters_that_pyro_would_take_for_one_are_refused() -> None:
         fit(OwnModel(), OwnGuide("rate"))
 
 
+class WithParamStatement(OwnModel):
+    def forward(self, observations: dict[str, Tensor]) -> None:
+        pyro.param("offset", torch.tensor(1.0))
+        super().forward(observations)
+
+
+def test_a_parameter_that_would_not_be_trained_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"'offset' is made by a pyro.param statement and is no parameter of the module"
+    ):
+        fit(WithParamStatement(), OwnGuide())
+
+
 def test_a_restart_that_has_stopped_leaves_no_more_rows() -> None:
     result = fit(*machine(6), valid=data(20, seed=1), num_epochs=40, learning_rate=0.3, patience=2)
     scores = result.history[result.history.metric == "valid_log_likelihood"]
