@@ -61,17 +61,22 @@ def exact_gradient(machine: Machine, objective: Tensor) -> dict[str, Tensor]:
     }
 
 
+def named_gradients(model: nn.Module, guide: nn.Module) -> dict[str, Tensor]:
+    """Gradients of all parameters of both after a backward pass, zeros where none has arrived."""
+    return {
+        f"{part}.{name}": torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for part, module in (("model", model), ("guide", guide))
+        for name, parameter in module.named_parameters()
+    }
+
+
 def estimates(scheme: Scheme, machine: Machine, x: Tensor, seed: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
     """Losses [replicates] and their gradients, each [replicates, ...]."""
     model, guide = replicates(machine, REPLICATES)
     pyro.set_rng_seed(seed)
     losses = scheme.restart_losses(model, guide, observations={"x": x})
     losses.sum().backward()
-    return losses.detach(), {
-        f"{part}.{name}": torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        for part, module in (("model", model), ("guide", guide))
-        for name, parameter in module.named_parameters()
-    }
+    return losses.detach(), named_gradients(model, guide)
 
 
 def z_scores(samples: Tensor, exact: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import pyro
 import pyro.infer
 import pytest
 import torch
-from gradients import DATA, Z_THRESHOLD, exact_gradient, replicates, tiny_machine, worst_z
+from gradients import DATA, Z_THRESHOLD, exact_gradient, named_gradients, replicates, tiny_machine, worst_z
 from pyro.infer import RenyiELBO, Trace_ELBO
 from torch import Tensor
 
@@ -26,11 +26,7 @@ def gradients(loss: pyro.infer.ELBO, method: str = "differentiable_loss") -> dic
         loss.differentiable_loss(model, guide, observations={"x": DATA}).backward()
     else:
         loss.loss_and_grads(model, guide, observations={"x": DATA})
-    return {
-        f"{part}.{name}": torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        for part, module in (("model", model), ("guide", guide))
-        for name, parameter in module.named_parameters()
-    }
+    return named_gradients(model, guide)
 
 
 def test_trace_elbo_and_reinforce_follow_the_same_gradient() -> None:

@@ -11,7 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from gradients import REPLICATES, Z_THRESHOLD, z_scores
+from gradients import REPLICATES, Z_THRESHOLD, named_gradients, z_scores
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
@@ -94,20 +94,12 @@ def gradients(scheme: Scheme, x: Tensor, rows: Tensor | None = None) -> tuple[Te
     pyro.set_rng_seed(0)
     losses = scheme.restart_losses(model, guide, observations={"x": x})
     losses.sum().backward()
-    return losses.detach(), {
-        f"{part}.{name}": torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        for part, module in (("model", model), ("guide", guide))
-        for name, parameter in module.named_parameters()
-    }
+    return losses.detach(), named_gradients(model, guide)
 
 
 def exact(objective: Tensor, model: Model, guide: Guide) -> dict[str, Tensor]:
     objective.backward()
-    return {
-        f"{part}.{name}": torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        for part, module in (("model", model), ("guide", guide))
-        for name, parameter in module.named_parameters()
-    }
+    return named_gradients(model, guide)
 
 
 @pytest.mark.parametrize("num_particles", [1, 2, 4])
