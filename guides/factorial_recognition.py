@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pyro
 import torch
-from pyro.nn import PyroModule
+from pyro.distributions import Bernoulli
+from pyro.nn import PyroModule, pyro_method
 
 from pyro_helm.imaging import Sigmoid, local_parameters
 from pyro_helm.layers import (
@@ -65,9 +66,7 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
             ValueError: for a missing ``x``, an unknown site or a wrong width.
 
         """
-        if observations is None or "x" not in observations:
-            raise ValueError('a recognition network needs data to recognise: call it with observations={"x": values}')
-        observed = checked_observations(observations, self.sizes, placement(self)["dtype"])
+        observed = self._checked(observations)
         with local_parameters():
             conditionals = [layer.conditional() for layer in self.recognition]
         units = observed["x"]
@@ -77,6 +76,32 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
                 units = observed[name] if name in observed else pyro.sample(name, conditional(units))
                 hidden.append(units)
         return hidden
+
+    @pyro_method  # type: ignore[untyped-decorator]
+    def mean_field(self, observations: Observations) -> list[Bernoulli]:
+        """Distributions of the hidden units where means, not samples, go up: 3.10 of the paper, bottom to top.
+
+        Each is of batch shape ``[..., restarts, data, units]``, without restarts if there is one.
+
+        Args:
+            observations: ``{"x": values}`` with values ``[..., data, units]``.
+
+        Raises:
+            ValueError: for a missing ``x``, an unknown site or a wrong width.
+
+        """
+        q = self._checked(observations)["x"]
+        layers = []
+        with local_parameters():
+            for layer in self.recognition:
+                layers.append(layer.distribution(layer.drive(q)))
+                q = layers[-1].mean
+        return layers
+
+    def _checked(self, observations: Observations | None) -> dict[str, torch.Tensor]:
+        if observations is None or "x" not in observations:
+            raise ValueError('a recognition network needs data to recognise: call it with observations={"x": values}')
+        return checked_observations(observations, self.sizes, placement(self)["dtype"])
 
     @property
     def config(self) -> dict[str, object]:

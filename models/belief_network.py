@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyro
 import torch
-from pyro.nn import PyroModule
+from pyro.nn import PyroModule, pyro_method
 from torch import Tensor
 
-from pyro_helm.imaging import IMAGING, local_parameters
+from pyro_helm.imaging import IMAGING, Imaging, LogProbs, local_parameters
 from pyro_helm.layers import (
     Observations,
     check_sizes,
@@ -106,6 +106,22 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                 units = pyro.sample(name, conditional(units), obs=observed.get(name))
         assert units is not None
         return units
+
+    @pyro_method  # type: ignore[untyped-decorator]
+    def layer_log_probs(
+        self, log_probs: Callable[[Imaging, Tensor], LogProbs], means: Sequence[Tensor]
+    ) -> list[LogProbs]:
+        """Log-probabilities of every layer's units where the layers above are uncertain, bottom to top, in nats.
+
+        Args:
+            log_probs: called with an imaging layer and the probabilities of its causes; a top layer has none, and its
+                log-probabilities are certain.
+            means: probabilities of the hidden layers' units, bottom to top, each ``[..., data, units]``.
+
+        """
+        *layers, top = self.generative
+        with local_parameters():
+            return [*(log_probs(layer, q) for layer, q in zip(layers, means, strict=True)), top.log_probs()]
 
     @property
     def config(self) -> dict[str, object]:

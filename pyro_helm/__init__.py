@@ -4,16 +4,30 @@ from pyro_helm.checkpoint import load, save
 from pyro_helm.comparison import Comparison, compare, summarise
 from pyro_helm.data import Data, Distribution, available_data, load_data
 from pyro_helm.distributions import NoisyOrBernoulli, OddsBernoulli
+from pyro_helm.full_batch import LBFGS, ConjugateGradient
 from pyro_helm.likelihoods import Scores, log_likelihood
-from pyro_helm.schemes import SCHEMES, VIMCO, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
+from pyro_helm.schemes import (
+    SCHEMES,
+    VIMCO,
+    ExactMeanField,
+    MeanField,
+    Reinforce,
+    ReweightedWakeSleep,
+    Scheme,
+    WakeSleep,
+)
 from pyro_helm.training import Result, fit
 
 __all__ = [
+    "LBFGS",
     "SCHEMES",
     "VIMCO",
     "Comparison",
+    "ConjugateGradient",
     "Data",
     "Distribution",
+    "ExactMeanField",
+    "MeanField",
     "NoisyOrBernoulli",
     "OddsBernoulli",
     "Reinforce",

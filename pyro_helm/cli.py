@@ -48,7 +48,9 @@ DataName = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
 Sizes = Annotated[
     str, typer.Option(help="Units per layer, bottom to top, e.g. 32-24-2; the first may be left out: 24-2.")
 ]
-Particles = Annotated[int, typer.Option(help="Draws per datum and restart in each training step.")]
+Particles = Annotated[
+    int, typer.Option(help="Draws per datum and restart in each training step of a scheme that samples.")
+]
 Restarts = Annotated[int, typer.Option(help="Independent machines trained side by side.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of initial values, minibatches and draws.")]
 Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
@@ -292,7 +294,7 @@ def _names(text: str, known: dict[str, Any]) -> list[str]:
 def _scheme(name: str, particles: int) -> Any:
     (known,) = _names(name, helm.SCHEMES)
     build: Callable[..., Any] = helm.SCHEMES[known]
-    return build(num_particles=particles)
+    return build(num_particles=particles) if helm.SCHEMES[known].samples else build()
 
 
 @contextmanager

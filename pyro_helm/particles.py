@@ -7,7 +7,7 @@ shape ``[particles, restarts, data]``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -136,7 +136,10 @@ def draw_from_model(
             "the sleep phase shows dreams to the guide as its keyword argument observations; the guide must take it, "
             f"and the scheme be called with observations by keyword ({error})"
         ) from error
-    return _pair(model_sites, guide_sites)
+    particles = _pair(model_sites, guide_sites)
+    # no dream belongs to a datum, so that each counts for the average of theirs
+    scale = particles.scale
+    return replace(particles, scale=scale.mean(-1, keepdim=True)) if isinstance(scale, Tensor) else particles
 
 
 def _run(

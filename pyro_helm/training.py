@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,15 +13,15 @@ from typing import Any
 import pandas as pd
 import pyro
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_helm.checkpoint import FILE_NAME, save
-from pyro_helm.data import check_binary
-from pyro_helm.layers import check_sizes_agree, visible_units
+from pyro_helm.data import Distribution
+from pyro_helm.full_batch import FullBatchOptimizer
 from pyro_helm.likelihoods.importance import importance
 from pyro_helm.placement import (
     check_all_are_trained,
-    check_names_differ,
     checked_device,
     forked_rng,
     own_param_store,
@@ -30,8 +31,15 @@ from pyro_helm.progress import Bar
 from pyro_helm.restarts import Restarts
 from pyro_helm.schemes import Scheme
 from pyro_helm.tables import describe_machine, tidy, write_table
+from pyro_helm.training_checks import (
+    check_full_batch,
+    check_programs,
+    check_separable,
+    check_settings,
+    checked_scheduler,
+)
 
-FUSED_ADAM = partial(torch.optim.Adam, fused=True)
+FUSED_ADAM = partial(torch.optim.Adam, lr=0.01, fused=True)
 SECONDS_BETWEEN_SAVES = 60.0
 
 
@@ -61,15 +69,15 @@ class Result:
 def fit(
     model: nn.Module,
     guide: nn.Module,
-    data: Tensor,
+    data: Tensor | Distribution,
     *,
     scheme: Scheme,
-    valid: Tensor | None = None,
+    valid: Tensor | Distribution | None = None,
     num_epochs: int = 50,
     max_seconds: float | None = None,
-    batch_size: int = 100,
+    batch_size: int | None = 100,
     optimizer: Callable[..., torch.optim.Optimizer] = FUSED_ADAM,
-    learning_rate: float = 0.01,
+    learning_rate: float | None = None,
     schedule: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
     patience: int | None = None,
     valid_samples: int = 10,
@@ -89,16 +97,19 @@ def fit(
         model: called with ``observations={"x": batch}``. With ``model.restarts`` above 1, the first dimension of every
             parameter is the restart.
         guide: called likewise.
-        data: ``[data, units]`` of zeros and ones.
+        data: ``[data, units]`` of zeros and ones; or a :class:`Distribution`, whose patterns are then the data, each
+            counting in proportion to its probability.
         scheme: inference scheme; its loss is averaged over the data of a minibatch.
-        valid: validation data; the parameters kept are those of each restart's best ``valid_log_likelihood``, estimated
-            with the same random numbers in every epoch. Without, the last ones are kept.
+        valid: validation data, likewise; the parameters kept are those of each restart's best ``valid_log_likelihood``,
+            estimated with the same random numbers in every epoch. Without, the last ones are kept.
         num_epochs: passes over the data.
         max_seconds: end the training after the epoch in which this is reached; None for no such limit.
-        batch_size: data per minibatch, shuffled anew each epoch.
-        optimizer: called with the parameters and ``lr``; any of torch's, or a partial of one. It must treat every
-            parameter entry by itself unless there is a single restart.
-        learning_rate: ``lr`` of the optimiser.
+        batch_size: data per minibatch, shuffled anew each epoch; None for all of them.
+        optimizer: called with the parameters, and ``lr`` if ``learning_rate`` is given; any of torch's, or a partial of
+            one. It must treat every parameter entry by itself unless there is a single restart. For schemes that do
+            not sample, with all data in a step, :class:`ConjugateGradient` and :class:`LBFGS` minimise each restart by
+            itself.
+        learning_rate: ``lr`` of the optimiser; None for its own, which is 0.01 of the default, Adam.
         schedule: called with the optimiser; the scheduler that it returns is stepped after each epoch.
         patience: a restart stops after so many epochs without a better ``valid_log_likelihood``; None for never.
         valid_samples: importance samples per validation datum.
@@ -114,8 +125,8 @@ def fit(
         the trained machine and its history; ``model`` and ``guide`` themselves are trained in place.
 
     Raises:
-        ValueError: for data that are not zeros and ones, settings out of range, or parameters without a restart
-            dimension.
+        ValueError: for data that are not zeros and ones, settings out of range or that don't go together, or
+            parameters without a restart dimension.
         TypeError: if the model or guide is not a module, or the scheme not a :class:`Scheme`.
 
     >>> data = load_data("bars")
@@ -124,21 +135,27 @@ def fit(
     >>> result.history.metric.unique().tolist()
     ['train_bound']
     """
-    _check_settings(num_epochs, max_seconds, batch_size, valid_samples, patience, seed, valid)
-    _check_programs(model, guide, scheme, data, valid)
+    check_settings(num_epochs, max_seconds, batch_size, valid_samples, patience, seed, has_valid=valid is not None)
+    cases, weights = _cases(data)
+    valid_cases, valid_weights = (None, None) if valid is None else _cases(valid)
+    check_programs(model, guide, scheme, cases, valid_cases)
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)  # what can't be written to is found before the training
 
     model.to(device=checked_device(device), dtype=dtype)
     guide.to(device=checked_device(device), dtype=dtype)
     place = placement(model)
-    data = data.to(**place)
-    valid = None if valid is None else valid.to(**place)
+    cases = cases.to(**place)
+    valid_cases, weights, valid_weights = (
+        None if tensor is None else tensor.to(**place) for tensor in (valid_cases, weights, valid_weights)
+    )
+    batch_size = len(cases) if batch_size is None else min(batch_size, len(cases))
     parameters = list(dict.fromkeys([*model.parameters(), *guide.parameters()]))
     restarts = Restarts(parameters, getattr(model, "restarts", 1))
-    descent = optimizer(parameters, lr=learning_rate)
-    _check_separable(descent, restarts.number)
-    scheduler = None if schedule is None else _checked_scheduler(schedule(descent))
+    descent = optimizer(parameters) if learning_rate is None else optimizer(parameters, lr=learning_rate)
+    check_separable(descent, restarts.number)
+    check_full_batch(descent, scheme, len(cases), batch_size, schedule)
+    scheduler = None if schedule is None else checked_scheduler(schedule(descent))
     labels = {"dataset": dataset, **describe_machine(model), "scheme": scheme.name, "seed": seed}
     rows: list[dict[str, Any]] = []
     interrupted = False
@@ -157,18 +174,18 @@ def fit(
         pyro.validation_enabled(False),
     ):
         try:
-            _try_out(model, guide, data[:batch_size], scheme, restarts.number)
+            _try_out(model, guide, cases[:batch_size], scheme, restarts.number)
             check_all_are_trained(parameters)
             for epoch in range(1, num_epochs + 1):
                 began = time.perf_counter()
                 active = restarts.active.clone()
-                train_bound = _train_epoch(model, guide, data, scheme, descent, restarts, batch_size)
+                train_bound = _train_epoch(model, guide, cases, weights, scheme, descent, restarts, batch_size)
                 if scheduler is not None:
                     scheduler.step()
                 seconds += time.perf_counter() - began
                 metrics: _Metrics = {"train_bound": (train_bound, None)}
-                if valid is not None:
-                    metrics |= _validate(model, guide, valid, valid_samples, seed)
+                if valid_cases is not None:
+                    metrics |= _validate(model, guide, valid_cases, valid_weights, valid_samples, seed)
                 score, _ = metrics["valid_log_likelihood" if valid is not None else "train_bound"]
                 restarts.record(epoch, score, keep_last=valid is None, patience=patience)
                 rows += _rows(metrics, active, {**labels, "epoch": epoch, "seconds": seconds})
@@ -193,6 +210,7 @@ def _train_epoch(
     model: nn.Module,
     guide: nn.Module,
     data: Tensor,
+    weights: Tensor | None,
     scheme: Scheme,
     descent: torch.optim.Optimizer,
     restarts: Restarts,
@@ -206,10 +224,11 @@ def _train_epoch(
         def closure(rows: Tensor = rows) -> Tensor:
             nonlocal losses
             descent.zero_grad()
-            losses = scheme.restart_losses(model, guide, observations={"x": data[rows]})
+            with nullcontext() if weights is None else poutine.scale(scale=weights[rows]):
+                losses = scheme.restart_losses(model, guide, observations={"x": data[rows]})
             loss = losses.sum() / len(rows)
             loss.backward()
-            return loss
+            return losses.detach() / len(rows) if isinstance(descent, FullBatchOptimizer) else loss
 
         descent.step(closure)  # type: ignore[arg-type]
         restarts.guard(losses.detach())
@@ -228,11 +247,22 @@ def _try_out(model: nn.Module, guide: nn.Module, batch: Tensor, scheme: Scheme, 
             raise
 
 
-def _validate(model: nn.Module, guide: nn.Module, valid: Tensor, num_samples: int, seed: int) -> _Metrics:
+def _cases(data: Tensor | Distribution) -> tuple[Tensor, Tensor | None]:
+    """Rows and what each counts for, 1 on average; None where they all count alike."""
+    if not isinstance(data, Distribution):
+        return data, None
+    return data.patterns, data.probabilities * len(data.probabilities)
+
+
+def _validate(
+    model: nn.Module, guide: nn.Module, valid: Tensor, weights: Tensor | None, num_samples: int, seed: int
+) -> _Metrics:
     # the same draws in every epoch: what changes is the machine, and training draws are not affected
     with forked_rng(seed, valid.device):
         estimate = importance(model, guide, valid, num_samples=num_samples)
     metrics = {"valid_elbo": estimate.elbo, "valid_log_likelihood": estimate.log_likelihood}
+    if weights is not None:  # a whole distribution, not cases drawn at random
+        return {name: ((weights * value).mean(-1), None) for name, value in metrics.items()}
     return {
         name: (value.mean(-1), value.std(-1) / len(valid) ** 0.5 if len(valid) > 1 else None)
         for name, value in metrics.items()
@@ -246,59 +276,3 @@ def _rows(metrics: _Metrics, active: Tensor, labels: dict[str, Any]) -> Iterator
         for restart, value in enumerate(values.tolist()):
             if active[restart]:
                 yield {**labels, "restart": restart, "metric": metric, "value": value, "stderr": errors[restart]}
-
-
-def _check_settings(
-    num_epochs: int,
-    max_seconds: float | None,
-    batch_size: int,
-    valid_samples: int,
-    patience: int | None,
-    seed: int,
-    valid: Tensor | None,
-) -> None:
-    at_least_one = {"num_epochs": num_epochs, "batch_size": batch_size, "valid_samples": valid_samples}
-    for setting, value in (at_least_one | ({} if patience is None else {"patience": patience})).items():
-        if value < 1:
-            raise ValueError(f"{setting} must be at least 1, got {value}")
-    if max_seconds is not None and not max_seconds > 0:
-        raise ValueError(f"max_seconds must be positive, got {max_seconds}")
-    if not 0 <= seed < 2**62:
-        raise ValueError(f"seed must be from 0 to 2^62 - 1, got {seed}")
-    if patience is not None and valid is None:
-        raise ValueError("patience needs validation data to judge by, but valid is None")
-
-
-def _check_programs(model: Any, guide: Any, scheme: Any, data: Tensor, valid: Tensor | None) -> None:
-    for part, module in (("model", model), ("guide", guide)):
-        if not isinstance(module, nn.Module):
-            raise TypeError(
-                f"{part} must be a torch or Pyro module so that fit can find its parameters, got "
-                f"{type(module).__name__}; train plain functions with pyro.infer.SVI(model, guide, optim, loss=scheme)"
-            )
-    if not isinstance(scheme, Scheme):
-        raise TypeError(f"scheme must be an inference scheme such as ReweightedWakeSleep(), got {scheme!r}")
-    check_sizes_agree(model, guide)
-    check_names_differ(model, guide)
-    for name, tensor in (("data", data), ("valid", valid)):
-        if tensor is not None:
-            check_binary(tensor, name=name, width=visible_units(model))
-
-
-def _checked_scheduler(scheduler: torch.optim.lr_scheduler.LRScheduler) -> torch.optim.lr_scheduler.LRScheduler:
-    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        raise ValueError(
-            "ReduceLROnPlateau waits for one number and so would couple the restarts; use a schedule over epochs"
-        )
-    return scheduler
-
-
-def _check_separable(descent: torch.optim.Optimizer, restarts: int) -> None:
-    coupling = tuple(
-        getattr(torch.optim, name) for name in ("LBFGS", "Adafactor", "Muon") if hasattr(torch.optim, name)
-    )
-    if restarts > 1 and isinstance(descent, coupling):
-        raise ValueError(
-            f"{type(descent).__name__} mixes the entries of a parameter and so would mix its {restarts} restarts; use "
-            "an elementwise optimiser such as Adam, or one restart"
-        )

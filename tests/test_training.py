@@ -142,7 +142,7 @@ def test_the_best_parameters_of_each_restart_are_kept() -> None:
     # the kept parameters score exactly what the best epoch scored: same draws, same parameters
     from pyro_helm.training import _validate
 
-    again, _ = _validate(model, guide, valid, num_samples=10, seed=1)["valid_log_likelihood"]
+    again, _ = _validate(model, guide, valid, None, num_samples=10, seed=1)["valid_log_likelihood"]
     assert torch.allclose(again.double(), torch.tensor(best.value.to_numpy()), atol=1e-6)
 
 

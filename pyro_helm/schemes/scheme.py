@@ -29,6 +29,8 @@ class Scheme(ELBO):  # type: ignore[misc]
     name: ClassVar[str]
     """Name in tables and on the command line."""
     min_particles: ClassVar[int] = 1
+    samples: ClassVar[bool] = True
+    """Whether it draws particles; the value of a scheme that does not is the same at every call."""
 
     def __init__(self, num_particles: int = 1) -> None:
         if not isinstance(num_particles, int) or num_particles < self.min_particles:

@@ -114,7 +114,8 @@ MUTANTS = {
 
 def test_every_scheme_has_a_claim_and_a_mutant() -> None:
     for cases in (CLAIMS, MUTANTS):
-        assert {name.split(",")[0] for name in cases} == set(SCHEMES)
+        sampled = {name for name, scheme in SCHEMES.items() if scheme.samples}
+        assert {name.split(",")[0] for name in cases} == sampled
 
 
 @pytest.mark.parametrize("imaging", IMAGING)

@@ -1,28 +1,11 @@
-"""Imaging models: how the binary causes of one layer make the probabilities of the units below.
-
-All three are one matrix product, the *drive* ``s @ weight + leak``, read in three ways:
-
-========== ======================= ============================== =====================
-imaging    drive                   probability of a unit          source (the paper)
-========== ======================= ============================== =====================
-sigmoid    logit                   ``1 / (1 + exp(-drive))``      section 3.3
-noisy_or   rate, ``-log(1 - p)``   ``1 - exp(-drive)``            equation A.1
-odds       odds, ``p / (1 - p)``   ``drive / (1 + drive)``        equation A.2
-========== ======================= ============================== =====================
-
-The paper's noisy-or parameter ``theta`` (the probability that a cause alone turns the unit on) is
-``1 - exp(-weight)``: a product over causes of ``1 - s_k theta_k`` is then a sum of rates.
-
-The paper: Dayan, Hinton, Neal & Zemel, The Helmholtz Machine, Neural Computation 7, 889-904 (1995).
-"""
+"""What every imaging model is: a layer of units driven by the causes above it, certain or uncertain."""
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pyro
 import torch
@@ -31,7 +14,14 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.nn.functional import linear
 
-from pyro_helm.distributions import NoisyOrBernoulli, OddsBernoulli, SigmoidBernoulli
+from pyro_helm.states import all_states, state_probabilities
+
+
+class LogProbs(NamedTuple):
+    """Log-probabilities of a layer's units, in nats, ``[..., data, units]``."""
+
+    on: Tensor
+    off: Tensor
 
 
 class Imaging(PyroModule):  # type: ignore[misc]
@@ -126,6 +116,50 @@ class Imaging(PyroModule):  # type: ignore[misc]
         """
         return _drive(causes, None if causes is None else self.weight, self.leak)
 
+    @abstractmethod
+    def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:
+        """Log of the units' mean probability, or of what the paper has in its place, under independent causes.
+
+        Args:
+            q: probabilities of the causes, ``[..., data, causes]``.
+            max_enumerated: sum over every state of the causes where there are no more, if the rule is else approximate.
+
+        """
+
+    @abstractmethod
+    def mean_log_by_quadrature(self, q: Tensor, *, tolerance: float) -> LogProbs:
+        """Mean of the units' log-probabilities under independent causes, each within ``tolerance`` nats."""
+
+    def mean_log(self, q: Tensor, *, tolerance: float, max_enumerated: int) -> LogProbs:
+        """Mean of the units' log-probabilities under independent causes: ``E[log p]`` and ``E[log (1 - p)]``.
+
+        Args:
+            q: probabilities of the causes, ``[..., data, causes]``.
+            tolerance: largest error of each, in nats.
+            max_enumerated: sum over every state of the causes where there are no more, which is exact.
+
+        """
+        if q.shape[-1] > max_enumerated:
+            return self.mean_log_by_quadrature(q, tolerance=tolerance)
+        log_probs, states = self.enumerated(q)
+        return LogProbs(*(states @ log_prob for log_prob in log_probs))
+
+    def enumerated(self, q: Tensor) -> tuple[LogProbs, Tensor]:
+        """Log-probabilities ``[..., states, units]`` given every state of the causes, and the states' probabilities."""
+        return self.log_probs(all_states(q.shape[-1]).to(q)), state_probabilities(q)
+
+    def log_probs(self, causes: Tensor | None = None) -> LogProbs:
+        """Log-probabilities of the units given their causes, or of a top layer."""
+        units = self.distribution(self.drive(causes))
+        one = torch.ones((), dtype=self.leak.dtype, device=self.leak.device)
+        return LogProbs(units.log_prob(one), units.log_prob(1 - one))
+
+    @property
+    def weight_and_leak(self) -> tuple[Tensor, Tensor]:
+        """``[restarts, causes, units]`` and ``[restarts, 1, units]``; of a single restart without that dimension."""
+        weight, leak = self.weight, self.leak
+        return (weight[0], leak[0]) if self.restarts == 1 else (weight, leak)
+
     def conditional(self) -> Callable[[Tensor | None], TorchDistribution]:
         """Read the parameters now; give the function from causes to the distribution of the units.
 
@@ -155,83 +189,3 @@ def _drive(causes: Tensor | None, weight: Tensor | None, leak: Tensor) -> Tensor
     if causes is None or weight is None:
         return leak[0] if single else leak
     return linear(causes, weight[0].mT, leak[0, 0]) if single else causes @ weight + leak
-
-
-class Sigmoid(Imaging):
-    """``p = 1 / (1 + exp(-drive))`` (the paper, section 3.3)."""
-
-    constraint = constraints.real
-
-    def distribution(self, drive: Tensor) -> TorchDistribution:
-        """Bernoulli with logit ``drive``."""
-        return SigmoidBernoulli(drive)
-
-    def initial_weight(self, noise: Tensor) -> Tensor:
-        """Of either sign; large enough for restarts to begin differently, small enough for units not to saturate."""
-        scale: float = min(0.3, 1.5 / noise.shape[-2] ** 0.5)
-        return scale * noise
-
-    def initial_leak(self, noise: Tensor) -> Tensor:
-        """Even odds, nearly."""
-        return 0.1 * noise
-
-    def drive_of_leak(self, leak: float) -> float:
-        """The leak of a sigmoid is a logit already."""
-        return float(leak)
-
-    def without_leak(self, num_units: int) -> float:
-        """A sigmoid unit turns on by itself half of the time."""
-        return 0.0
-
-
-class NoisyOr(Imaging):
-    """``p = 1 - exp(-drive)`` (the paper, A.1): each active cause turns the unit on independently of the others."""
-
-    # softplus maps the logit of the paper's theta = 1 - exp(-weight) to the weight
-    constraint = constraints.softplus_positive
-
-    def distribution(self, drive: Tensor) -> TorchDistribution:
-        """Bernoulli with rate ``drive``."""
-        return NoisyOrBernoulli(drive)
-
-    def initial_weight(self, noise: Tensor) -> Tensor:
-        """Log-normal with median exp(-4): each unit listens to a few causes only."""
-        return torch.exp(2 * noise - 4)
-
-    def initial_leak(self, noise: Tensor) -> Tensor:
-        """A rate near exp(-2)."""
-        return torch.exp(0.1 * noise - 2)
-
-    def drive_of_leak(self, leak: float) -> float:
-        """Rate ``-log(1 - leak)`` of a leak probability."""
-        if not 0 < leak < 1:
-            raise ValueError(f"fixed_leak of a noisy_or layer is a probability between 0 and 1, got {leak}")
-        return -math.log1p(-leak)
-
-
-class Odds(Imaging):
-    """``p = drive / (1 + drive)`` (the paper, A.2): the odds that the active causes contribute add up."""
-
-    constraint = constraints.positive
-
-    def distribution(self, drive: Tensor) -> TorchDistribution:
-        """Bernoulli with odds ``drive``."""
-        return OddsBernoulli(drive)
-
-    def initial_weight(self, noise: Tensor) -> Tensor:
-        """Log-normal with median exp(-4): each unit listens to a few causes only."""
-        return torch.exp(2 * noise - 4)
-
-    def initial_leak(self, noise: Tensor) -> Tensor:
-        """Odds near exp(-2)."""
-        return torch.exp(0.1 * noise - 2)
-
-    def drive_of_leak(self, leak: float) -> float:
-        """The leak of an odds layer is given as odds already."""
-        if not 0 < leak < math.inf:
-            raise ValueError(f"fixed_leak of an odds layer is a positive number of odds, got {leak}")
-        return float(leak)
-
-
-IMAGING: dict[str, type[Imaging]] = {"sigmoid": Sigmoid, "noisy_or": NoisyOr, "odds": Odds}
-"""Imaging models by name."""

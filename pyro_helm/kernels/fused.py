@@ -1,0 +1,125 @@
+"""Sums over causes of an expression in rows and columns: fused by torch's compiler, or else in blocks of rows.
+
+A kernel is one expression that broadcasts ``[batch, rows, causes, 1]`` against ``[batch, 1, causes, columns]`` and
+reduces. Compiled, that large tensor is never made: the reduction runs inside one loop. Where torch finds no compiler,
+the same expression runs on blocks of rows small enough for their tensor to stay in the cache.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
+
+BLOCK = 2**18
+"""Entries of a block. A problem no larger than one block is not worth the seconds that a compilation takes."""
+
+Expression = Callable[..., tuple[Tensor, ...]]
+
+_WITHOUT_COMPILER: set[str] = set()
+
+
+def as_batches(rows: Tensor, *columns: Tensor) -> tuple[Tensor, list[Tensor], Callable[[Tensor], Tensor]]:
+    """Bring rows ``[..., rows, causes]`` and columns ``[..., causes, columns]`` to three dimensions.
+
+    Leading dimensions that the columns lack (particles, say) are so many more rows, which saves writing the columns out
+    for each of them.
+
+    Returns:
+        rows ``[batch, rows, causes]``, columns ``[batch, causes, columns]``, and the function that gives a result
+        ``[batch, rows, columns]`` its leading dimensions.
+
+    Raises:
+        ValueError: if the numbers of causes differ.
+
+    """
+    if any(rows.shape[-1] != column.shape[-2] for column in columns):
+        raise ValueError(
+            f"the first has {rows.shape[-1]} causes, its last dimension, and the second {columns[0].shape[-2]}, its "
+            "last but one"
+        )
+    extra = rows.shape[: max(0, rows.dim() - columns[0].dim())]
+    batch = torch.broadcast_shapes(rows.shape[len(extra) : -2], columns[0].shape[:-2])
+    flat = rows.expand(*extra, *batch, *rows.shape[-2:]).reshape(extra.numel(), batch.numel(), *rows.shape[-2:])
+    flat = flat.transpose(0, 1).flatten(1, 2)
+    flat_columns = [column.expand(*batch, *column.shape[-2:]).reshape(-1, *column.shape[-2:]) for column in columns]
+
+    def restored(result: Tensor) -> Tensor:
+        split: Tensor = result.unflatten(1, (extra.numel(), rows.shape[-2]))
+        return split.transpose(0, 1).reshape(*extra, *batch, *split.shape[-2:])
+
+    return flat, flat_columns, restored
+
+
+def over_rows(expression: Expression, rows: Tensor, columns: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """``expression(rows, *columns)``, of which every result is ``[batch, rows, columns]``.
+
+    Args:
+        expression: pure function of tensors that treats each row by itself.
+        rows: ``[batch, rows, causes]``.
+        columns: tensors ``[batch, causes, columns]``.
+
+    """
+    fused = _fused(expression, rows, *columns)
+    if fused is not None:
+        return fused
+    blocks = [expression(block, *columns) for block in rows.split(_rows_at_once(columns[0]), 1)]
+    return tuple(torch.cat(results, 1) for results in zip(*blocks, strict=True))
+
+
+def over_rows_and_columns(
+    expression: Expression, rows: Tensor, columns: tuple[Tensor, ...], slopes: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """``expression(rows, *columns, *slopes)``: a gradient ``[batch, rows, causes]``, then one for each of the columns.
+
+    Args:
+        expression: pure function of tensors whose gradients for the columns are sums over rows.
+        rows: ``[batch, rows, causes]``.
+        columns: tensors ``[batch, causes, columns]``.
+        slopes: tensors ``[batch, rows, columns]``.
+
+    """
+    fused = _fused(expression, rows, *columns, *slopes)
+    if fused is not None:
+        return fused
+    size = _rows_at_once(columns[0])
+    of_rows, of_columns = [], [torch.zeros_like(column) for column in columns]
+    for block, *its_slopes in zip(rows.split(size, 1), *(slope.split(size, 1) for slope in slopes), strict=True):
+        of_block, *of_its_columns = expression(block, *columns, *its_slopes)
+        of_rows.append(of_block)
+        for total, part in zip(of_columns, of_its_columns, strict=True):
+            total += part
+    return (torch.cat(of_rows, 1), *of_columns)
+
+
+def _rows_at_once(column: Tensor) -> int:
+    return max(1, BLOCK // max(1, column.numel()))
+
+
+def _fused(expression: Expression, rows: Tensor, column: Tensor, *others: Tensor) -> tuple[Tensor, ...] | None:
+    """Results of the compiled expression; None for small problems, and where it can't be compiled."""
+    device = rows.device.type
+    small = rows.shape[1] * column.numel() <= BLOCK
+    if small or device in _WITHOUT_COMPILER or torch._dynamo.config.disable:
+        return None
+    try:
+        return _compiled(expression)(rows, column, *others)
+    except TorchDynamoException as error:
+        _WITHOUT_COMPILER.add(device)
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        warnings.warn(
+            f"torch.compile failed on {device}, so products over causes run in blocks, several times slower: {reason}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+@cache
+def _compiled(expression: Expression) -> Expression:
+    # dynamic: one compilation serves every batch size and layer
+    return torch.compile(expression, dynamic=True)

@@ -1,0 +1,58 @@
+"""The deterministic Helmholtz machine: probabilities in place of samples, upwards and downwards.
+
+    q_j^l = sigmoid(b_j + sum_i q_i^(l-1) phi_ij),     q^1 = x                                                  (3.10)
+    F     = sum_l sum_j  q_j^l log(q_j^l / p_j^l) + (1 - q_j^l) log((1 - q_j^l) / (1 - p_j^l))                  (3.11)
+
+with ``p^l`` made from ``q^(l+1)``: for a sigmoid ``sigmoid(q theta + b)``; for a noisy-or the mean of A.1,
+``1 - (1 - b) prod_k (1 - q_k theta_k)``; for odds A.3, or the mean of A.2 where there are few causes.
+
+F has the log of a mean where a bound on ``log p(x)`` has the mean of a log, as the paper says at the end of its
+appendix B: a model whose F is low need not be a good one. :class:`ExactMeanField` is the bound.
+
+Dayan, Hinton, Neal & Zemel 1995, section 3.1 and appendices A and B.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from pyro_helm.imaging import Imaging, LogProbs
+from pyro_helm.particles import Program
+from pyro_helm.schemes.deterministic import free_energies
+from pyro_helm.schemes.scheme import Scheme
+
+
+class MeanField(Scheme):
+    """The paper's deterministic loss, 3.11, with its gradient for model and guide. It is not a bound.
+
+    Args:
+        max_enumerated: the mean of A.2 is a sum over every state of the layer above where that has no more units; the
+            paper did so for 3. 0 takes A.3 everywhere.
+
+    Raises:
+        ValueError: for a negative ``max_enumerated``; in use, for observations other than ``x``.
+        TypeError: in use, for programs other than a :class:`BeliefNetwork` and a :class:`FactorialRecognition`.
+
+    >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
+    >>> x = torch.ones(10, 6)
+    >>> MeanField().loss(model, guide, observations={"x": x}) > 0
+    True
+    """
+
+    name = "mean_field"
+    samples = False
+
+    def __init__(self, *, max_enumerated: int = 3) -> None:
+        super().__init__()
+        if max_enumerated < 0:
+            raise ValueError(f"max_enumerated must be a number of units, 0 or more, got {max_enumerated}")
+        self.max_enumerated = max_enumerated
+
+    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        """The deterministic F (3.11) summed over the data, ``[restarts]``, in nats."""
+        return free_energies("MeanField", self._log_probs, model, guide, *args, **kwargs)
+
+    def _log_probs(self, layer: Imaging, q: Tensor) -> LogProbs:
+        return layer.log_mean(q, max_enumerated=self.max_enumerated)
