@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
+import torch
 import typer
 from rich import box
 from rich.console import Console
@@ -35,6 +36,14 @@ app = typer.Typer(
 DATA_HELP = (
     "A data set by name (pyro-helm data lists them), or the path of a .npz, .npy or .csv file of zeros and ones."
 )
+
+
+class Optimizer(str, Enum):
+    """Ways to minimise a loss."""
+
+    adam = "adam"
+    conjugate_gradient = "conjugate_gradient"
+    lbfgs = "lbfgs"
 
 
 class Method(str, Enum):
@@ -86,28 +95,47 @@ def fit(
     epochs: Epochs = 50,
     seconds: Seconds = None,
     batch_size: BatchSize = 100,
+    optimizer: Annotated[
+        Optimizer,
+        typer.Option(
+            help="conjugate_gradient and lbfgs take all data in a step and choose its size themselves, in double "
+            "precision, for schemes that do not sample; an epoch is 50 iterations."
+        ),
+    ] = Optimizer.adam,
     learning_rate: LearningRate = 0.01,
+    on_distribution: Annotated[
+        bool,
+        typer.Option(
+            "--on-distribution",
+            help="Train on every pattern of a generated data set, weighted by its probability, not on samples.",
+        ),
+    ] = False,
     patience: Patience = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
     """Train one machine with many restarts and keep the best of each.
 
-    Example: pyro-helm fit shifter --sizes 24-2 --imaging odds --out runs/shifter
+    Examples: pyro-helm fit shifter --sizes 24-2 --imaging odds --out runs/shifter;
+    pyro-helm fit shifter --on-distribution --scheme mean_field --optimizer conjugate_gradient --sizes 24-2 --imaging
+    odds --out runs/deterministic
     """
     with _one_sentence_errors():
         loaded = helm.load_data(data)
+        if on_distribution and loaded.distribution is None:
+            raise ValueError(
+                f"--on-distribution needs a generated data set such as shifter; {data} has no distribution"
+            )
         layers = _sizes(sizes, loaded.train.shape[1])
         result = helm.fit(
             BeliefNetwork(layers, imaging, restarts=restarts, fixed_leak=fixed_leak, seed=seed),
             FactorialRecognition(layers, restarts=restarts, seed=seed),
-            loaded.train,
+            loaded.distribution if on_distribution and loaded.distribution else loaded.train,
             valid=loaded.valid,
             scheme=_scheme(scheme, particles),
             num_epochs=epochs,
             max_seconds=seconds,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
+            **_descent(optimizer, batch_size, learning_rate),
             patience=patience,
             seed=seed,
             device=device,
@@ -295,6 +323,13 @@ def _scheme(name: str, particles: int) -> Any:
     (known,) = _names(name, helm.SCHEMES)
     build: Callable[..., Any] = helm.SCHEMES[known]
     return build(num_particles=particles) if helm.SCHEMES[known].samples else build()
+
+
+def _descent(optimizer: Optimizer, batch_size: int, learning_rate: float) -> dict[str, Any]:
+    if optimizer is Optimizer.adam:
+        return {"batch_size": batch_size, "learning_rate": learning_rate}
+    full_batch = helm.ConjugateGradient if optimizer is Optimizer.conjugate_gradient else helm.LBFGS
+    return {"batch_size": None, "optimizer": full_batch, "dtype": torch.float64}
 
 
 @contextmanager

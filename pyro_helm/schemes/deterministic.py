@@ -64,9 +64,9 @@ def _observations(observations: Any = None) -> Any:
 
 
 def _mean(q: Tensor, log_probs: LogProbs) -> Tensor:
-    # a unit that is certainly off may have log p = -inf for on, and 0 * -inf is no number
-    on = torch.where(q > 0, q * log_probs.on, 0.0)
-    return on + torch.where(q < 1, (1 - q) * log_probs.off, 0.0)
+    # a unit that is certainly off may have log p = -inf for on, and 0 * -inf is no number, nor is it in the gradient
+    on, off = torch.where(q > 0, log_probs.on, 0.0), torch.where(q < 1, log_probs.off, 0.0)
+    return q * on + (1 - q) * off
 
 
 def _sum_over_data(per_datum: Tensor, restarts: int) -> Tensor:

@@ -1,0 +1,35 @@
+"""Everything of the reproduction: Figs. 1 to 4 of Dayan, Hinton, Neal & Zemel 1995, and the table of solutions.
+
+python analysis/paper/reproduce.py --out results/paper
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import architecture
+import free_energy_surface
+import shifter_patterns
+import solutions
+import torch
+import typer
+import weights
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder for figures, tables and machines.")] = Path("results/paper"),
+    quick: Annotated[bool, typer.Option("--quick", help="A few steps of each, to see that all works.")] = False,
+    threads: Annotated[int, typer.Option(help="Threads of torch, or processes that train at a time.")] = 2,
+) -> None:
+    """Draw, train, draw."""
+    torch.set_num_threads(threads)
+    for script in (shifter_patterns, free_energy_surface, architecture):
+        typer.echo(script.draw(out, quick=quick))
+    restarts = 2 if quick else 64
+    typer.echo(solutions.solve(out, [*solutions.ROWS, solutions.BY_HAND], restarts, quick=quick, processes=threads))
+    typer.echo(weights.draw(out, quick=quick))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,142 @@
+"""Draw the weights of the best deterministic shifter machine (Fig. 4 of Dayan, Hinton, Neal & Zemel 1995).
+
+    python analysis/paper/weights.py --out results/paper
+
+The machine is the best of those that ``solutions.py`` has trained as the paper did: the deterministic loss, conjugate
+gradient, all 508 patterns weighted by their probabilities. Writes ``OUT/fig4_weights.png`` and prints what the paper
+says of such a machine, measured.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from matplotlib.figure import Figure
+from shifter_training import Machine, judge
+from torch import Tensor
+
+import pyro_helm as helm
+from pyro_helm import plots
+from pyro_helm.plots.pages import LINE, MARGIN, set_size
+
+MACHINE = "mean_field-conjugate_gradient.safetensors"
+STRONG = 1.0
+"""Odds from which on a cause is said to turn a pixel on."""
+SILENT = 0.01
+"""Mean activity below which a unit is said to be silent."""
+
+CAPTION = (
+    "Recognition and generative weights of the best of {restarts} deterministic machines trained by conjugate "
+    "gradient; under the stochastic rule it scores {log_likelihood:.3f} nats per pattern. Of {hidden} hidden units "
+    "{tuned} turn on one or two pairs of a pixel and its shifted copy (blocks of two rows each), {other} other sets of "
+    "pixels, and {silent} are silent. Recognition weights have inhibitory side lobes: of the tuned units {lobes} weigh "
+    "their own pixels positively and the pixels beside them negatively, which generative weights do not. The top layer "
+    "tells the direction of {direction:.1%} of the unambiguous patterns."
+)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What the middle layer of one restart stands for, as numbers of units.
+
+    Args:
+        silent: on with a mean probability below 1 %.
+        tuned: not silent, and turning on one or two shifted pairs and nothing else.
+        other: all the rest.
+        lobes: of the tuned, those whose recognition weights are positive on their own pixels, on average, and negative
+            on the pixels beside them.
+
+    """
+
+    silent: int
+    tuned: int
+    other: int
+    lobes: int
+
+
+def tuning(machine: Machine, restart: int, data: helm.Data) -> Tuning:
+    """Sort the units of the middle layer by what they turn on."""
+    assert data.distribution is not None
+    assert data.image_shape is not None
+    model, guide = machine
+    patterns, p = data.distribution.patterns, data.distribution.probabilities
+    x = patterns.to(model.generative[0].weight)
+    with torch.no_grad():
+        activity = guide.mean_field({"x": x})[0].mean.reshape(model.restarts, len(x), -1)[restart]
+        silent = p.to(activity) @ activity < SILENT
+        strong = model.generative[0].weight[restart] > STRONG
+    pairs = shifted_pairs(data.image_shape).to(strong.device)
+    # a unit is tuned if one pair, or the union of two, is just what it turns on
+    unions = (pairs[:, None] | pairs[None]).flatten(0, 1)
+    tuned = ~silent & (strong[:, None] == unions).all(-1).any(-1)
+    weight = guide.recognition[0].weight[restart].detach().mT
+    lobes = tuned & (_mean(weight, strong) > 0) & (_mean(weight, _beside(strong, data.image_shape)) < 0)
+    return Tuning(int(silent.sum()), int(tuned.sum()), int((~silent & ~tuned).sum()), int(lobes.sum()))
+
+
+def shifted_pairs(image_shape: tuple[int, int]) -> Tensor:
+    """The pixels of every pixel and its copy, shifted left or right: ``[pairs, units]``, booleans."""
+    rows, columns = image_shape
+    pixel = torch.eye(columns, dtype=torch.bool)
+    half = rows // 2
+    return torch.cat([torch.cat([pixel.roll(shift, 1).repeat(1, half), pixel.repeat(1, half)], 1) for shift in (-1, 1)])
+
+
+def _beside(strong: Tensor, image_shape: tuple[int, int]) -> Tensor:
+    """Pixels one to the left or right of strong ones, in the same row, that are not strong themselves."""
+    image = strong.reshape(-1, *image_shape)
+    return ((image.roll(1, -1) | image.roll(-1, -1)) & ~image).reshape(strong.shape)
+
+
+def _mean(weight: Tensor, where: Tensor) -> Tensor:
+    return (weight * where).sum(-1) / where.sum(-1).clamp(min=1)
+
+
+def figure_of(machine: Machine, restart: int, data: helm.Data, caption: str) -> Figure:
+    """The weight diagram of one restart with a caption beneath."""
+    figure = plots.weight_diagram(*machine, restart=restart, image_shape=data.image_shape)
+    (ax,) = figure.axes
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(caption, int(13.5 * width))
+    ax.text(MARGIN, height, "\n".join(lines), fontsize=9, va="top")
+    set_size(figure, ax, width, height + (len(lines) + 1) * LINE)
+    return figure
+
+
+def draw(out: Path, *, quick: bool = False) -> Path:
+    """Draw the best machine of ``OUT``; the path of the figure."""
+    data = helm.load_data("shifter")
+    machine = helm.load(out / MACHINE)
+    judged = judge(machine, data, num_samples=10 if quick else 1000)
+    best = int(judged.log_likelihood.argmax())
+    found = tuning(machine, best, data)
+    caption = CAPTION.format(
+        restarts=len(judged),
+        log_likelihood=judged.log_likelihood[best],
+        hidden=machine[0].sizes[1],
+        direction=judged.accuracy[best],
+        **vars(found),
+    )
+    typer.echo(caption)
+    path = out / "fig4_weights.png"
+    plots.save_figure(figure_of(machine, best, data, caption), path)
+    return path
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder with the machines, and for the figure.")] = Path("results/paper"),
+    quick: Annotated[bool, typer.Option("--quick", help="Few importance samples.")] = False,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+) -> None:
+    """Draw the figure and print its path."""
+    torch.set_num_threads(threads)
+    typer.echo(draw(out, quick=quick))
+
+
+if __name__ == "__main__":
+    typer.run(main)
