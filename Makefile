@@ -4,7 +4,7 @@ VENV ?= .venv
 INSTALLED := $(VENV)/installed
 WHEEL_VENV := build/wheel-venv
 
-.PHONY: compare test lint test-wheel benchmark clean
+.PHONY: compare paper test lint test-wheel benchmark clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -13,6 +13,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 compare: $(INSTALLED) ## train on the shifter and on digits, print one table, write figures to results/
 	$(VENV)/bin/python analysis/compare.py --out results
+
+paper: $(INSTALLED) ## reproduce the figures of the paper and its shifter machines, in results/paper
+	$(VENV)/bin/python analysis/paper/reproduce.py --out results/paper
 
 test: $(INSTALLED) ## run the tests
 	$(VENV)/bin/pytest
@@ -29,8 +32,9 @@ test-wheel: $(INSTALLED) ## build the wheel and run the tests on it in a clean e
 	$(WHEEL_VENV)/bin/python -m pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[test]"
 	$(WHEEL_VENV)/bin/pytest
 
-benchmark: $(INSTALLED) ## time training steps against hand-written loops
+benchmark: $(INSTALLED) ## time training steps against hand-written loops, and the product over causes against a matmul
 	$(VENV)/bin/python analysis/benchmarks/training_step.py
+	$(VENV)/bin/python analysis/benchmarks/product_kernel.py
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist results

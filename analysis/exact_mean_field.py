@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pyro_helm import plots
 from pyro_helm.atomic import atomic_path
-from pyro_helm.imaging import IMAGING, Imaging, LogProbs
+from pyro_helm.imaging import IMAGING, Imaging, LogProbs, NoisyOr, Sigmoid
 from pyro_helm.imaging.quadrature import cosine_rule, odds_rule, rate_rule
 
 CAUSES, UNITS, DATA = 10, 20, 400
@@ -36,10 +36,10 @@ COLOURS = {"sigmoid": "#0072B2", "noisy_or": "#009E73", "odds": "#D55E00"}
 
 def layer_of(imaging: str, spread: str, seed: int = 0) -> Imaging:
     """A layer with random weights and leaks, log-uniform where they are positive."""
-    layer = IMAGING[imaging](CAUSES, UNITS).double()
+    layer: Imaging = IMAGING[imaging](CAUSES, UNITS).double()
     generator = torch.Generator().manual_seed(seed)
 
-    def uniform(like: Tensor, low: float, high: float) -> Tensor:
+    def uniform(like: Any, low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(like.shape, generator=generator, dtype=torch.float64)
 
     with torch.no_grad():
@@ -63,13 +63,12 @@ def probabilities(seed: int = 0) -> Tensor:
 def number_of_nodes(layer: Imaging, tolerance: float) -> int:
     """Nodes that a tolerance takes."""
     weight, leak = (t.detach() for t in layer.weight_and_leak)
-    reach = leak + weight.sum(-2, keepdim=True)
-    rules = {
-        "Sigmoid": lambda: cosine_rule(leak.abs() + weight.abs().sum(-2, keepdim=True), tolerance),
-        "NoisyOr": lambda: rate_rule(leak, tolerance),
-        "Odds": lambda: odds_rule(leak, reach, tolerance),
-    }
-    return int(rules[type(layer).__name__]().nodes.shape[-2])
+    size = weight.abs().sum(-2, keepdim=True) + leak.abs()
+    if isinstance(layer, Sigmoid):
+        return cosine_rule(size, tolerance).nodes.shape[-2]
+    if isinstance(layer, NoisyOr):
+        return rate_rule(leak, tolerance).nodes.shape[-2]
+    return odds_rule(leak, size, tolerance).nodes.shape[-2]
 
 
 def milliseconds(compute: Callable[[Tensor], LogProbs], q: Tensor, rounds: int) -> float:

@@ -28,7 +28,7 @@ def modules() -> Iterator[str]:
 def examples() -> list[object]:
     return [
         pytest.param(match["code"], id=f"{path.name}: {match['name']}")
-        for path in (ROOT / "README.md", ROOT / "docs" / "adding_a_scheme.md")
+        for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
         for match in EXAMPLE.finditer(path.read_text())
     ]
 
@@ -75,14 +75,16 @@ def test_examples_in_the_docs_run(code: str, tmp_path: Path, monkeypatch: pytest
 
     def first(name: str) -> pyro_helm.Data:
         data = loaded(name)
-        return pyro_helm.Data(data.name, data.train[:300], data.valid[:50], data.test[:50], data.image_shape, None)
+        return pyro_helm.Data(
+            data.name, data.train[:300], data.valid[:50], data.test[:50], data.image_shape, data.distribution
+        )
 
     monkeypatch.setattr(pyro_helm, "load_data", first)
     exec(compile(code.replace("num_samples=1000", "num_samples=10"), "example", "exec"), {"__name__": "example"})
 
 
-def test_there_are_three_examples() -> None:
-    assert len(examples()) == 3
+def test_there_are_four_examples() -> None:
+    assert len(examples()) == 4
 
 
 def test_docs_have_no_gaps_and_no_dead_links() -> None:

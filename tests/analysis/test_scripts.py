@@ -32,6 +32,41 @@ def test_compare_prints_one_table_of_both_data_sets(tmp_path: Path) -> None:
         assert (tmp_path / name / "learning_curves.png").stat().st_size > 0
 
 
+def test_the_reproduction_of_the_paper_makes_every_figure_and_the_table(tmp_path: Path) -> None:
+    shown = run("paper/reproduce.py", "--quick", "--out", tmp_path)
+    for figure in ("fig1_shifter", "fig2_surface", "fig3_architecture", "fig4_weights"):
+        assert (tmp_path / f"{figure}.png").stat().st_size > 0
+    table = pd.read_csv(tmp_path / "table.csv").set_index("row")
+    assert len(table) == 10
+    assert table.solved.between(0, 1).all()
+    assert table["median"].drop("set by hand, polished").max() < table["median"]["set by hand, polished"] < -4.579
+    assert "best known" in shown
+    machines = pd.read_parquet(tmp_path / "solutions.parquet")
+    assert (machines.groupby("row").size() == 2).all()
+
+
+def test_the_search_for_settings_tries_every_scheme_alike(tmp_path: Path) -> None:
+    run("paper/settings_search.py", "--quick", "--schemes", "wake_sleep,mean_field", "--out", tmp_path)
+    settings = pd.read_csv(tmp_path / "settings.csv")
+    assert settings.scheme.tolist() == ["wake_sleep", "mean_field"]
+    assert settings.drop(columns="scheme").notna().all(axis=None)
+
+
+def test_errors_of_the_exact_bound_are_below_their_tolerances(tmp_path: Path) -> None:
+    run("exact_mean_field.py", "--quick", "--out", tmp_path)
+    table = pd.read_csv(tmp_path / "exact_mean_field.csv")
+    assert set(table.imaging) == {"sigmoid", "noisy_or", "odds"}
+    assert (table.error <= table.tolerance).all()
+    assert (tmp_path / "exact_mean_field.png").stat().st_size > 0
+
+
+def test_the_benchmark_of_the_product_prints_time_and_memory() -> None:
+    shown = run("benchmarks/product_kernel.py", "--small", "--rounds", "1")
+    for way in ("matmul", "fused", "blocks", "materialised"):
+        assert way in shown
+    assert "times a matmul" in shown
+
+
 def test_the_benchmark_of_a_training_step_prints_ratios() -> None:
     shown = run("benchmarks/training_step.py", "--rounds", "1", "--nets", "32-24-2", "--restarts", "2")
     for column in ("ours / hand-written", "each of 2 restarts", "pyro / hand-written"):
