@@ -13,7 +13,6 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
 
 BLOCK = 2**18
 """Entries of a block. A problem no larger than one block is not worth the seconds that a compilation takes."""
@@ -46,7 +45,7 @@ def as_batches(rows: Tensor, *columns: Tensor) -> tuple[Tensor, list[Tensor], Ca
     batch = torch.broadcast_shapes(rows.shape[len(extra) : -2], columns[0].shape[:-2])
     flat = rows.expand(*extra, *batch, *rows.shape[-2:]).reshape(extra.numel(), batch.numel(), *rows.shape[-2:])
     flat = flat.transpose(0, 1).flatten(1, 2)
-    flat_columns = [column.expand(*batch, *column.shape[-2:]).reshape(-1, *column.shape[-2:]) for column in columns]
+    flat_columns = [c.expand(*batch, *c.shape[-2:]).reshape(batch.numel(), *c.shape[-2:]) for c in columns]
 
     def restored(result: Tensor) -> Tensor:
         split: Tensor = result.unflatten(1, (extra.numel(), rows.shape[-2]))
@@ -104,13 +103,23 @@ def _fused(expression: Expression, rows: Tensor, column: Tensor, *others: Tensor
     """Results of the compiled expression; None for small problems, and where it can't be compiled."""
     device = rows.device.type
     small = rows.shape[1] * column.numel() <= BLOCK
-    if small or device in _WITHOUT_COMPILER or torch._dynamo.config.disable:
+    # the compiler writes another program for sizes of 1, for strides of 0 and for inputs that ask for gradients, and it
+    # gives up after eight of them: what is left is one batch or several, few causes or many, in two precisions
+    narrow = rows.shape[1] == 1 or 1 in column.shape[1:]
+    if small or narrow or device in _WITHOUT_COMPILER:
+        return None
+    from torch._dynamo import config, exc  # late: it would take longer than all the rest of this library
+
+    if config.disable:
         return None
     try:
-        return _compiled(expression)(rows, column, *others)
-    except TorchDynamoException as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the compiler's own affairs
+            return _compiled(expression)(*(tensor.detach().contiguous() for tensor in (rows, column, *others)))
+    except (exc.TorchDynamoException, getattr(exc, "FailOnRecompileLimitHit", exc.TorchDynamoException)) as error:
         _WITHOUT_COMPILER.add(device)
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        lines = [line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")]
+        reason = lines[0] if lines else type(error).__name__
         warnings.warn(
             f"torch.compile failed on {device}, so products over causes run in blocks, several times slower: {reason}",
             RuntimeWarning,
@@ -121,5 +130,6 @@ def _fused(expression: Expression, rows: Tensor, column: Tensor, *others: Tensor
 
 @cache
 def _compiled(expression: Expression) -> Expression:
-    # dynamic: one compilation serves every batch size and layer
-    return torch.compile(expression, dynamic=True)
+    # dynamic: one compilation serves every batch size and layer; fullgraph: where that fails, an error instead of the
+    # expression as it stands, with its large tensor
+    return torch.compile(expression, dynamic=True, fullgraph=True)
