@@ -7,6 +7,7 @@ import math
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from pyro_helm.distributions import OddsBernoulli
 from pyro_helm.imaging.imaging import Imaging, LogProbs
@@ -49,7 +50,7 @@ class Odds(Imaging):
         weight, leak = self.weight_and_leak
         odds = self.drive(q)
         none = product_of_complements(q, weight / (1 + weight)).times(-torch.log1p(leak))
-        on = -torch.log1p(1 / odds) + none.log_complement
+        on = logsigmoid(torch.log(odds)) + none.log_complement
         # 1 - p = (1 + o prod) / (1 + o)
         return LogProbs(on, torch.log1p(odds * none.value) - torch.log1p(odds))
 

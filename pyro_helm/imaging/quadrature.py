@@ -59,7 +59,7 @@ class CosineRule(NamedTuple):
 def odds_rule(lowest: Tensor, highest: Tensor, tolerance: float) -> OddsRule:
     """Rule for units whose odds lie between two bounds, each ``[..., 1, units]``; errors within ``tolerance`` nats."""
     digits = _digits(tolerance, lowest.dtype)
-    first = _smallness(tolerance) / highest.clamp(min=1)
+    first = _smallness(digits) / highest.clamp(min=1)
     last = digits / lowest.clamp(max=1)
     nodes, step = _logarithmic_nodes(first, last, tolerance)
     return OddsRule(nodes, on=-step * torch.expm1(-nodes), off=step * torch.exp(-nodes))
@@ -72,15 +72,16 @@ def rate_rule(lowest: Tensor, tolerance: float) -> RateRule:
     the trapezoid rule acts, with the end corrections of Euler and Maclaurin as differences of the terms around.
     """
     digits = _digits(tolerance, lowest.dtype)
-    number = math.ceil(digits / 2)
-    corrections = _end_corrections(min(4, number))
+    # what four corrections leave falls like the tenth power
+    number = math.ceil(max(4, digits / 2, (3 * math.exp(digits)) ** 0.1))
+    corrections = _end_corrections()
     terms = torch.arange(1, number + len(corrections) + 1, dtype=torch.float64)
     share = (terms <= number).double()
     for distance, correction in enumerate(corrections.tolist()):
         share[number + distance] += correction
         share[number - 1 - distance] -= correction
     start = number + 0.5
-    first = torch.full_like(lowest, _smallness(tolerance))
+    first = torch.full_like(lowest, _smallness(digits))
     beyond, step = _logarithmic_nodes(first, torch.maximum(digits / (start * lowest), 2 * first), tolerance)
     shape = (*lowest.shape[:-2], len(terms), lowest.shape[-1])
     terms, share = (t.to(lowest)[:, None].expand(shape) for t in (terms, share / terms))
@@ -118,7 +119,8 @@ def _logarithmic_nodes(first: Tensor, last: Tensor, tolerance: float) -> tuple[T
 
 
 def _checked_number(needed: Tensor, tolerance: float) -> int:
-    number = float(needed.max())
+    # weights that are no longer finite make their own restart's result NaN, and no other's
+    number = float(torch.where(needed.isfinite(), needed, 0.0).max())
     if not number <= MAX_NODES:
         raise ValueError(
             f"expected log-probabilities within {tolerance:g} nats would take {number:.0f} nodes for the weights "
@@ -128,27 +130,28 @@ def _checked_number(needed: Tensor, tolerance: float) -> int:
 
 
 def _digits(tolerance: float, dtype: torch.dtype) -> float:
-    """``log(1 / tolerance)``: ValueError for a tolerance that can't be kept in this precision."""
+    """``log(1 / tolerance)`` and a margin: ValueError for a tolerance that can't be kept in this precision."""
     least = 10 * torch.finfo(dtype).eps
     if not least <= tolerance < 1:
         raise ValueError(f"tolerance must be from {least:.1g} (in {dtype}) to 1 nat, got {tolerance}")
-    return math.log(1 / tolerance)
+    # errors are exponentials in the digits, with factors up to 5 before them
+    return math.log(1 / tolerance) + 2
 
 
-def _smallness(tolerance: float) -> float:
+def _smallness(digits: float) -> float:
     # what stands for the nodes before the first is wrong by a third power
-    return 2 * math.exp(math.log(tolerance) / 3)
+    return 2 * math.exp(-digits / 3)
 
 
-def _end_corrections(number: int) -> Tensor:
+def _end_corrections() -> Tensor:
     """Weights ``c_j`` of ``f(N+1+j) - f(N-j)`` that make ``integral_{N+1/2}^inf f`` into ``sum_{n>N} f(n)``.
 
     At ``N + 1/2``, ``sum - integral = f'/24 - 7 f'''/5760 + 31 f^(5)/967680 - 127 f^(7)/154828800 + ...``, the formula
     of Euler and Maclaurin for midpoints; the derivatives are taken by differences.
     """
-    series = torch.tensor([1 / 24, -7 / 5760, 31 / 967680, -127 / 154828800], dtype=torch.float64)[:number]
-    distance = torch.arange(number, dtype=torch.float64) + 0.5
-    odd = torch.arange(number) * 2 + 1
+    series = torch.tensor([1 / 24, -7 / 5760, 31 / 967680, -127 / 154828800], dtype=torch.float64)
+    distance = torch.arange(4, dtype=torch.float64) + 0.5
+    odd = torch.arange(4) * 2 + 1
     factorial = torch.exp(torch.lgamma(odd.double() + 1))[:, None]
     solution: Tensor = torch.linalg.solve(2 * distance ** odd[:, None] / factorial, series)
     return solution

@@ -26,6 +26,46 @@ def layer(name: str, restarts: int = 1, **settings: Any) -> Any:
     return REGISTRY[name](3, 5, restarts=restarts, generator=generator, **settings).double()
 
 
+@pytest.mark.parametrize("name", IMAGING)
+@pytest.mark.parametrize("max_enumerated", [0, 3])
+def test_certain_causes_give_the_log_probabilities_themselves(name: str, max_enumerated: int) -> None:
+    unit, states = layer(name), binary_rows(3)
+    expected = torch.stack(unit.log_probs(states))
+    mean_log = unit.mean_log(states, tolerance=1e-10, max_enumerated=max_enumerated)
+    assert torch.allclose(torch.stack(mean_log), expected, atol=1e-9)
+    if name != "odds" or max_enumerated:  # A.3 is an approximation even then
+        log_mean = unit.log_mean(states, max_enumerated=max_enumerated)
+        assert torch.allclose(torch.stack(log_mean), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", IMAGING)
+def test_log_probabilities_are_those_of_the_papers_probabilities(name: str) -> None:
+    unit, states = layer(name, restarts=2), binary_rows(3)
+    on, off = unit.log_probs(states)
+    for restart in range(2):
+        probability = unit_probabilities(name, states, unit.weight[restart], unit.leak[restart, 0])
+        assert torch.allclose(on[restart], probability.log(), atol=1e-12)
+        assert torch.allclose(off[restart], (1 - probability).log(), atol=1e-12)
+    assert unit.log_probs().on.shape == (2, 1, 5)
+
+
+@pytest.mark.parametrize("name", IMAGING)
+@settings(max_examples=30, deadline=None)
+@given(scale=st.floats(0.01, 5.0), seed=st.integers(0, 10_000))
+def test_the_mean_of_the_log_is_below_the_log_of_the_mean(name: str, scale: float, seed: int) -> None:
+    """Jensen's inequality; both by enumeration for odds, as A.3 is no mean."""
+    unit = layer(name)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in unit.parameters():
+            parameter += scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        q = torch.rand(4, 3, generator=generator, dtype=torch.float64)
+        below = unit.mean_log(q, tolerance=1e-10, max_enumerated=0)
+        above = unit.log_mean(q, max_enumerated=3)
+    assert bool((below.on <= above.on + 1e-9).all())
+    assert bool((below.off <= above.off + 1e-9).all())
+
+
 def test_the_registry_names_the_papers_imaging_models() -> None:
     assert tuple(REGISTRY) == IMAGING
 
