@@ -8,12 +8,13 @@ uncertain layer above. Dayan, Hinton, Neal & Zemel 1995, equation 3.11.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import constraints, is_validation_enabled
 from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
@@ -38,7 +39,7 @@ def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *
 
     Raises:
         TypeError: for other programs.
-        ValueError: for a model and guide that differ in sizes, or observations other than ``x``.
+        ValueError: for a model and guide that differ in sizes, or observations other than an ``x`` of zeros and ones.
 
     """
     if not isinstance(model, BeliefNetwork) or not isinstance(guide, FactorialRecognition):
@@ -48,8 +49,11 @@ def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *
         )
     check_sizes_agree(model, guide)
     observations = _observations(*args, **kwargs)
-    if observations is None or set(observations) != {"x"}:
-        raise ValueError(f'{name} takes observations={{"x": values}}, got {sorted(observations or ())}')
+    if not isinstance(observations, Mapping) or set(observations) != {"x"}:
+        given = sorted(observations) if isinstance(observations, Mapping) else type(observations).__name__
+        raise ValueError(f'{name} takes observations={{"x": values}}, got {given}')
+    if is_validation_enabled() and not bool(constraints.boolean.check(observations["x"]).all()):
+        raise ValueError("observations of 'x' must be 0 or 1 everywhere")
     hidden = guide.mean_field(observations)
     means = [layer.mean for layer in hidden]
     x = observations["x"].to(means[0])

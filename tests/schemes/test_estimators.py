@@ -15,6 +15,7 @@ import pytest
 import torch
 from gradients import DATA, Z_THRESHOLD, estimates, exact_gradient, tiny_machine, worst_z, z_scores
 from oracle import IMAGING, Machine
+from pyro import poutine
 from torch import Tensor
 
 from pyro_helm.particles import Program, draw_from_guide
@@ -155,6 +156,19 @@ def test_leave_one_out_lowers_the_variance() -> None:
         for number in (1, 2)
     }
     assert variance[2] < variance[1] / 2
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS.keys())
+def test_a_weight_counts_like_repetitions_of_its_datum(claim: Claim) -> None:
+    """Dreams belong to no datum: each counts for the average weight."""
+    machine, number = tiny_machine("noisy_or"), torch.tensor([1, 3, 2])
+    with poutine.scale(scale=number.double()):
+        losses, gradients = estimates(claim.scheme, machine, DATA)
+    repeated = DATA.repeat_interleave(number, 0)
+    assert abs(float(z_scores(-losses, claim.bound(machine, repeated).detach()))) < Z_THRESHOLD
+    exact = exact_gradient(machine, -claim.objective(machine, repeated))
+    for name, z in worst_z(gradients, exact).items():
+        assert z < Z_THRESHOLD, f"{name} is {z:.1f} standard errors off"
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS.keys())

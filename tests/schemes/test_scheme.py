@@ -13,10 +13,28 @@ from pyro.infer import ELBO, SVI
 import pyro_helm
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.schemes import SCHEMES, VIMCO, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
+from pyro_helm.schemes import (
+    SCHEMES,
+    VIMCO,
+    ExactMeanField,
+    MeanField,
+    Reinforce,
+    ReweightedWakeSleep,
+    Scheme,
+    WakeSleep,
+)
 from pyro_helm.schemes.scheme import with_gradient_of
 
-ALL = [Reinforce(1), Reinforce(3), WakeSleep(1), WakeSleep(3), ReweightedWakeSleep(3, insomnia=0.5), VIMCO(3)]
+ALL = [
+    Reinforce(1),
+    Reinforce(3),
+    WakeSleep(1),
+    WakeSleep(3),
+    ReweightedWakeSleep(3, insomnia=0.5),
+    VIMCO(3),
+    MeanField(),
+    ExactMeanField(),
+]
 IDS = [f"{scheme.name}-{scheme.num_particles}" for scheme in ALL]
 OBSERVATIONS = {"x": DATA}
 
@@ -72,12 +90,23 @@ def test_a_scheme_called_on_a_pair_is_a_loss_module(scheme: Scheme) -> None:
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 
+def test_every_scheme_is_in_the_list() -> None:
+    assert {scheme.name for scheme in ALL} == set(SCHEMES)
+
+
 def test_nothing_reaches_the_global_param_store() -> None:
     pyro.clear_param_store()
     machine = tiny_machine("sigmoid")
     for scheme in ALL:
         scheme.loss_and_grads(machine.model, machine.guide, observations=OBSERVATIONS)
     assert not dict(pyro.get_param_store())
+
+
+@pytest.mark.parametrize("scheme", ALL, ids=IDS)
+def test_only_a_scheme_that_samples_has_another_value_at_every_call(scheme: Scheme) -> None:
+    machine = tiny_machine("odds")
+    values = {scheme.loss(machine.model, machine.guide, observations=OBSERVATIONS) for _ in range(5)}
+    assert (len(values) > 1) == scheme.samples
 
 
 def test_schemes_are_registered_under_their_own_names_and_exported() -> None:
