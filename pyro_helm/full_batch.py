@@ -5,6 +5,7 @@ Conjugate gradient is what Dayan, Hinton, Neal & Zemel 1995 trained their determ
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -131,7 +132,9 @@ def minimise_in_step(
         finally:
             questions.put((row, None))
 
-    with ThreadPoolExecutor(len(start)) as pool:
+    # set once for all threads: scipy would set it in each, and undo what another has set meanwhile
+    with warnings.catch_warnings(), ThreadPoolExecutor(len(start)) as pool:
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module="scipy")
         runs = [pool.submit(run, row) for row in range(len(start))]
         running = set(range(len(start)))
         try:

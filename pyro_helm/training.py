@@ -32,6 +32,7 @@ from pyro_helm.restarts import Restarts
 from pyro_helm.schemes import Scheme
 from pyro_helm.tables import describe_machine, tidy, write_table
 from pyro_helm.training_checks import (
+    check_distribution,
     check_full_batch,
     check_programs,
     check_separable,
@@ -136,8 +137,8 @@ def fit(
     ['train_bound']
     """
     check_settings(num_epochs, max_seconds, batch_size, valid_samples, patience, seed, has_valid=valid is not None)
-    cases, weights = _cases(data)
-    valid_cases, valid_weights = (None, None) if valid is None else _cases(valid)
+    cases, weights = _cases("data", data)
+    valid_cases, valid_weights = (None, None) if valid is None else _cases("valid", valid)
     check_programs(model, guide, scheme, cases, valid_cases)
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)  # what can't be written to is found before the training
@@ -247,10 +248,11 @@ def _try_out(model: nn.Module, guide: nn.Module, batch: Tensor, scheme: Scheme, 
             raise
 
 
-def _cases(data: Tensor | Distribution) -> tuple[Tensor, Tensor | None]:
+def _cases(name: str, data: Tensor | Distribution) -> tuple[Tensor, Tensor | None]:
     """Rows and what each counts for, 1 on average; None where they all count alike."""
     if not isinstance(data, Distribution):
         return data, None
+    check_distribution(name, data)
     return data.patterns, data.probabilities * len(data.probabilities)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_helm.data import check_binary
+from pyro_helm.data import Distribution, check_binary
 from pyro_helm.full_batch import FullBatchOptimizer
 from pyro_helm.layers import check_sizes_agree, visible_units
 from pyro_helm.placement import check_names_differ
@@ -39,6 +39,19 @@ def check_settings(
         raise ValueError(f"seed must be from 0 to 2^62 - 1, got {seed}")
     if patience is not None and not has_valid:
         raise ValueError("patience needs validation data to judge by, but valid is None")
+
+
+def check_distribution(name: str, distribution: Distribution) -> None:
+    """Refuse probabilities that are not one per pattern, negative, or of another sum than 1."""
+    patterns, probabilities = distribution.patterns, distribution.probabilities
+    if probabilities.shape != patterns.shape[:1]:
+        raise ValueError(
+            f"{name} has {len(patterns)} patterns and probabilities of shape {list(probabilities.shape)}, expected one "
+            "for each"
+        )
+    total = float(probabilities.sum())
+    if not bool((probabilities >= 0).all()) or not abs(total - 1) < 1e-5:
+        raise ValueError(f"probabilities of {name} must be 0 or more and sum to 1, their sum is {total}")
 
 
 def check_programs(model: Any, guide: Any, scheme: Any, data: Tensor, valid: Tensor | None) -> None:

@@ -93,6 +93,18 @@ def test_a_scale_around_both_programs_stays_outside_the_logarithm() -> None:
     assert scaled == pytest.approx(7 * plain)
 
 
+def test_a_dream_counts_for_the_average_of_the_data() -> None:
+    weights = torch.tensor([0.5, 3.5])
+    with poutine.scale(scale=weights):
+        wake = draw_from_guide(model, guide, 2, kwargs=ARGUMENTS)
+        sleep = draw_from_model(model, guide, 2, kwargs=ARGUMENTS)
+    assert torch.equal(torch.as_tensor(wake.scale), weights)
+    assert torch.equal(torch.as_tensor(sleep.scale), torch.tensor([2.0]))
+    assert torch.equal(sleep.sum_over_data(torch.tensor([[1.0, 2.0]])), torch.tensor([6.0]))
+    with poutine.scale(scale=3.0):
+        assert draw_from_model(model, guide, 2, kwargs=ARGUMENTS).scale == 3.0
+
+
 def test_a_mask_takes_a_datum_out() -> None:
     mask = torch.tensor([True, False])
     particles = draw_from_guide(poutine.mask(model, mask), poutine.mask(guide, mask), 3, kwargs=ARGUMENTS)

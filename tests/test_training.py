@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pyro
@@ -24,6 +24,7 @@ from pyro_helm.tables import COLUMNS
 SIZES = (6, 4, 2)
 RAND = torch.rand
 SCHEMES = [helm.Reinforce(2), helm.WakeSleep(2), helm.ReweightedWakeSleep(2, insomnia=0.5)]
+DETERMINISTIC = [helm.MeanField(), helm.ExactMeanField(), helm.ExactMeanField(max_enumerated=0)]
 
 
 def data(rows: int = 60, seed: int = 0) -> Tensor:
@@ -41,7 +42,7 @@ def machine(restarts: int = 1, imaging: str = "sigmoid", seed: int = 0) -> tuple
     )
 
 
-def fit(model: Any, guide: Any, x: Tensor | None = None, **settings: Any) -> helm.Result:
+def fit(model: Any, guide: Any, x: Tensor | helm.Distribution | None = None, **settings: Any) -> helm.Result:
     defaults = {"scheme": helm.ReweightedWakeSleep(3), "num_epochs": 3, "batch_size": 20, "progress": False}
     chosen: dict[str, Any] = defaults | settings
     return helm.fit(model, guide, data() if x is None else x, **chosen)
@@ -62,7 +63,7 @@ class SharedNoise:
 
 
 @pytest.mark.parametrize("imaging", ["sigmoid", "noisy_or", "odds"])
-@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC[:2]], ids=lambda scheme: scheme.name)
 def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same initial values, same minibatches, same noise: the same parameters to float64 rounding."""
     restarts, x = 3, data()
@@ -82,7 +83,7 @@ def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, m
                 assert not torch.equal(value, values[name][restart : restart + 1])
 
 
-@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC[:2]], ids=lambda scheme: scheme.name)
 def test_training_finds_the_structure_of_the_data(scheme: helm.Scheme) -> None:
     model, guide = machine(restarts=4)
     fit(model, guide, data(400), scheme=scheme, num_epochs=40)
@@ -182,7 +183,7 @@ def test_a_failed_restart_is_marked_and_the_others_go_on() -> None:
     assert expected.restarts.failed.sum() == 0
 
 
-@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC], ids=lambda scheme: scheme.name)
 def test_parameters_that_overflow_fail_their_restart_alone(scheme: helm.Scheme) -> None:
     model, guide = machine(restarts=2, imaging="odds")
     with torch.no_grad():
@@ -429,3 +430,122 @@ def test_more_settings_are_checked_at_the_door() -> None:
 def test_one_validation_datum_is_enough() -> None:
     result = fit(*machine(), valid=data(1))
     assert result.history[result.history.metric == "valid_elbo"].stderr.isna().all()
+
+
+# 0.5, 0.25, 0.125 and 0.125: four patterns, or eight rows
+COUNTS = torch.tensor([4, 2, 1, 1])
+PATTERNS = torch.tensor([[1.0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [1, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]])
+DISTRIBUTION = helm.Distribution(PATTERNS, COUNTS.double() / 8)
+REPEATED = PATTERNS.repeat_interleave(COUNTS, 0)
+ONE_STEP: dict[str, Any] = {
+    "optimizer": partial(torch.optim.SGD, lr=1.0),
+    "num_epochs": 1,
+    "batch_size": None,
+    "dtype": torch.float64,
+}
+
+
+def weighted_bound(model: Any, guide: Any, scheme: helm.Scheme) -> Tensor:
+    """Minus the mean loss per datum, ``[restarts]``."""
+    with torch.no_grad():
+        return -scheme.restart_losses(model, guide, observations={"x": REPEATED}) / len(REPEATED)
+
+
+@pytest.mark.parametrize("scheme", DETERMINISTIC[:2], ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_a_distribution_is_the_set_that_repeats_its_patterns_in_proportion(scheme: helm.Scheme, restarts: int) -> None:
+    listed, repeated = machine(restarts, "odds"), machine(restarts, "odds")
+    results = [
+        fit(*listed, DISTRIBUTION, scheme=scheme, **ONE_STEP),
+        fit(*repeated, REPEATED, scheme=scheme, **ONE_STEP),
+    ]
+    assert results[0].history.value.tolist() == pytest.approx(results[1].history.value.tolist(), rel=1e-12)
+    for part, other in zip(listed, repeated, strict=True):
+        for (name, value), expected in zip(part.state_dict().items(), other.state_dict().values(), strict=True):
+            assert torch.allclose(value, expected, rtol=1e-12, atol=1e-12), name
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, None])
+def test_train_bound_is_the_mean_over_the_distribution(batch_size: int | None) -> None:
+    model, guide = machine(2, "noisy_or")
+    still = ONE_STEP | {"optimizer": partial(torch.optim.SGD, lr=0.0), "batch_size": batch_size}
+    for scheme in DETERMINISTIC[:2]:
+        history = fit(model, guide, DISTRIBUTION, scheme=scheme, **still).history
+        assert history.value.tolist() == pytest.approx(weighted_bound(model, guide, scheme).tolist(), rel=1e-12)
+
+
+def test_minibatches_of_a_distribution_follow_its_gradient_on_average() -> None:
+    """The step of an epoch of single patterns, each at the initial parameters, is the sum of their weighted steps."""
+    scheme, steps = helm.MeanField(), []
+    for batch_size in (None, 1):
+        model, guide = machine()
+        before = guide.recognition[0].weight_unconstrained.detach().double().clone()
+        small = partial(torch.optim.SGD, lr=1e-7)  # so small that the parameters stay where they are
+        fit(model, guide, DISTRIBUTION, scheme=scheme, **ONE_STEP | {"optimizer": small, "batch_size": batch_size})
+        steps.append((guide.recognition[0].weight_unconstrained.detach() - before) / 1e-7)
+    # four steps of a minibatch's mean are four times the mean of all
+    assert torch.allclose(steps[1], 4 * steps[0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_scheme_that_dreams_learns_a_distribution() -> None:
+    model, guide = machine(restarts=4)
+    fit(model, guide, DISTRIBUTION, scheme=helm.WakeSleep(2), num_epochs=500, batch_size=None, learning_rate=0.05)
+    log_likelihood = helm.log_likelihood(model, None, REPEATED, method="exact").summary.log_likelihood.max()
+    rates = REPEATED.mean(0)
+    independent = float(torch.special.entr(rates).sum() + torch.special.entr(1 - rates).sum())
+    assert -log_likelihood < independent - 0.7
+    assert -log_likelihood > DISTRIBUTION.entropy
+
+
+def test_validation_by_a_distribution_is_its_expectation() -> None:
+    model, guide = machine(2)
+    still: dict[str, Any] = {"optimizer": partial(torch.optim.SGD, lr=0.0), "num_epochs": 1, "valid_samples": 50_000}
+    history = fit(model, guide, valid=DISTRIBUTION, dtype=torch.float64, **still).history
+    rows = history[history.metric == "valid_log_likelihood"]
+    exact = helm.log_likelihood(model, None, REPEATED.double(), method="exact").summary.log_likelihood
+    assert rows.value.tolist() == pytest.approx(exact.tolist(), abs=0.01)
+    assert rows.stderr.isna().all()  # nothing of it is drawn at random from a population
+
+
+def test_all_data_in_a_batch_are_one_step_an_epoch() -> None:
+    class Counting(helm.MeanField):
+        sizes: ClassVar[list[int]] = []
+
+        def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+            self.sizes.append(len(kwargs["observations"]["x"]))
+            return super().restart_losses(model, guide, *args, **kwargs)
+
+    fit(*machine(), data(60), scheme=Counting(), batch_size=None, num_epochs=3)
+    assert Counting.sizes == [60] * 4  # the first tries the programs out
+
+
+def test_without_a_learning_rate_the_optimiser_has_its_own() -> None:
+    steps: list[tuple[dict[str, Any], float]] = [({}, 0.01), ({"learning_rate": 0.03}, 0.03)]
+    for settings, step in steps:
+        model, guide = machine()
+        before = guide.recognition[0].weight_unconstrained.detach().clone()
+        fit(model, guide, scheme=helm.MeanField(), num_epochs=1, batch_size=None, **settings)
+        # Adam's first step is its learning rate in every entry
+        moved = (guide.recognition[0].weight_unconstrained.detach() - before).abs()
+        assert torch.allclose(moved, torch.full_like(moved, step), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "probabilities", "sentence"),
+    [
+        (PATTERNS, [0.5, 0.5], "data has 4 patterns and probabilities of shape [2], expected one for each"),
+        (PATTERNS, [4.0, 2, 1, 1], "probabilities of data must be 0 or more and sum to 1, their sum is 8.0"),
+        (PATTERNS, [1.5, -0.5, 0, 0], "probabilities of data must be 0 or more"),
+        (PATTERNS, [float("nan"), 0.5, 0.25, 0.25], "probabilities of data must be 0 or more"),
+        (2 * PATTERNS, [0.25] * 4, "data has 2.0 at row 0, column 0 (counted from 0), expected 0 or 1"),
+        (PATTERNS[:, :5], [0.25] * 4, "data has width 5, expected 6 columns"),
+    ],
+)
+def test_what_is_no_distribution_is_refused_in_a_sentence(
+    patterns: Tensor, probabilities: list[float], sentence: str
+) -> None:
+    distribution = helm.Distribution(patterns, torch.tensor(probabilities).double())
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        fit(*machine(), distribution)
+    with pytest.raises(ValueError, match=re.escape(sentence.replace("data", "valid"))):
+        fit(*machine(), valid=distribution)
