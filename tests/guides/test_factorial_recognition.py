@@ -52,3 +52,35 @@ def test_a_hidden_layer_that_is_observed_is_not_sampled() -> None:
     assert "h1" not in trace.nodes
     loss = Reinforce(2).loss(machine.model, machine.guide, observations={"x": DATA, "h1": h1})
     assert loss > 0
+
+
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_means_go_all_the_way_up_without_sampling(restarts: int) -> None:
+    """Equation 3.10."""
+    guide = FactorialRecognition((3, 4, 2), restarts=restarts, seed=0).double()
+    state = torch.random.get_rng_state()
+    layers = guide.mean_field({"x": DATA})
+    assert torch.equal(torch.random.get_rng_state(), state)
+    leading = (restarts,) if restarts > 1 else ()
+    assert [layer.batch_shape for layer in layers] == [(*leading, 3, 4), (*leading, 3, 2)]
+    for restart in range(restarts):
+        q = DATA
+        for level, layer in enumerate(layers):
+            weight, leak = guide.recognition[level].weight[restart], guide.recognition[level].leak[restart]
+            q = 1 / (1 + torch.exp(-(q @ weight + leak)))
+            assert torch.allclose(layer.mean[restart] if leading else layer.mean, q, rtol=1e-12)
+
+
+def test_means_are_those_of_the_sampled_layer_where_there_is_one_hidden_layer() -> None:
+    guide = FactorialRecognition((3, 2), seed=0).double()
+    trace = poutine.trace(guide).get_trace({"x": DATA})
+    (layer,) = guide.mean_field({"x": DATA})
+    assert torch.equal(trace.nodes["h1"]["fn"].base_dist.probs, layer.mean)
+
+
+def test_means_need_data_of_the_right_width() -> None:
+    guide = FactorialRecognition((6, 4), seed=0)
+    with pytest.raises(ValueError, match=r"shape \[..., data, 6\], got \[5, 7\]"):
+        guide.mean_field({"x": torch.ones(5, 7)})
+    with pytest.raises(ValueError, match="a recognition network needs data to recognise"):
+        guide.mean_field({"h1": torch.ones(5, 4)})

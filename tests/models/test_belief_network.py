@@ -193,3 +193,30 @@ def test_bad_arguments_are_refused_in_a_sentence(arguments: dict[str, Any], sent
 def test_bad_observations_are_refused_in_a_sentence(observations: dict[str, torch.Tensor], sentence: str) -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)):
         BeliefNetwork(SIZES, seed=0)(observations)
+
+
+@pytest.mark.parametrize("imaging", IMAGING)
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_layer_log_probs_are_the_sites_where_the_means_are_states(imaging: str, restarts: int) -> None:
+    model = BeliefNetwork(SIZES, imaging, restarts=restarts, seed=0).double()
+    pyro.set_rng_seed(0)
+    trace = poutine.trace(model).get_trace(num_data=5)
+    sites = _scored(trace)
+    x, *means = (site["value"] for site in sites)
+    layers = model.layer_log_probs(lambda layer, causes: layer.log_probs(causes), means)
+    assert len(layers) == 3
+    for values, log_probs, site in zip([x, *means], layers, sites, strict=True):
+        log_prob = (values * log_probs.on + (1 - values) * log_probs.off).sum(-1)
+        assert torch.allclose(log_prob, site["log_prob"], rtol=1e-10)
+
+
+def test_layer_log_probs_are_a_networks_own() -> None:
+    pyro.clear_param_store()
+    first, second = BeliefNetwork(SIZES, seed=0), BeliefNetwork(SIZES, seed=1)
+    means = [torch.full((5, 4), 0.5), torch.full((5, 3), 0.5)]
+    on = [
+        network.layer_log_probs(lambda layer, q: layer.log_mean(q, max_enumerated=3), means)[0].on
+        for network in (first, second)
+    ]
+    assert not torch.allclose(on[0], on[1])
+    assert not dict(pyro.get_param_store())
