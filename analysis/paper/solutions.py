@@ -6,7 +6,8 @@ Trains 64 restarts of a 32-24-2 odds machine with every scheme at its own best r
 judges each by the log-likelihood of the exact distribution under the stochastic rule and by whether the top layer tells
 the direction of the shift. *Solved* is within 0.25 nats of the best machine known, with 99 % of directions right. The
 best known is the best of all machines here and of one set by hand and polished (``best_known.py``). Two processes train
-at a time. Writes ``OUT/solutions.csv`` (a row per machine and row of the table), ``OUT/table.csv`` and the machines.
+at a time. Writes ``OUT/solutions.csv`` (a row per machine and row of the table), ``OUT/table.csv``, and the machines
+and learning curves of each row.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def run(name: str, out: Path, restarts: int, *, quick: bool) -> pd.DataFrame:
     """Train, save and judge the machines of a row."""
     torch.set_num_threads(1)
     data = helm.load_data("shifter")
-    samples = 10 if quick else 1000
+    stem = name.replace(", ", "-").replace(" ", "_")
     if name == BY_HAND:
         machine = polished(data, quick=quick)
         seconds = float("nan")
@@ -92,8 +93,9 @@ def run(name: str, out: Path, restarts: int, *, quick: bool) -> pd.DataFrame:
         if row.then is not None:
             history = polish(machine, row.then, data, epochs=1 if quick else 10, learning_rate=0.01)
             seconds += history.seconds.max()
-    helm.save(out / f"{name.replace(', ', '-').replace(' ', '_')}.safetensors", *machine)
-    return judge(machine, data, num_samples=samples).assign(row=name, seconds=seconds)
+        write_table(history, out / f"{stem}-history")
+    helm.save(out / f"{stem}.safetensors", *machine)
+    return judge(machine, data, num_samples=10 if quick else 1000).assign(row=name, seconds=seconds)
 
 
 def tabulate(judged: pd.DataFrame) -> pd.DataFrame:
