@@ -75,7 +75,7 @@ def log_likelihood(
     x = data.to(**placement(model))
     weights = None if weights is None else _checked_weights(torch.as_tensor(weights), len(data))
     if method == "exact":
-        log_p = exact(model, x)  # type: ignore[arg-type]
+        log_p = exact(model, x)
         columns = {"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)}
     else:
         if guide is None:
