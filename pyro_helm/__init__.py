@@ -4,7 +4,15 @@ from pyro_helm.checkpoint import load, save
 from pyro_helm.comparison import Comparison, compare, summarise
 from pyro_helm.data import Data, Distribution, available_data, load_data
 from pyro_helm.distributions import NoisyOrBernoulli, OddsBernoulli
-from pyro_helm.likelihoods import Scores, log_likelihood
+from pyro_helm.likelihoods import (
+    Gap,
+    Posterior,
+    Scores,
+    exact_posterior,
+    log_likelihood,
+    log_likelihood_gap,
+    paired_differences,
+)
 from pyro_helm.schemes import SCHEMES, VIMCO, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
 from pyro_helm.training import Result, fit
 
@@ -14,8 +22,10 @@ __all__ = [
     "Comparison",
     "Data",
     "Distribution",
+    "Gap",
     "NoisyOrBernoulli",
     "OddsBernoulli",
+    "Posterior",
     "Reinforce",
     "Result",
     "ReweightedWakeSleep",
@@ -24,10 +34,13 @@ __all__ = [
     "WakeSleep",
     "available_data",
     "compare",
+    "exact_posterior",
     "fit",
     "load",
     "load_data",
     "log_likelihood",
+    "log_likelihood_gap",
+    "paired_differences",
     "save",
     "summarise",
 ]

@@ -74,7 +74,8 @@ def _check(terms: int, max_terms: int, states: str) -> None:
     if terms > max_terms:
         raise ValueError(
             f"{states} make a sum of 2^{math.log2(terms):.1f} terms, more than max_terms "
-            f'(2^{math.log2(max_terms):.1f}), which would take too long; use method="importance" or "ais", or raise max_terms'
+            f"(2^{math.log2(max_terms):.1f}), which would take too long; raise max_terms, or use "
+            'method="importance" or "ais"'
         )
 
 

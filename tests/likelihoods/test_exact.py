@@ -58,7 +58,7 @@ def test_states_are_listed_in_order() -> None:
 
 def test_too_many_states_are_refused_with_their_number() -> None:
     sentence = (
-        r"2\^30 and 2\^10 states of the hidden layers make a sum of 2\^40\.\d terms for 1 data, more than max_terms"
+        r"2\^30 and 2\^10 states of the hidden layers and 1 data make a sum of 2\^40\.\d terms, more than max_terms"
     )
     with pytest.raises(ValueError, match=sentence):
         exact(BeliefNetwork((4, 30, 10)), torch.ones(1, 4))

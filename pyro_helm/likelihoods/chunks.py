@@ -1,0 +1,105 @@
+"""Work on data chunk by chunk, with progress, so that what was interrupted can be taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pyro_helm.atomic import atomic_path
+from pyro_helm.placement import forked_rng
+
+_SETTINGS = "settings.json"
+
+
+def by_chunks(
+    estimate: Callable[[Tensor], Mapping[str, Tensor]],
+    x: Tensor,
+    *,
+    rows_at_once: int,
+    seed: int,
+    resume: Path | None,
+    settings: Mapping[str, Any],
+    progress: bool,
+) -> dict[str, Tensor]:
+    """Estimates of all rows, ``[restarts, data]`` by name, made of chunks that each have random numbers of their own.
+
+    Args:
+        estimate: from some rows to their estimates.
+        x: ``[data, units]``.
+        rows_at_once: rows of a chunk.
+        seed: of the first chunk; the others' are derived from it.
+        resume: folder that keeps a file for each chunk; chunks that are there already are read. None keeps nothing.
+        settings: what the chunks depend on.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        ValueError: if the folder has chunks made with other settings.
+
+    """
+    if resume is not None:
+        _check_settings(resume, {"seed": seed, "rows_at_once": rows_at_once, **settings})
+    chunks = []
+    rows = list(enumerate(x.split(rows_at_once)))
+    shown = track(rows, str(settings["method"]), console=Console(stderr=True), disable=not progress)
+    for number, some in shown:
+        file = None if resume is None else resume / f"chunk-{number:05d}.safetensors"
+        if file is not None and file.exists():
+            chunks.append(load_file(file, device=str(x.device)))
+            continue
+        with forked_rng(_seed_of_chunk(seed, number), x.device):
+            chunk = {name: value.contiguous() for name, value in estimate(some).items()}
+        if file is not None:
+            with atomic_path(file) as path:
+                save_file(chunk, path)
+        chunks.append(chunk)
+    return {name: torch.cat([chunk[name] for chunk in chunks], dim=-1) for name in chunks[0]}
+
+
+def _seed_of_chunk(seed: int, number: int) -> int:
+    # mixed, since torch's generator on the CPU takes 32 bits and the seeds of neighbouring runs must not meet
+    return seed if number == 0 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    file = folder / _SETTINGS
+    settings = json.loads(json.dumps(settings))
+    if file.exists():
+        found = json.loads(file.read_text())
+        differing = sorted(name for name in found.keys() | settings.keys() if found.get(name) != settings.get(name))
+        if differing:
+            raise ValueError(
+                f"{folder} holds chunks of another estimate, with other {', '.join(differing)}; give another folder, "
+                "or remove this one"
+            )
+        return
+    with atomic_path(file) as path:
+        path.write_text(json.dumps(settings, indent=1))
+
+
+def fingerprint(*parts: object) -> str:
+    """Digest of tensors and of the parameters of programs."""
+    digest = hashlib.sha256()
+    for part in parts:
+        tensors: dict[str, Tensor] = {}
+        if isinstance(part, Tensor):
+            tensors = {"": part}
+        elif isinstance(part, torch.nn.Module):
+            tensors = part.state_dict()
+        elif callable(part):
+            # a function's parameters are in the global store
+            tensors = {name: value.detach() for name, value in pyro.get_param_store().items()}
+        for name, value in sorted(tensors.items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
