@@ -59,12 +59,14 @@ def ais(
     path = path_from(model, guide, num_chains, start)
     assert isinstance(model, BeliefNetwork)
     betas = temperatures(schedule)
+    chains_at_once = _chains_at_once(model, num_chains, draws_at_once)
     rows_at_once = max(1, draws_at_once // (model.restarts * num_chains))
     estimates = []
     with torch.no_grad(), pyro.validation_enabled(False):
         for rows in x.split(rows_at_once, dim=-2):
             weights = RunningWeights(num_chains)
-            weights.add(anneal(path, _start(model, guide, rows, num_chains, start), betas))
+            for number in chains_at_once:
+                weights.add(anneal(path, _start(model, guide, rows, number, start), betas))
             estimates.append(weights.estimate())
     return ImportanceEstimate(*(torch.cat(parts, dim=-1) for parts in zip(*estimates, strict=True)))
 
@@ -97,9 +99,10 @@ def reverse_ais(
     bounds = []
     with torch.no_grad(), pyro.validation_enabled(False):
         for rows in zip(*(layer.split(rows_at_once, dim=-2) for layer in units), strict=True):
-            chains = [layer.to(path_dtype(model)).expand(num_chains, *layer.shape) for layer in rows]
             weights = RunningWeights(num_chains)
-            weights.add(anneal(path, chains, betas))
+            for number in _chains_at_once(model, num_chains, draws_at_once):
+                chains = [layer.to(path_dtype(model)).expand(number, *layer.shape) for layer in rows]
+                weights.add(anneal(path, chains, betas))
             bounds.append(-weights.estimate().log_likelihood)
     return torch.cat(bounds, dim=-1)
 
@@ -123,6 +126,12 @@ def path_from(model: Program, guide: Program | None, num_chains: int, start: str
         )
     with torch.no_grad():
         return factors(model, guide)
+
+
+def _chains_at_once(model: BeliefNetwork, num_chains: int, draws_at_once: int) -> list[int]:
+    """The chains in pieces, for when those of one datum alone are too many to hold."""
+    most = max(1, draws_at_once // model.restarts)
+    return [min(most, num_chains - done) for done in range(0, num_chains, most)]
 
 
 def _start(model: BeliefNetwork, guide: Program | None, x: Tensor, num_chains: int, start: str) -> list[Tensor]:

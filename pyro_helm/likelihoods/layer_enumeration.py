@@ -19,6 +19,33 @@ from pyro_helm.imaging import Imaging
 from pyro_helm.models import BeliefNetwork
 
 
+class AllStates:
+    """Every binary state of some units, ``[2^units, units]``, of which slices are made when they are asked for.
+
+    >>> AllStates(2, torch.zeros(()))[0:4]
+    tensor([[0., 0.],
+            [0., 1.],
+            [1., 0.],
+            [1., 1.]])
+    """
+
+    def __init__(self, num_units: int, like: Tensor) -> None:
+        self.num_units = num_units
+        self.like = like
+
+    def __len__(self) -> int:
+        return int(2**self.num_units)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        bits = torch.arange(self.num_units - 1, -1, -1, device=self.like.device)
+        index = torch.arange(rows.start, rows.stop, device=self.like.device)
+        return ((index[:, None] >> bits) & 1).to(self.like.dtype)
+
+
+Rows = Tensor | AllStates
+"""Data or states ``[rows, units]``, to be sliced."""
+
+
 class Level(NamedTuple):
     """Every state of one layer, with what holds once the layers above it are summed out.
 
@@ -28,7 +55,7 @@ class Level(NamedTuple):
 
     """
 
-    states: Tensor
+    states: Rows
     log_prob: Tensor
 
 
@@ -43,11 +70,11 @@ def num_terms(model: BeliefNetwork, num_data: int) -> int:
     return model.restarts * int(2 ** hidden[-1] + between + num_data * 2 ** hidden[0])
 
 
-def log_marginal(layer: Imaging, values: Tensor, above: Level, terms_at_once: int) -> Tensor:
+def log_marginal(layer: Imaging, values: Rows, above: Level, terms_at_once: int) -> Tensor:
     """``log p(value)``, ``[restarts, values]``, in pieces of bounded size."""
     total = above.log_prob.new_full((layer.restarts, len(values)), -torch.inf)
     for states, rows in pieces(layer, len(values), len(above.states), terms_at_once):
-        joint = JointTable(layer, Level(above.states[states], above.log_prob[:, states]))
+        joint = JointTable(layer, above.states[states], above.log_prob[:, states])
         for some in rows:
             total[:, some] = torch.logaddexp(total[:, some], joint(values[some]).logsumexp(-1))
     return total
@@ -58,11 +85,11 @@ def levels(model: BeliefNetwork, terms_at_once: int, like: Tensor) -> Iterator[L
     top, *layers = reversed(model.generative[1:])
     # causes that do not exist: the top layer has its leak alone
     nothing = Level(like.new_zeros(1, 0), like.new_zeros(model.restarts, 1))
-    states = all_states(top.num_units).to(like)
+    states = AllStates(top.num_units, like)
     above = Level(states, log_marginal(top, states, nothing, terms_at_once))
     yield above
     for layer in layers:
-        states = all_states(layer.num_units).to(like)
+        states = AllStates(layer.num_units, like)
         above = Level(states, log_marginal(layer, states, above, terms_at_once))
         yield above
 
@@ -83,29 +110,16 @@ def _slices(total: int, size: int) -> Iterator[slice]:
 class JointTable:
     """``log p(value, state)`` for every pair, as one product of matrices."""
 
-    def __init__(self, layer: Imaging, above: Level) -> None:
-        drive = layer.drive(above.states if above.states.shape[-1] else None)
+    def __init__(self, layer: Imaging, states: Tensor, log_prior: Tensor) -> None:
+        drive = layer.drive(states if states.shape[-1] else None)
         units = layer.distribution(drive.reshape(layer.restarts, -1, layer.num_units))
-        zero = above.log_prob.new_zeros(())
+        zero = log_prior.new_zeros(())
         log_on, log_off = units.log_prob(zero + 1), units.log_prob(zero)
         # log p and log (1 - p) are kept apart: from one product with the logit they would cancel
-        self.table = torch.cat([log_on, log_off, above.log_prob[..., None]], dim=-1)
+        self.table = torch.cat([log_on, log_off, log_prior[..., None]], dim=-1)
 
     def __call__(self, values: Tensor) -> Tensor:
         """``[restarts, values, states]`` for values ``[values, units]``."""
         ones = values.new_ones(len(values), 1)
         log_joint: Tensor = torch.cat([values, 1 - values, ones], dim=-1) @ self.table.mT
         return log_joint
-
-
-def all_states(num_units: int) -> Tensor:
-    """Every binary state of some units, ``[2^units, units]``.
-
-    >>> all_states(2)
-    tensor([[0., 0.],
-            [0., 1.],
-            [1., 0.],
-            [1., 1.]])
-    """
-    bits = torch.arange(num_units - 1, -1, -1)
-    return ((torch.arange(2**num_units)[:, None] >> bits) & 1).float()

@@ -32,7 +32,7 @@ from pyro_helm.likelihoods.exact import (
     states_per_piece,
 )
 from pyro_helm.likelihoods.joint_enumeration import DiscreteSite, discrete_sites, joint_states, log_joint, num_states
-from pyro_helm.likelihoods.layer_enumeration import JointTable, Level, levels, log_marginal, pieces
+from pyro_helm.likelihoods.layer_enumeration import JointTable, Level, Rows, levels, log_marginal, pieces
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program
 from pyro_helm.placement import placement
@@ -113,8 +113,8 @@ class _Summary(NamedTuple):
 
 
 def _of_layers(model: BeliefNetwork, guide: FactorialRecognition | None, x: Tensor, terms_at_once: int) -> Posterior:
-    nothing = x.new_zeros(())
-    known = _Summary(nothing, nothing, x.new_zeros(model.restarts, 1, 0))
+    nothing = x.new_zeros(1, 1)
+    known = _Summary(nothing, nothing, x.new_zeros(1, 1, 0))
     hidden = list(levels(model, terms_at_once, x))
     below = [*hidden[1:], None]
     log_p = nothing
@@ -132,7 +132,7 @@ def _of_layers(model: BeliefNetwork, guide: FactorialRecognition | None, x: Tens
 def _given_below(
     layer: Imaging,
     recogniser: Imaging | None,
-    values: Tensor,
+    values: Rows,
     log_p: Tensor,
     above: Level,
     known: _Summary,
@@ -140,22 +140,21 @@ def _given_below(
 ) -> _Summary:
     """The summary for values of one layer from that for the states of the layer above it."""
     count = len(above.states)
-    states_means = above.states.expand(layer.restarts, -1, -1)
-    features = torch.cat([states_means, known.means.expand(layer.restarts, count, -1)], dim=-1)
-    known = _Summary(known.entropy.expand(log_p.shape[0], count), known.kl.expand(log_p.shape[0], count), features)
+    known = _Summary(*(table.expand(layer.restarts, count, *table.shape[2:]) for table in known))
     entropy, kl = torch.zeros_like(log_p), torch.zeros_like(log_p)
-    means = log_p.new_zeros(*log_p.shape, features.shape[-1])
+    means = log_p.new_zeros(*log_p.shape, above.states[0:1].shape[-1] + known.means.shape[-1])
     for states, rows in pieces(layer, len(values), count, terms_at_once):
         some_states = above.states[states]
-        joint = JointTable(layer, Level(some_states, above.log_prob[:, states]))
+        joint = JointTable(layer, some_states, above.log_prob[:, states])
+        features = torch.cat([some_states.expand(layer.restarts, -1, -1), known.means[:, states]], dim=-1)
         for some in rows:
             log_post = joint(values[some]) - log_p[:, some, None]
             post = log_post.exp()
             entropy[:, some] += (post * (known.entropy[:, None, states] - log_post)).sum(-1)
-            means[:, some] += post @ features[:, states]
+            means[:, some] += post @ features
             if recogniser is not None:
                 nothing = log_p.new_zeros(layer.restarts, some.stop - some.start)
-                log_q = JointTable(recogniser, Level(values[some], nothing))(some_states).mT
+                log_q = JointTable(recogniser, values[some], nothing)(some_states).mT
                 kl[:, some] += (log_q.exp() * (log_q - log_post + known.kl[:, None, states])).sum(-1)
     return _Summary(entropy, kl, means)
 

@@ -47,10 +47,11 @@ def test_backwards_they_are_unbiased_for_its_inverse(imaging: str, start: str) -
     assert float((upper - truth).mean()) > 0
 
 
-def test_chunks_of_data_change_nothing_but_the_draws() -> None:
+@pytest.mark.parametrize("at_once", [20, 200])
+def test_chunks_of_chains_and_data_change_nothing_but_the_draws(at_once: int) -> None:
     machine = tiny_machine("noisy_or")
     pyro.set_rng_seed(0)
-    estimate = ais(machine.model, machine.guide, DATA.repeat(5, 1), num_chains=50, schedule=50, draws_at_once=200)
+    estimate = ais(machine.model, machine.guide, DATA.repeat(5, 1), num_chains=50, schedule=50, draws_at_once=at_once)
     truth = machine.log_evidence(DATA).detach().repeat(5)
     assert estimate.log_likelihood.shape == (1, 15)
     assert float(((estimate.log_likelihood - truth) / estimate.stderr).abs().max()) < 4  # z-threshold

@@ -16,7 +16,7 @@ from oracle import IMAGING, Machine, binary_rows
 import pyro_helm.likelihoods.layer_enumeration as layer_enumeration
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods.exact import exact
-from pyro_helm.likelihoods.layer_enumeration import all_states, num_terms
+from pyro_helm.likelihoods.layer_enumeration import AllStates, num_terms
 from pyro_helm.models import BeliefNetwork
 
 
@@ -53,7 +53,10 @@ def test_restarts_are_scored_side_by_side() -> None:
 
 
 def test_states_are_listed_in_order() -> None:
-    assert torch.equal(all_states(3).double(), binary_rows(3))
+    states = AllStates(3, torch.zeros(()).double())
+    assert torch.equal(states[0:8], binary_rows(3))
+    assert torch.equal(states[3:5], binary_rows(3)[3:5])
+    assert len(states) == 8
 
 
 def test_too_many_states_are_refused_with_their_number() -> None:
