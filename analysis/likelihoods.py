@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 import typer
 from matplotlib.figure import Figure
+from scipy.stats import t as student_t
 from torch import Tensor
 
 import pyro_helm as helm
@@ -93,44 +94,44 @@ def trained(data: helm.Data, hidden: tuple[int, ...], seconds: float) -> tuple[B
 
 
 def score_exactly(
-    model: BeliefNetwork, guide: FactorialRecognition, x: Tensor, number: int, **settings: list[int]
+    model: BeliefNetwork, guide: FactorialRecognition, x: Tensor, num_data: int, **settings: list[int]
 ) -> list[dict[str, Any]]:
     """Every estimate on test cases, against the exact value, from a trained and an untrained guide."""
     truth = helm.log_likelihood(model, None, x, method="exact").table.log_likelihood.to_numpy()
     untrained = FactorialRecognition(model.sizes, seed=1)
     return [
-        {"guide": which, "truth": truth.mean(), "half_width": 0.0, **row, **against(scores, truth)}
+        {"guide": which, "truth": truth.mean(), "half_width": 0.0, **row, **against(scores, truth, number)}
         for which, proposal in (("trained", guide), ("untrained", untrained))
-        for row, scores in estimates(model, proposal, x, **settings)
+        for row, number, scores in estimates(model, proposal, x, **settings)
     ]
 
 
 def score_dreams(
-    model: BeliefNetwork, guide: FactorialRecognition, x: Tensor, number: int, **settings: list[int]
+    model: BeliefNetwork, guide: FactorialRecognition, x: Tensor, num_data: int, **settings: list[int]
 ) -> list[dict[str, Any]]:
     """Every estimate on dreams, against the middle of the sandwich that the longest chains make."""
     torch.manual_seed(0)
     with torch.no_grad():
-        units = dream(model, number)
+        units = dream(model, num_data)
         longest = max(settings["steps"])
         upper = reverse_ais(model, guide, units, num_chains=CHAINS, schedule=longest)[0].double().numpy()
     rows = list(estimates(model, guide, units[0][0], **settings))
     lower = next(
         scores.table.log_likelihood.to_numpy()
-        for row, scores in rows
+        for row, _, scores in rows
         if row["method"] == "ais" and row["number"] == longest
     )
     middle, half = (upper + lower) / 2, float((upper - lower).mean() / 2)
     return [
-        {"guide": "trained", "truth": middle.mean(), "half_width": half, **row, **against(scores, middle)}
-        for row, scores in rows
+        {"guide": "trained", "truth": middle.mean(), "half_width": half, **row, **against(scores, middle, number)}
+        for row, number, scores in rows
     ]
 
 
 def estimates(
     model: BeliefNetwork, guide: FactorialRecognition, x: Tensor, samples: list[int], steps: list[int]
-) -> list[tuple[dict[str, Any], helm.Scores]]:
-    """Scores by both methods at every cost, with what they cost."""
+) -> list[tuple[dict[str, Any], int, helm.Scores]]:
+    """By both methods at every cost: what it cost, the draws of each datum, and the scores."""
     runs: list[tuple[str, int, dict[str, Any]]] = [
         ("importance", number, {"num_samples": number}) for number in samples
     ]
@@ -139,17 +140,19 @@ def estimates(
     for method, number, arguments in runs:
         began = time.perf_counter()
         scores = helm.log_likelihood(model, guide, x, method=method, **arguments)
+        draws = number if method == "importance" else CHAINS
         cost = (time.perf_counter() - began) / len(x)
-        scored.append(({"method": method, "number": number, "seconds": cost}, scores))
+        scored.append(({"method": method, "number": number, "seconds": cost}, draws, scores))
     return scored
 
 
-def against(scores: helm.Scores, truth: np.ndarray) -> dict[str, Any]:
+def against(scores: helm.Scores, truth: np.ndarray, number: int) -> dict[str, Any]:
     """Errors of the estimates, how many intervals hold the truth, and what the diagnosis says."""
     table, row = scores.table, scores.summary.iloc[0]
     error = table.log_likelihood - truth
+    quantile = student_t.ppf(0.975, max(number - 1, 1))  # a few chains give few degrees of freedom
     intervals = {
-        name: float((error.abs() <= 1.96 * table[column] + 1e-5).mean())
+        name: float((error.abs() <= quantile * table[column] + 1e-5).mean())
         for name, column in (("inside", "stderr"), ("inside_bootstrap", "stderr_bootstrap"))
     }
     return {
@@ -186,7 +189,7 @@ def draw(table: pd.DataFrame) -> Figure:
             cost.plot(run.seconds, run.error.abs() + 1e-4, style, color=colours[dataset, sizes], label=label, ms=3)
     cost.set(xscale="log", yscale="log", xlabel="seconds per datum", ylabel="|mean error|, nats")
     cost.set_title("importance (solid), annealed (dashed)")
-    cost.legend(fontsize=6)
+    figure.legend(*cost.get_legend_handles_labels(), loc="outside lower center", ncols=len(nets), fontsize=6)
     sampled = table[table.method == "importance"]
     known = sampled[sampled.half_width == 0]
     for warned, marker in ((False, "o"), (True, "x")):

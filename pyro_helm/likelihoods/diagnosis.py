@@ -18,6 +18,9 @@ from pyro_helm.particles import Program, draw_from_model
 TOLERATED = 0.05
 """Share of the data that may look bad by chance before there is a warning."""
 
+MATERIAL = 0.1
+"""Standard error, in nats, from which on it matters whether it can be believed."""
+
 DREAMS = 1000
 """Joint draws of the model by which it is judged whether the guide can propose its states."""
 
@@ -31,7 +34,7 @@ def warning(columns: Mapping[str, np.ndarray], method: str, number: int, missed:
     """What is wrong with the estimates of one restart; empty if nothing is.
 
     Args:
-        columns: per datum, by name: ``log_likelihood``, and for estimates ``ess``, ``khat``, ``bound_half``.
+        columns: per datum, by name: ``log_likelihood``, and for estimates ``stderr, ess, khat, bound_half``.
         method: ``"exact"``, ``"importance"`` or ``"ais"``.
         number: samples or chains per datum.
         missed: share of the states that the model dreamt to which the guide gives probability zero.
@@ -54,13 +57,14 @@ def warning(columns: Mapping[str, np.ndarray], method: str, number: int, missed:
 def _of_importance(columns: Mapping[str, np.ndarray], num_samples: int) -> str:
     few = float(np.mean(columns["ess"] < 10))
     threshold = khat_threshold(num_samples)
-    heavy = float(np.mean(columns["khat"] > threshold))
+    # a heavy tail of weights that hardly differ moves nothing
+    heavy = float(np.mean((columns["khat"] > threshold) & (columns["stderr"] > MATERIAL)))
     growth = float(np.mean(columns["log_likelihood"] - columns["bound_half"])) if num_samples > 1 else 0.0
     signs = []
     if few > TOLERATED:
         signs.append(f"{few:.0%} of the data have an effective sample size below 10 of {num_samples}")
     if heavy > TOLERATED:
-        signs.append(f"{heavy:.0%} have Pareto k-hat above {threshold:.2f}")
+        signs.append(f"{heavy:.0%} have Pareto k-hat above {threshold:.2f} and a standard error above {MATERIAL} nats")
     if growth > GROWTH:
         signs.append(f"the bound has grown by {growth:.2f} nats with the last doubling of the samples")
     if not signs:

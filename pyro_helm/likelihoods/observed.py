@@ -11,7 +11,14 @@ from torch.distributions import Bernoulli, Independent
 from pyro_helm.binary import check_binary
 from pyro_helm.layers import visible_units
 from pyro_helm.particles import Program
-from pyro_helm.placement import forked_rng
+from pyro_helm.placement import forked_rng, placement
+
+
+def as_observed(model: Program, data: Tensor) -> Tensor:
+    """The data where a module has its parameters, and in their type; for a function, floating-point numbers."""
+    if isinstance(model, torch.nn.Module):
+        return data.to(**placement(model))
+    return data if data.is_floating_point() else data.to(torch.get_default_dtype())
 
 
 def check_data(model: Program, data: Tensor) -> None:
@@ -34,7 +41,7 @@ def check_data(model: Program, data: Tensor) -> None:
         row, column = (~finite).nonzero()[0].tolist()
         raise ValueError(f"data has {data[row, column].item()} at row {row}, column {column} (counted from 0)")
     with forked_rng(0, data.device), torch.no_grad(), pyro.validation_enabled(False):
-        trace = poutine.trace(model).get_trace(observations={"x": data[:1]})
+        trace = poutine.trace(model).get_trace(observations={"x": as_observed(model, data[:1])})
     for name in trace.observation_nodes:
         fn = trace.nodes[name]["fn"]
         while isinstance(fn, Independent):

@@ -20,10 +20,9 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.binary import check_binary
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.imaging import Imaging
-from pyro_helm.layers import check_sizes_agree, site_names, visible_units
+from pyro_helm.layers import check_sizes_agree, site_names
 from pyro_helm.likelihoods.exact import (
     TERMS_AT_ONCE,
     check_joint_states,
@@ -33,9 +32,9 @@ from pyro_helm.likelihoods.exact import (
 )
 from pyro_helm.likelihoods.joint_enumeration import DiscreteSite, discrete_sites, joint_states, log_joint, num_states
 from pyro_helm.likelihoods.layer_enumeration import JointTable, Level, Rows, levels, log_marginal, pieces
+from pyro_helm.likelihoods.observed import as_observed, check_data
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program
-from pyro_helm.placement import placement
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def exact_posterior(
 
     Args:
         model: a :class:`BeliefNetwork`, or any Pyro model with Bernoulli and Categorical latent sites.
-        data: ``[data, units]`` of zeros and ones.
+        data: ``[data, units]``; zeros and ones if the model's are.
         guide: where given, of the same sites. A :class:`FactorialRecognition` is summed layer by layer as the network
             is, any other guide over joint states.
         max_terms: refuse to sum over more; None for what takes some minutes.
@@ -93,9 +92,9 @@ def exact_posterior(
     >>> posterior.marginals["h2"].shape, bool((posterior.kl > 0).all())
     (torch.Size([1, 3, 2]), True)
     """
-    check_binary(data, name="data", width=visible_units(model))
+    check_data(model, data)
     check_sizes_agree(model, guide)
-    x = data.to(**placement(model))
+    x = as_observed(model, data)
     with torch.no_grad(), pyro.validation_enabled(False):
         if isinstance(model, BeliefNetwork) and (guide is None or isinstance(guide, FactorialRecognition)):
             check_layers(model, len(x), max_terms)

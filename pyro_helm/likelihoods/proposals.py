@@ -69,7 +69,7 @@ def defensive(model: Program, guide: Program, *, prior_weight: float = 0.1) -> P
 
     def proposal(observations: Observations) -> None:
         kwargs = {"observations": observations}
-        with poutine.block():
+        with poutine.block():  # for its plates
             sites = draw_from_guide(prior(model), guide, 1, kwargs=kwargs).guide_sites
         like = next(iter(sites.values()))
         # tells how many draws are wanted, in whatever way; it is integrated out below, and so counts for nothing

@@ -23,9 +23,9 @@ from pyro_helm.likelihoods.diagnosis import share_missed
 from pyro_helm.likelihoods.exact import exact
 from pyro_helm.likelihoods.frames import per_restart_and_datum, summarise
 from pyro_helm.likelihoods.importance import ImportanceEstimate, importance
-from pyro_helm.likelihoods.observed import check_data
+from pyro_helm.likelihoods.observed import as_observed, check_data
 from pyro_helm.particles import Program
-from pyro_helm.placement import forked_rng, own_param_store, placement
+from pyro_helm.placement import forked_rng, own_param_store
 from pyro_helm.tables import write_table
 
 METHODS = ("importance", "exact", "ais")
@@ -108,7 +108,7 @@ def log_likelihood(
     Args:
         model: Pyro model that takes ``observations={"x": ...}``.
         guide: its guide, or any proposal; may be None for ``"exact"``, and for ``"ais"`` from the prior.
-        data: ``[data, units]`` of zeros and ones.
+        data: ``[data, units]``; zeros and ones where the observed site is binary, otherwise finite numbers.
         method: ``"importance"`` (any model and guide), ``"exact"`` (a belief network, or Bernoulli and Categorical
             sites, of few enough states) or ``"ais"`` (a belief network).
         num_samples: importance samples per datum and restart; memory does not grow with them.
@@ -134,7 +134,7 @@ def log_likelihood(
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     check_data(model, data)
     check_sizes_agree(model, guide)
-    x = data.to(**placement(model)) if isinstance(model, torch.nn.Module) else data
+    x = as_observed(model, data)
     per_datum = None if weights is None else _checked_weights(torch.as_tensor(weights), len(data))
     if method == "exact":
         log_p = exact(model, x, max_terms=max_terms)

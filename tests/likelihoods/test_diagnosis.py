@@ -15,7 +15,7 @@ from pyro_helm.likelihoods import defensive
 from pyro_helm.likelihoods.diagnosis import share_missed, warning
 
 GOOD = {name: np.full(100, value) for name, value in (("log_likelihood", -3.0), ("bound_half", -3.01), ("ess", 500.0))}
-GOOD |= {"khat": np.full(100, 0.2)}
+GOOD |= {"khat": np.full(100, 0.2), "stderr": np.full(100, 0.05)}
 
 
 def with_bad(name: str, value: float, count: int = 10) -> dict[str, np.ndarray]:
@@ -26,10 +26,13 @@ def with_bad(name: str, value: float, count: int = 10) -> dict[str, np.ndarray]:
     ("columns", "words"),
     [
         (with_bad("ess", 4.0), "10% of the data have an effective sample size below 10 of 1000: the log-likelihood is"),
-        (with_bad("khat", 0.9), "10% have Pareto k-hat above 0.67"),
+        (
+            with_bad("khat", 0.9) | {"stderr": np.full(100, 0.2)},
+            "10% have Pareto k-hat above 0.67 and a standard error above 0.1 nats",
+        ),
         (with_bad("bound_half", -4.0, 50), "the bound has grown by 0.50 nats with the last doubling"),
         (with_bad("log_likelihood", -np.inf), "10% of the data have no finite log-likelihood"),
-        (with_bad("ess", 4.0) | {"khat": np.full(100, 0.9)}, "of 1000, 100% have Pareto k-hat above 0.67: the"),
+        (with_bad("ess", 4.0) | with_bad("bound_half", -4.0, 50), "with the last doubling of the samples: the log-"),
     ],
 )
 def test_what_is_wrong_is_named(columns: dict[str, np.ndarray], words: str) -> None:
@@ -40,6 +43,7 @@ def test_a_few_bad_data_are_chance() -> None:
     assert warning(GOOD, "importance", 1000) == ""
     assert warning(with_bad("ess", 4.0, 5), "importance", 1000) == ""
     assert warning(GOOD | {"khat": np.full(100, np.nan)}, "importance", 10) == ""
+    assert warning(with_bad("khat", 0.9), "importance", 1000) == ""  # of weights that hardly differ
     assert warning({"log_likelihood": np.zeros(3)}, "exact", 0) == ""
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_helm.likelihoods.observed import check_data
+from pyro_helm.likelihoods.observed import as_observed, check_data
 from pyro_helm.models import BeliefNetwork
 
 
@@ -42,3 +42,10 @@ def test_what_is_no_number_is_refused_by_all() -> None:
 def test_networks_know_their_width() -> None:
     with pytest.raises(ValueError, match="data has width 3, expected 2 columns"):
         check_data(BeliefNetwork((2, 1)), torch.ones(1, 3))
+
+
+def test_data_take_the_type_that_the_program_computes_in() -> None:
+    whole = torch.tensor([[0, 1]], dtype=torch.uint8)
+    assert as_observed(binary, whole).dtype == torch.float32
+    assert as_observed(gaussian, whole.double()).dtype == torch.float64
+    assert as_observed(BeliefNetwork((2, 1)).double(), whole).dtype == torch.float64
