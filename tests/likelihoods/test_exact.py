@@ -16,7 +16,7 @@ from oracle import IMAGING, Machine, binary_rows
 import pyro_helm.likelihoods.layer_enumeration as layer_enumeration
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods.exact import exact
-from pyro_helm.likelihoods.layer_enumeration import AllStates, num_terms
+from pyro_helm.likelihoods.layer_enumeration import num_terms
 from pyro_helm.models import BeliefNetwork
 
 
@@ -50,13 +50,6 @@ def test_restarts_are_scored_side_by_side() -> None:
         alone = BeliefNetwork((4, 3, 2), model.imaging)
         alone.load_state_dict({name: value[restart : restart + 1] for name, value in model.state_dict().items()})
         assert torch.allclose(together[restart], exact(alone, x)[0], atol=1e-6)
-
-
-def test_states_are_listed_in_order() -> None:
-    states = AllStates(3, torch.zeros(()).double())
-    assert torch.equal(states[0:8], binary_rows(3))
-    assert torch.equal(states[3:5], binary_rows(3)[3:5])
-    assert len(states) == 8
 
 
 def test_too_many_states_are_refused_with_their_number() -> None:
