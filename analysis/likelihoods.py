@@ -10,8 +10,8 @@ upper bound. Prints the table and writes it to ``OUT.parquet`` and ``OUT.csv``, 
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +50,7 @@ CHAINS = 4
 
 def main(
     out: Annotated[Path, typer.Option(help="Stem of the table and the figure.")] = Path("results/likelihoods"),
-    seconds: Annotated[float, typer.Option(help="Training time of each network.")] = 8.0,
+    updates: Annotated[int, typer.Option(help="Training steps of each network, on 100 cases each.")] = 1500,
     num_data: Annotated[int, typer.Option(help="Test cases per network of up to 20 hidden units.")] = 100,
     num_dreams: Annotated[int, typer.Option(help="Dreams per larger network.")] = 20,
     samples: Annotated[str, typer.Option(help="Importance samples per datum.")] = "10,100,1000,10000",
@@ -63,12 +63,12 @@ def main(
     settings = {"samples": _numbers(samples), "steps": _numbers(steps)}
     nets = [net for net in NETS if net[0] in set(helm.available_data().name)]
     if quick:
-        seconds, num_data, num_dreams, settings = 0.1, 5, 3, {"samples": [40, 100], "steps": [3, 5]}
+        updates, num_data, num_dreams, settings = 20, 5, 3, {"samples": [40, 100], "steps": [3, 5]}
         nets = [("shifter", (8,)), ("digits", (32, 16))]
     rows: list[dict[str, Any]] = []
     for name, hidden in nets:
         data = helm.load_data(name)
-        model, guide = trained(data, hidden, seconds)
+        model, guide = trained(data, hidden, updates)
         exact = sum(hidden) <= MOST_EXACT
         score = score_exactly if exact else score_dreams
         labels = {"dataset": name, "sizes": "-".join(map(str, model.sizes)), "hidden": sum(hidden)}
@@ -83,13 +83,14 @@ def main(
     typer.echo(f"table and figure: {out}")
 
 
-def trained(data: helm.Data, hidden: tuple[int, ...], seconds: float) -> tuple[BeliefNetwork, FactorialRecognition]:
-    """A network of these hidden layers, trained for so long."""
-    data = replace(data, train=data.train[:5000])
-    sizes = (data.train.shape[1], *hidden)
+def trained(data: helm.Data, hidden: tuple[int, ...], updates: int) -> tuple[BeliefNetwork, FactorialRecognition]:
+    """A network of these hidden layers, trained for about so many steps."""
+    cases = data.train[:5000]
+    sizes = (cases.shape[1], *hidden)
+    epochs = math.ceil(updates / math.ceil(len(cases) / 100))
     model, guide = BeliefNetwork(sizes, seed=0), FactorialRecognition(sizes, seed=0)
     scheme = helm.ReweightedWakeSleep(5)
-    helm.fit(model, guide, data.train, scheme=scheme, num_epochs=1000, max_seconds=seconds, progress=False)
+    helm.fit(model, guide, cases, scheme=scheme, num_epochs=epochs, batch_size=100, progress=False)
     return model, guide
 
 

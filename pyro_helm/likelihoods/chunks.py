@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -88,18 +89,22 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def fingerprint(*parts: object) -> str:
-    """Digest of tensors and of the parameters of programs."""
+    """Digest of tensors, of the parameters of programs, and of what functions are closed over."""
     digest = hashlib.sha256()
     for part in parts:
-        tensors: dict[str, Tensor] = {}
         if isinstance(part, Tensor):
-            tensors = {"": part}
+            digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            digest.update(part.detach().cpu().contiguous().numpy().tobytes())
         elif isinstance(part, torch.nn.Module):
-            tensors = part.state_dict()
-        elif callable(part):
-            # a function's parameters are in the global store
-            tensors = {name: value.detach() for name, value in pyro.get_param_store().items()}
-        for name, value in sorted(tensors.items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+            for name, value in sorted(part.state_dict().items()):
+                digest.update(f"{name} {fingerprint(value)}".encode())
+        elif isinstance(part, FunctionType):
+            # its parameters are in the global store, or with what it is closed over
+            stored = [value for _, value in sorted(pyro.get_param_store().items())]
+            held = [cell.cell_contents for cell in part.__closure__ or ()]
+            digest.update(f"{part.__qualname__} {fingerprint(*stored, *held)}".encode())
+        elif hasattr(part, "__wrapped__"):  # by one of Pyro's handlers
+            digest.update(f"{type(part).__qualname__} {fingerprint(part.__wrapped__)}".encode())
+        elif isinstance(part, int | float | str | None):
+            digest.update(repr(part).encode())
     return digest.hexdigest()

@@ -45,7 +45,7 @@ class DiscreteSite(NamedTuple):
     def features(self, values: Tensor) -> Tensor:
         """What the posterior mean is taken of, ``[states, features]``: the values, or one-hot codes of categories."""
         coded = one_hot(values.long(), self.num_values) if self.is_categorical else values
-        return coded.flatten(1)
+        return coded.reshape(len(values), -1)
 
     def unflatten(self, means: Tensor) -> Tensor:
         """Means ``[restarts, data, features]`` as ``[restarts, data, *event]``, and categories last if it has any."""

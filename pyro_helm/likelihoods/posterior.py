@@ -33,6 +33,7 @@ from pyro_helm.likelihoods.exact import (
 from pyro_helm.likelihoods.joint_enumeration import DiscreteSite, discrete_sites, joint_states, log_joint, num_states
 from pyro_helm.likelihoods.layer_enumeration import JointTable, Level, Rows, levels, log_marginal, pieces
 from pyro_helm.likelihoods.observed import as_observed, check_data
+from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program
 
@@ -60,7 +61,7 @@ class Posterior:
 
     def log_prob(self, values: Mapping[str, Tensor]) -> Tensor:
         """``log p(h | x)`` of joint states, ``[states, restarts, data]``, given by site as ``[states, *event]``."""
-        with torch.no_grad(), pyro.validation_enabled(False):
+        with stores_apart(self.model), torch.no_grad(), pyro.validation_enabled(False):
             sites = discrete_sites(self.model, self.data)
             return log_joint(self.model, self.data, sites, values) - self.log_likelihood
 
@@ -92,10 +93,10 @@ def exact_posterior(
     >>> posterior.marginals["h2"].shape, bool((posterior.kl > 0).all())
     (torch.Size([1, 3, 2]), True)
     """
-    check_data(model, data)
-    check_sizes_agree(model, guide)
-    x = as_observed(model, data)
-    with torch.no_grad(), pyro.validation_enabled(False):
+    with stores_apart(model, guide), torch.no_grad(), pyro.validation_enabled(False):
+        check_data(model, data)
+        check_sizes_agree(model, guide)
+        x = as_observed(model, data)
         if isinstance(model, BeliefNetwork) and (guide is None or isinstance(guide, FactorialRecognition)):
             check_layers(model, len(x), max_terms)
             return _of_layers(model, guide, x, terms_at_once)

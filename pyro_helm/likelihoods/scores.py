@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,9 @@ from pyro_helm.likelihoods.exact import exact
 from pyro_helm.likelihoods.frames import per_restart_and_datum, summarise
 from pyro_helm.likelihoods.importance import ImportanceEstimate, importance
 from pyro_helm.likelihoods.observed import as_observed, check_data
+from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.particles import Program
-from pyro_helm.placement import forked_rng, own_param_store
+from pyro_helm.placement import forked_rng
 from pyro_helm.tables import write_table
 
 METHODS = ("importance", "exact", "ais")
@@ -132,19 +132,19 @@ def log_likelihood(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-    check_data(model, data)
-    check_sizes_agree(model, guide)
-    x = as_observed(model, data)
     per_datum = None if weights is None else _checked_weights(torch.as_tensor(weights), len(data))
-    if method == "exact":
-        log_p = exact(model, x, max_terms=max_terms)
-        table = per_restart_and_datum({"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)})
-        return Scores(table, summarise(table, per_datum, method, 0, torch.zeros(len(log_p))), per_datum)
-    if method == "importance":
-        number, settings = num_samples, _importance_settings(guide, num_samples)
-    else:
-        number, settings = num_chains, _ais_settings(model, guide, num_chains, schedule, start)
-    with _stores_apart(model, guide):
+    with stores_apart(model, guide):
+        check_data(model, data)
+        check_sizes_agree(model, guide)
+        x = as_observed(model, data)
+        if method == "exact":
+            log_p = exact(model, x, max_terms=max_terms)
+            table = per_restart_and_datum({"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)})
+            return Scores(table, summarise(table, per_datum, method, 0, torch.zeros(len(log_p))), per_datum)
+        if method == "importance":
+            number, settings = num_samples, _importance_settings(guide, num_samples)
+        else:
+            number, settings = num_chains, _ais_settings(model, guide, num_chains, schedule, start)
         missed = _share_missed(model, guide, x, seed) if method == "importance" else torch.zeros(1)
         columns = by_chunks(
             lambda rows: _ESTIMATORS[method](model, guide, rows, **settings)._asdict(),
@@ -196,9 +196,3 @@ def _checked_weights(weights: Tensor, num_rows: int) -> np.ndarray:
     share = weights.double()
     normalised: np.ndarray = (share / share.sum()).cpu().numpy()
     return normalised
-
-
-def _stores_apart(model: Program, guide: Program | None) -> AbstractContextManager[Any]:
-    # functions keep their parameters in the global store, modules have their own
-    modules = isinstance(model, torch.nn.Module) and isinstance(guide, torch.nn.Module)
-    return own_param_store() if modules else nullcontext()

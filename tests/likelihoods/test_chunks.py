@@ -11,6 +11,7 @@ from gradients import DATA, tiny_machine
 
 import pyro_helm as helm
 import pyro_helm.likelihoods.scores as module
+from pyro_helm.likelihoods import defensive, prior, tempered
 from pyro_helm.likelihoods.chunks import fingerprint
 
 X = DATA.repeat(4, 1)
@@ -58,6 +59,20 @@ def test_chunks_of_another_run_are_not_mixed_in(tmp_path: Path) -> None:
         machine.guide.recognition[0].weight_unconstrained += 1
     with pytest.raises(ValueError, match="with other model, guide and data"):
         helm.log_likelihood(machine.model, machine.guide, X, num_samples=5, resume=tmp_path)
+
+
+def test_proposals_are_told_apart_by_what_they_are_made_of(tmp_path: Path) -> None:
+    machine = tiny_machine("sigmoid")
+    same = fingerprint(tempered(machine.guide, temperature=2.0))
+    assert fingerprint(tempered(machine.guide, temperature=2.0)) == same
+    assert fingerprint(tempered(machine.guide, temperature=3.0)) != same
+    assert fingerprint(prior(machine.model)) != fingerprint(prior(tiny_machine("sigmoid", seed=4).model))
+    mixture = defensive(machine.model, machine.guide)
+    helm.log_likelihood(machine.model, mixture, X, num_samples=5, resume=tmp_path)
+    with torch.no_grad():
+        machine.guide.recognition[0].weight_unconstrained += 1
+    with pytest.raises(ValueError, match="with other model, guide and data"):
+        helm.log_likelihood(machine.model, mixture, X, num_samples=5, resume=tmp_path)
 
 
 def test_chunks_have_random_numbers_of_their_own() -> None:
