@@ -28,7 +28,7 @@ def modules() -> Iterator[str]:
 def examples() -> list[object]:
     return [
         pytest.param(match["code"], id=f"{path.name}: {match['name']}")
-        for path in (ROOT / "README.md", ROOT / "docs" / "adding_a_scheme.md")
+        for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
         for match in EXAMPLE.finditer(path.read_text())
     ]
 
@@ -81,8 +81,8 @@ def test_examples_in_the_docs_run(code: str, tmp_path: Path, monkeypatch: pytest
     exec(compile(code.replace("num_samples=1000", "num_samples=10"), "example", "exec"), {"__name__": "example"})
 
 
-def test_there_are_three_examples() -> None:
-    assert len(examples()) == 3
+def test_there_are_four_examples() -> None:
+    assert len(examples()) == 4
 
 
 def test_docs_have_no_gaps_and_no_dead_links() -> None:
