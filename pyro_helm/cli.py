@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,14 +31,6 @@ app = typer.Typer(
 DATA_HELP = (
     "A data set by name (pyro-helm data lists them), or the path of a .npz, .npy or .csv file of zeros and ones."
 )
-
-
-class Method(str, Enum):
-    """Ways to a log-likelihood."""
-
-    importance = "importance"
-    exact = "exact"
-    ais = "ais"
 
 
 DataName = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
@@ -177,12 +168,12 @@ def loglik(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that fit or compare wrote a machine to.")],
     data: Annotated[str, typer.Option(help=DATA_HELP)],
     method: Annotated[
-        Method,
+        str,
         typer.Option(
             help="importance: samples from the guide; ais: annealing from the guide or the prior; exact: all states of "
             "the hidden units, where they are few enough."
         ),
-    ] = Method.importance,
+    ] = "importance",
     samples: Samples = 1000,
     chains: Annotated[int, typer.Option(help="Chains of ais per datum.")] = 16,
     steps: Annotated[int, typer.Option(help="Steps of each chain of ais.")] = 1000,
@@ -195,6 +186,7 @@ def loglik(
         Path | None,
         typer.Option(help="Folder that keeps what is done, chunk by chunk; the same command goes on from there."),
     ] = None,
+    max_terms: Annotated[int | None, typer.Option(help="Terms that exact may sum over; more are refused.")] = None,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
@@ -223,18 +215,19 @@ def loglik(
                 model,
                 guide,
                 cases,
-                method=method.value,
+                method=method,
                 num_samples=samples,
                 num_chains=chains,
                 schedule=steps,
                 start=start,
+                max_terms=max_terms,
                 weights=weights,
                 seed=seed,
                 resume=None if resume is None else resume / ("against" if number else "run"),
                 progress=True,
             )
             scored.append(scores)
-            title = f"{loaded.name}, {what}: nats per datum, {method.value}"
+            title = f"{loaded.name}, {what}: nats per datum, {method}"
             print_scores(scores, title if against is None else f"{path}: {title}")
             if out is not None:
                 scores.write(f"{out}-against" if number else out)

@@ -123,6 +123,10 @@ def test_what_cannot_be_done_is_said_in_a_sentence(trained: Path, own_data: Path
     assert "nonsense" in refused("fit", "nonsense", "--sizes", "3", *out)
     assert "there is no machine at" in refused("loglik", tmp_path / "nothing", "--data", own_data)
     assert "32" in refused("loglik", trained, "--data", "shifter")
+    assert "one of importance, exact, ais; got 'guess'" in refused(
+        "loglik", trained, "--data", own_data, "--method", "guess"
+    )
+    assert "raise max_terms" in refused("loglik", trained, "--data", own_data, "--method", "exact", "--max-terms", "9")
     assert "device 'nowhere' can't be used here" in refused(
         "fit", own_data, "--sizes", "3", "--device", "nowhere", "--out", tmp_path / "made"
     )
