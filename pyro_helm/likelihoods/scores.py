@@ -132,10 +132,10 @@ def log_likelihood(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-    per_datum = None if weights is None else _checked_weights(torch.as_tensor(weights), len(data))
     with stores_apart(model, guide):
         check_data(model, data)
         check_sizes_agree(model, guide)
+        per_datum = None if weights is None else _checked_weights(torch.as_tensor(weights), len(data))
         x = as_observed(model, data)
         if method == "exact":
             log_p = exact(model, x, max_terms=max_terms)
