@@ -19,8 +19,8 @@ import typer
 from torch.distributions import Bernoulli
 
 import pyro_helm as helm
-from pyro_helm.cli import print_summary
 from pyro_helm.comparison import cases_to_score
+from pyro_helm.printing import print_summary
 from pyro_helm.report import write_report
 
 

@@ -5,7 +5,15 @@ from pyro_helm.comparison import Comparison, compare, summarise
 from pyro_helm.data import Data, Distribution, available_data, load_data
 from pyro_helm.distributions import NoisyOrBernoulli, OddsBernoulli
 from pyro_helm.full_batch import LBFGS, ConjugateGradient
-from pyro_helm.likelihoods import Scores, log_likelihood
+from pyro_helm.likelihoods import (
+    Gap,
+    Posterior,
+    Scores,
+    exact_posterior,
+    log_likelihood,
+    log_likelihood_gap,
+    paired_differences,
+)
 from pyro_helm.schemes import (
     SCHEMES,
     VIMCO,
@@ -27,9 +35,11 @@ __all__ = [
     "Data",
     "Distribution",
     "ExactMeanField",
+    "Gap",
     "MeanField",
     "NoisyOrBernoulli",
     "OddsBernoulli",
+    "Posterior",
     "Reinforce",
     "Result",
     "ReweightedWakeSleep",
@@ -38,10 +48,13 @@ __all__ = [
     "WakeSleep",
     "available_data",
     "compare",
+    "exact_posterior",
     "fit",
     "load",
     "load_data",
     "log_likelihood",
+    "log_likelihood_gap",
+    "paired_differences",
     "save",
     "summarise",
 ]

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import torch
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 import pyro_helm as helm
+from pyro_helm.cli_options import (
+    DATA_HELP,
+    BatchSize,
+    DataName,
+    Device,
+    Epochs,
+    FixedLeak,
+    LearningRate,
+    OnDistribution,
+    Optimizer,
+    Particles,
+    Patience,
+    Restarts,
+    Samples,
+    Seconds,
+    Seed,
+    Sizes,
+)
 from pyro_helm.comparison import cases_to_score
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.imaging import IMAGING
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.printing import print_scores, print_summary, print_table
 from pyro_helm.report import draw_machine, write_report
 from pyro_helm.tables import write_table
 
@@ -32,54 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-DATA_HELP = (
-    "A data set by name (pyro-helm data lists them), or the path of a .npz, .npy or .csv file of zeros and ones."
-)
-
-
-class Optimizer(str, Enum):
-    """Ways to minimise a loss."""
-
-    adam = "adam"
-    conjugate_gradient = "conjugate_gradient"
-    lbfgs = "lbfgs"
-
-
-class Method(str, Enum):
-    """Ways to a log-likelihood."""
-
-    importance = "importance"
-    exact = "exact"
-
-
-DataName = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
-Sizes = Annotated[
-    str, typer.Option(help="Units per layer, bottom to top, e.g. 32-24-2; the first may be left out: 24-2.")
-]
-Particles = Annotated[
-    int, typer.Option(help="Draws per datum and restart in each training step of a scheme that samples.")
-]
-Restarts = Annotated[int, typer.Option(help="Independent machines trained side by side.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of initial values, minibatches and draws.")]
-Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
-Seconds = Annotated[
-    float | None, typer.Option(help="End a training after so many seconds, however many epochs are left.")
-]
-BatchSize = Annotated[int, typer.Option(help="Data per training step.")]
-LearningRate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
-Patience = Annotated[
-    int | None, typer.Option(help="Stop a restart after so many epochs without a better validation log-likelihood.")
-]
-Samples = Annotated[int, typer.Option(help="Importance samples per datum.")]
-FixedLeak = Annotated[
-    float | None,
-    typer.Option(
-        help="A leak that is not learned, beside the learned one: a probability for noisy_or, odds for odds, a logit "
-        "for sigmoid."
-    ),
-]
-Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
 
 
 @app.command()
@@ -95,21 +61,9 @@ def fit(
     epochs: Epochs = 50,
     seconds: Seconds = None,
     batch_size: BatchSize = 100,
-    optimizer: Annotated[
-        Optimizer,
-        typer.Option(
-            help="conjugate_gradient and lbfgs take all data in a step and choose its size themselves, in double "
-            "precision, for schemes that do not sample; an epoch is 50 iterations."
-        ),
-    ] = Optimizer.adam,
+    optimizer: Optimizer = "adam",
     learning_rate: LearningRate = 0.01,
-    on_distribution: Annotated[
-        bool,
-        typer.Option(
-            "--on-distribution",
-            help="Train on every pattern of a generated data set, weighted by its probability, not on samples.",
-        ),
-    ] = False,
+    on_distribution: OnDistribution = False,
     patience: Patience = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -144,7 +98,7 @@ def fit(
         )
         if result.history.empty:
             raise ValueError("training was interrupted before its first epoch was over")
-        _print(
+        print_table(
             result.restarts.rename(columns={"best": "valid_log_likelihood"}),
             f"{loaded.name}, best validation log-likelihood in nats per datum"
             + (" (interrupted)" if result.interrupted else ""),
@@ -208,31 +162,75 @@ def compare(
 def loglik(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that fit or compare wrote a machine to.")],
     data: Annotated[str, typer.Option(help=DATA_HELP)],
-    method: Annotated[Method, typer.Option(help="exact: at most 20 hidden units.")] = Method.importance,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="importance: samples from the guide; ais: annealing from the guide or the prior; exact: all states of "
+            "the hidden units, where they are few enough."
+        ),
+    ] = "importance",
     samples: Samples = 1000,
+    chains: Annotated[int, typer.Option(help="Chains of ais per datum.")] = 16,
+    steps: Annotated[int, typer.Option(help="Steps of each chain of ais.")] = 1000,
+    start: Annotated[str, typer.Option(help="Where chains of ais begin: guide or prior.")] = "guide",
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN2", help="A second machine, to be compared with the first datum by datum."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps what is done, chunk by chunk; the same command goes on from there."),
+    ] = None,
+    max_terms: Annotated[int | None, typer.Option(help="Terms that exact may sum over; more are refused.")] = None,
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Write the log-likelihood of every datum to OUT.parquet and OUT.csv.")
+        Path | None,
+        typer.Option(
+            help="Write the log-likelihood of every datum to OUT.parquet and OUT.csv, of every restart to OUT-summary, "
+            "of RUN2 to OUT-against, and the differences to OUT-differences."
+        ),
     ] = None,
 ) -> None:
     """Log-likelihood of a trained machine on the test cases, or on the exact distribution where there is one.
 
-    Example: pyro-helm loglik runs/shifter --data shifter
+    With --against, the differences between the restarts of two machines, with the standard error of paired
+    differences.
+
+    Example: pyro-helm loglik runs/shifter --data shifter --against runs/shifter-odds
     """
     with _one_sentence_errors():
-        model, guide = helm.load(run)
         loaded = helm.load_data(data)
         cases, weights = cases_to_score(loaded)
-        scores = helm.log_likelihood(
-            model, guide, cases, method=method.value, num_samples=samples, weights=weights, seed=seed
-        )
         what = "its exact distribution" if weights is not None else f"its {len(cases)} test cases"
-        _print(scores.summary.drop(columns="warnings"), f"{loaded.name}, {what}: nats per datum, {method.value}")
-        for restart, warning in zip(scores.summary.restart, scores.summary.warnings, strict=True):
-            if warning:
-                typer.echo(f"restart {restart}: {warning}", err=True)
-        if out is not None:
-            write_table(scores.table, out)
+        # both are loaded before the first is scored, which may take long
+        machines = {path: helm.load(path) for path in (run, against) if path is not None}
+        scored: list[helm.Scores] = []
+        for number, (path, (model, guide)) in enumerate(machines.items()):
+            scores = helm.log_likelihood(
+                model,
+                guide,
+                cases,
+                method=method,
+                num_samples=samples,
+                num_chains=chains,
+                schedule=steps,
+                start=start,
+                max_terms=max_terms,
+                weights=weights,
+                seed=seed,
+                resume=None if resume is None else resume / ("against" if number else "run"),
+                progress=True,
+            )
+            scored.append(scores)
+            title = f"{loaded.name}, {what}: nats per datum, {method}"
+            print_scores(scores, title if against is None else f"{path}: {title}")
+            if out is not None:
+                scores.write(f"{out}-against" if number else out)
+        if against is not None:
+            differences = helm.paired_differences(scored[0], scored[-1])
+            print_table(differences, "difference, nats per datum: above 0 where RUN is better than --against")
+            if out is not None:
+                write_table(differences, f"{out}-differences")
 
 
 @app.command()
@@ -258,49 +256,7 @@ def draw(
 def list_data() -> None:
     """List the data sets that can be named; files are found in the folder PYRO_HELM_DATA."""
     with _one_sentence_errors():
-        _print(helm.available_data(), "data sets")
-
-
-def print_summary(summary: pd.DataFrame, *, interrupted: bool = False) -> None:
-    """Print a comparison's summary, one row per scheme and imaging model."""
-    columns = {
-        "dataset": "data",
-        "sizes": "sizes",
-        "imaging": "imaging",
-        "scheme": "scheme",
-        "restarts": "restarts",
-        "failed": "failed",
-        "log_likelihood": "log p median",
-        "log_likelihood_stderr": "± s.e.",
-        "log_likelihood_best": "log p best",
-        "elbo": "-F median",
-        "elbo_stderr": "± s.e. ",
-        "elbo_best": "-F best",
-        "seconds": "s/restart",
-    }
-    shown = summary[[name for name in columns if name in summary]].rename(columns=columns)
-    title = "log-likelihood log p and bound -F in nats per datum (higher is better), over restarts"
-    _print(shown, title + (" (interrupted)" if interrupted else ""))
-
-
-def _print(frame: pd.DataFrame, title: str) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in frame.columns:
-        numeric = frame[column].dtype.kind in "fiub"
-        table.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)
-    for row in frame.itertuples(index=False):
-        table.add_row(*(_shown(value) for value in row))
-    # a row stays a line, also in a pipe or a narrow window
-    console = Console()
-    console.width = max(console.width, Console(width=1000).measure(table).maximum)
-    console.print(title)
-    console.print(table)
-
-
-def _shown(value: object) -> str:
-    if pd.isna(value):  # type: ignore[call-overload]
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+        print_table(helm.available_data(), "data sets")
 
 
 def _sizes(text: str, width: int) -> tuple[int, ...]:
@@ -325,11 +281,12 @@ def _scheme(name: str, particles: int) -> Any:
     return build(num_particles=particles) if helm.SCHEMES[known].samples else build()
 
 
-def _descent(optimizer: Optimizer, batch_size: int, learning_rate: float) -> dict[str, Any]:
-    if optimizer is Optimizer.adam:
+def _descent(optimizer: str, batch_size: int, learning_rate: float) -> dict[str, Any]:
+    full_batch = {"conjugate_gradient": helm.ConjugateGradient, "lbfgs": helm.LBFGS}
+    (name,) = _names(optimizer, {"adam": None, **full_batch})
+    if name == "adam":
         return {"batch_size": batch_size, "learning_rate": learning_rate}
-    full_batch = helm.ConjugateGradient if optimizer is Optimizer.conjugate_gradient else helm.LBFGS
-    return {"batch_size": None, "optimizer": full_batch, "dtype": torch.float64}
+    return {"batch_size": None, "optimizer": full_batch[name], "dtype": torch.float64}
 
 
 @contextmanager

@@ -6,17 +6,39 @@ import torch
 from torch import Tensor
 
 
-def all_states(num_units: int) -> Tensor:
-    """Every binary state of some units, ``[2^units, units]``.
+class AllStates:
+    """Every binary state of some units, ``[2^units, units]``, of which slices are made when they are asked for.
 
-    >>> all_states(2)
+    >>> AllStates(2, torch.zeros(()))[0:4]
     tensor([[0., 0.],
             [0., 1.],
             [1., 0.],
             [1., 1.]])
     """
-    bits = torch.arange(num_units - 1, -1, -1)
-    return ((torch.arange(2**num_units)[:, None] >> bits) & 1).float()
+
+    def __init__(self, num_units: int, like: Tensor) -> None:
+        self.num_units = num_units
+        self.like = like
+
+    def __len__(self) -> int:
+        return int(2**self.num_units)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        bits = torch.arange(self.num_units - 1, -1, -1, device=self.like.device)
+        index = torch.arange(rows.start, rows.stop, device=self.like.device)
+        return ((index[:, None] >> bits) & 1).to(self.like.dtype)
+
+
+def all_states(num_units: int, like: Tensor) -> Tensor:
+    """Every binary state of some units at once, ``[2^units, units]``, on the device and in the dtype of another tensor.
+
+    >>> all_states(2, torch.zeros(()))
+    tensor([[0., 0.],
+            [0., 1.],
+            [1., 0.],
+            [1., 1.]])
+    """
+    return AllStates(num_units, like)[0 : 2**num_units]
 
 
 def state_probabilities(q: Tensor) -> Tensor:

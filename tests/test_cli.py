@@ -52,13 +52,40 @@ def test_fit_writes_a_machine_and_its_history(trained: Path) -> None:
     assert {path.name for path in trained.iterdir()} == {"machine.safetensors", "history.parquet", "history.csv"}
 
 
-@pytest.mark.parametrize("method", ["importance", "exact"])
+@pytest.mark.parametrize("method", ["importance", "exact", "ais"])
 def test_loglik_scores_it(trained: Path, own_data: Path, method: str, tmp_path: Path) -> None:
     shown = run(
-        "loglik", trained, "--data", own_data, "--method", method, "--samples", "50", "--out", tmp_path / "scores"
-    )
+        "loglik", trained, "--data", own_data, "--method", method, "--samples", "50", "--chains", "3", "--steps", "10",
+        "--out", tmp_path / "scores",
+    )  # fmt: skip
     assert "its 40 test cases: nats per datum" in " ".join(shown.split())
     assert len(pd.read_parquet(tmp_path / "scores.parquet")) == 2 * 40
+
+
+def test_loglik_compares_two_machines(trained: Path, own_data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    run("fit", own_data, "--sizes", "3", "--out", other, *QUICK)
+    shown = run(
+        "loglik", trained, "--data", own_data, "--against", other, "--method", "exact", "--out", tmp_path / "scores"
+    )
+    assert "above 0 where RUN is better than --against" in shown
+    differences = pd.read_csv(tmp_path / "scores-differences.csv")
+    assert differences[["restart", "against"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    means = [pd.read_parquet(tmp_path / f"scores{part}.parquet").log_likelihood.mean() for part in ("", "-against")]
+    assert differences.difference.mean() == pytest.approx(means[0] - means[1])
+
+
+def test_a_machine_compared_with_itself_differs_among_its_restarts_only(trained: Path, own_data: Path) -> None:
+    shown = run("loglik", trained, "--data", own_data, "--against", trained, "--method", "exact")
+    assert shown.count("0.000") >= 2
+
+
+def test_loglik_takes_up_what_was_done(trained: Path, own_data: Path, tmp_path: Path) -> None:
+    resume = tmp_path / "done"
+    command: list[str | Path] = ["loglik", trained, "--data", own_data, "--samples", "50", "--resume", resume]
+    assert run(*command) == run(*command)
+    assert (resume / "run" / "chunk-00000.safetensors").exists()
+    assert "holds chunks of another estimate, with other num_samples" in refused(*command, "--samples", "60")
 
 
 def test_draw_makes_two_figures(trained: Path, own_data: Path, tmp_path: Path) -> None:
@@ -96,6 +123,10 @@ def test_what_cannot_be_done_is_said_in_a_sentence(trained: Path, own_data: Path
     assert "nonsense" in refused("fit", "nonsense", "--sizes", "3", *out)
     assert "there is no machine at" in refused("loglik", tmp_path / "nothing", "--data", own_data)
     assert "32" in refused("loglik", trained, "--data", "shifter")
+    assert "one of importance, exact, ais; got 'guess'" in refused(
+        "loglik", trained, "--data", own_data, "--method", "guess"
+    )
+    assert "raise max_terms" in refused("loglik", trained, "--data", own_data, "--method", "exact", "--max-terms", "9")
     assert "device 'nowhere' can't be used here" in refused(
         "fit", own_data, "--sizes", "3", "--device", "nowhere", "--out", tmp_path / "made"
     )

@@ -83,8 +83,8 @@ def test_examples_in_the_docs_run(code: str, tmp_path: Path, monkeypatch: pytest
     exec(compile(code.replace("num_samples=1000", "num_samples=10"), "example", "exec"), {"__name__": "example"})
 
 
-def test_there_are_four_examples() -> None:
-    assert len(examples()) == 4
+def test_there_are_five_examples() -> None:
+    assert len(examples()) == 5
 
 
 def test_docs_have_no_gaps_and_no_dead_links() -> None:

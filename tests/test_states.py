@@ -10,12 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import binary_rows
 
-from pyro_helm.states import all_states, state_probabilities
+from pyro_helm.states import AllStates, all_states, state_probabilities
 
 
 @pytest.mark.parametrize("units", [0, 1, 3, 6])
 def test_all_states_are_every_binary_vector_once_in_order(units: int) -> None:
-    assert all_states(units).tolist() == [list(row) for row in itertools.product((0.0, 1.0), repeat=units)]
+    assert all_states(units, torch.zeros(())).tolist() == [
+        list(row) for row in itertools.product((0.0, 1.0), repeat=units)
+    ]
+
+
+def test_states_can_be_made_a_slice_at_a_time() -> None:
+    states = AllStates(3, torch.zeros((), dtype=torch.float64))
+    assert len(states) == 8
+    assert torch.equal(states[0:8], binary_rows(3))
+    assert torch.equal(states[3:5], binary_rows(3)[3:5])
 
 
 @settings(max_examples=40, deadline=None)

@@ -146,7 +146,7 @@ class Imaging(PyroModule):  # type: ignore[misc]
 
     def enumerated(self, q: Tensor) -> tuple[LogProbs, Tensor]:
         """Log-probabilities ``[..., states, units]`` given every state of the causes, and the states' probabilities."""
-        return self.log_probs(all_states(q.shape[-1]).to(q)), state_probabilities(q)
+        return self.log_probs(all_states(q.shape[-1], q)), state_probabilities(q)
 
     def log_probs(self, causes: Tensor | None = None) -> LogProbs:
         """Log-probabilities of the units given their causes, or of a top layer."""

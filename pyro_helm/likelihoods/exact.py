@@ -1,90 +1,101 @@
-"""Exact log-likelihoods of belief networks by enumeration, layer by layer.
+"""Exact log-likelihoods by enumeration: layer by layer for belief networks, over joint states for other programs.
 
-    log p(v_l) = logsumexp over all h of [ log p(v_l | h) + log p(h) ],   h the states of layer l + 1
-
-from the top layer down, so that two adjacent layers are enumerated at a time, never the whole network:
-``2^(n1 + n2) + 2^(n2 + n3) + ... + data x 2^n1`` terms.
+``2^(n1 + n2) + 2^(n2 + n3) + ... + data x 2^n1`` terms for a belief network, the product of all numbers of states times
+the data for any other Pyro model with Bernoulli and Categorical sites.
 """
 
 from __future__ import annotations
+
+import math
 
 import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.imaging import Imaging
+from pyro_helm.likelihoods.joint_enumeration import discrete_sites, joint_states, log_joint, num_states
+from pyro_helm.likelihoods.layer_enumeration import levels, log_marginal, num_terms
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.particles import Program
 
-MAX_HIDDEN_UNITS = 20
+MAX_TERMS_OF_LAYERS = 2**35
+"""Terms that are summed layer by layer unless more are asked for: some minutes on one core."""
+
+MAX_TERMS_OF_JOINT_STATES = 2**29
+"""Likewise over joint states, where each term is a run of the program."""
+
+TERMS_AT_ONCE = 2**22
 
 
-def exact(model: BeliefNetwork, x: Tensor, *, terms_at_once: int = 2**22) -> Tensor:
-    """``log p(x)`` in nats, ``[restarts, data]``, by summing over every state of the hidden layers.
+def exact(model: Program, x: Tensor, *, max_terms: int | None = None, terms_at_once: int = TERMS_AT_ONCE) -> Tensor:
+    """``log p(x)`` in nats, ``[restarts, data]``, by summing over every state of the latent sites.
+
+    Rows of data that are equal are scored once.
 
     Args:
-        model: a network of at most 20 hidden units.
+        model: a :class:`BeliefNetwork`, or any Pyro model with Bernoulli and Categorical latent sites.
         x: data ``[data, units]``.
-        terms_at_once: bound on restarts x values x states, and restarts x units x states, held in memory.
+        max_terms: refuse to sum over more; None for what takes some minutes.
+        terms_at_once: numbers held in memory: restarts x values x states, and restarts x units x states.
 
     Raises:
-        TypeError: for a model that is not a :class:`BeliefNetwork`.
-        ValueError: for more hidden units than can be enumerated.
+        TypeError: for a model with other latent sites.
+        ValueError: for more terms than ``max_terms``.
 
+    >>> exact(BeliefNetwork((6, 4, 2), seed=0), torch.ones(3, 6)).shape
+    torch.Size([1, 3])
     """
-    if not isinstance(model, BeliefNetwork):
-        raise TypeError(
-            f'method="exact" enumerates the layers of a BeliefNetwork, got a {type(model).__name__}; '
-            'use method="importance"'
-        )
-    num_hidden = sum(model.sizes[1:])
-    if num_hidden > MAX_HIDDEN_UNITS:
-        raise ValueError(
-            f'method="exact" sums over 2^{num_hidden} states of {num_hidden} hidden units and is offered for at most '
-            f'{MAX_HIDDEN_UNITS}; use method="importance"'
-        )
-    top, *layers = reversed(model.generative)
+    rows, place = torch.unique(x, dim=0, return_inverse=True)
     with torch.no_grad(), pyro.validation_enabled(False):
-        states = all_states(top.num_units).to(x)
-        log_prior = _log_prob(top, states, None)[:, :, 0]
-        for layer in layers:
-            values = x if layer is layers[-1] else all_states(layer.num_units).to(x)
-            log_prior = _marginal(layer, values, states, log_prior, terms_at_once)
-            states = values
-    return log_prior
+        if isinstance(model, BeliefNetwork):
+            check_layers(model, len(rows), max_terms)
+            *_, lowest = levels(model, terms_at_once, rows)
+            log_p = log_marginal(model.generative[0], rows, lowest, terms_at_once)
+        else:
+            check_joint_states(model, rows, max_terms)
+            log_p = _joint(model, rows, terms_at_once)
+    return log_p[:, place]
 
 
-def _marginal(layer: Imaging, values: Tensor, states: Tensor, log_prior: Tensor, terms_at_once: int) -> Tensor:
-    """``log sum over states of p(value | state) p(state)``, ``[restarts, values]``, in pieces of bounded size."""
-    states_at_once = max(1, terms_at_once // (layer.restarts * layer.num_units))
-    total = log_prior.new_full((layer.restarts, len(values)), -torch.inf)
-    for some, prior in zip(states.split(states_at_once), log_prior.split(states_at_once, -1), strict=True):
-        rows_at_once = max(1, terms_at_once // (layer.restarts * len(some)))
-        terms = [
-            (_log_prob(layer, rows, some) + prior[:, None, :]).logsumexp(-1) for rows in values.split(rows_at_once)
-        ]
-        total = torch.logaddexp(total, torch.cat(terms, dim=-1))
-    return total
+def check_layers(model: BeliefNetwork, num_data: int, max_terms: int | None) -> None:
+    """Refuse to sum layer by layer over too many terms."""
+    states = " and ".join(f"2^{size}" for size in model.sizes[1:]) + " states of the hidden layers"
+    _check(num_terms(model, num_data), max_terms or MAX_TERMS_OF_LAYERS, f"{states} and {num_data} data")
 
 
-def all_states(num_units: int) -> Tensor:
-    """Every binary state of some units, ``[2^units, units]``.
-
-    >>> all_states(2)
-    tensor([[0., 0.],
-            [0., 1.],
-            [1., 0.],
-            [1., 1.]])
-    """
-    bits = torch.arange(num_units - 1, -1, -1)
-    return ((torch.arange(2**num_units)[:, None] >> bits) & 1).float()
+def check_joint_states(model: Program, x: Tensor, max_terms: int | None) -> None:
+    """Refuse to sum over too many joint states."""
+    joint = num_states(discrete_sites(model, x[:1]))
+    terms = joint * getattr(model, "restarts", 1) * len(x)
+    states = f"2^{math.log2(joint):.1f} joint states of the latent sites and {len(x)} data"
+    _check(terms, max_terms or MAX_TERMS_OF_JOINT_STATES, states)
 
 
-def _log_prob(layer: Imaging, values: Tensor, causes: Tensor | None) -> Tensor:
-    """``log p(value | cause)`` for every pair, ``[restarts, values, causes]``."""
-    drive = layer.drive(causes).reshape(layer.restarts, -1, layer.num_units)
-    units = layer.distribution(drive)
-    log_on = units.log_prob(values.new_ones(()))
-    log_off = units.log_prob(values.new_zeros(()))
-    # two products rather than one with the logit: log p and log (1 - p) must not cancel
-    log_prob: Tensor = values @ log_on.mT + (1 - values) @ log_off.mT
-    return log_prob
+def _check(terms: int, max_terms: int, states: str) -> None:
+    if terms > max_terms:
+        raise ValueError(
+            f"{states} make a sum of 2^{math.log2(terms):.1f} terms, more than max_terms "
+            f"(2^{math.log2(max_terms):.1f}), which would take too long; raise max_terms, or use "
+            'method="importance" or "ais"'
+        )
+
+
+def _joint(model: Program, x: Tensor, terms_at_once: int) -> Tensor:
+    states = num_states(discrete_sites(model, x[:1]))
+    total = []
+    for rows in x.split(rows_per_piece(x, states, terms_at_once)):
+        sites = discrete_sites(model, rows)  # anew, since plates are as long as the data
+        log_p = torch.tensor(-torch.inf, device=x.device)
+        for values in joint_states(sites, states_per_piece(x, len(rows), terms_at_once), x.device):
+            log_p = torch.logaddexp(log_p, log_joint(model, rows, sites, values).logsumexp(0))
+        total.append(log_p.reshape(-1, len(rows)))
+    return torch.cat(total, dim=-1)
+
+
+def rows_per_piece(x: Tensor, states: int, terms_at_once: int) -> int:
+    """Data scored at once where every joint state is scored with every datum."""
+    return max(1, terms_at_once // (min(states, 1024) * x.shape[-1]))
+
+
+def states_per_piece(x: Tensor, rows: int, terms_at_once: int) -> int:
+    """Joint states scored at once with so many data."""
+    return max(1, terms_at_once // (rows * x.shape[-1]))

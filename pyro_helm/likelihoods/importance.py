@@ -2,8 +2,15 @@
 
     log p(x) ~ log mean_k w_k,   w_k = p(x, h_k) / q(h_k | x),   h_k ~ q(h | x)
 
-A lower bound on average, close where the guide covers the posterior. With ``ESS = (sum w)^2 / sum w^2`` the delta
-method gives the standard error ``sqrt((K / ESS - 1) / (K - 1))`` of the logarithm.
+A lower bound on average, close where the guide covers the posterior (Burda, Grosse & Salakhutdinov 2016). How close is
+asked in several ways of the same weights, which are read once and not kept:
+
+- With ``ESS = (sum w)^2 / sum w^2`` the delta method gives the standard error ``sqrt((K / ESS - 1) / (K - 1))``.
+- The bootstrap, with Poisson counts for resamples so that it can be streamed, gives another.
+- Pareto k-hat says how heavy the tail of the weights is (:mod:`pyro_helm.likelihoods.pareto`).
+- The bound at K/2 and K/4 samples shows whether it is still growing.
+- The jackknife over groups of samples takes off the bias of order 1/K (Nowozin 2018; Busing, Meijer & Van der Leeden
+  1999 for groups of unequal size). It is no lower bound any more.
 """
 
 from __future__ import annotations
@@ -15,15 +22,30 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.likelihoods.pareto import pareto_khat, tail_length
 from pyro_helm.particles import Program, draw_from_guide
+
+GROUPS = 32
+"""Groups of samples that the jackknife leaves out in turn, in quarters."""
+
+RESAMPLES = 100
+"""Of the bootstrap, whose standard error is then itself known to 7 %."""
 
 
 class ImportanceEstimate(NamedTuple):
-    """Per datum and restart, ``[restarts, data]``; in nats, but for ``ess``, a number of samples."""
+    """Per datum and restart, ``[restarts, data]``; in nats, but for ``ess``, a number of samples, and ``khat``.
+
+    ``stderr`` is the delta method's. What so few samples can't tell is not a number.
+    """
 
     log_likelihood: Tensor
     stderr: Tensor
     ess: Tensor
+    khat: Tensor
+    stderr_bootstrap: Tensor
+    bound_half: Tensor
+    bound_quarter: Tensor
+    jackknife: Tensor
     elbo: Tensor
 
 
@@ -34,8 +56,8 @@ def importance(
 
     Args:
         model: called with ``observations={"x": x}``.
-        guide: called likewise.
-        x: data ``[data, units]``.
+        guide: called likewise; any Pyro guide, or a proposal of :mod:`pyro_helm.likelihoods.proposals`.
+        x: data ``[data, units]``, or ``[restarts, data, units]`` if each restart has its own.
         num_samples: draws per datum and restart.
         draws_at_once: draws (samples x restarts x data) held in memory, however many there are in all.
 
@@ -46,30 +68,98 @@ def importance(
     estimates: list[ImportanceEstimate] = []
     # unvalidated: parameters of one restart that are out of range must not cost the others their estimate
     with torch.no_grad(), pyro.validation_enabled(False):
-        estimates.extend(_of_rows(model, guide, rows, num_samples, samples_at_once) for rows in x.split(rows_at_once))
+        for rows in x.split(rows_at_once, dim=-2):
+            weights = RunningWeights(num_samples)
+            for done in range(0, num_samples, samples_at_once):
+                number = min(samples_at_once, num_samples - done)
+                particles = draw_from_guide(model, guide, number, kwargs={"observations": {"x": rows}})
+                weights.add(particles.log_weight)
+            estimates.append(weights.estimate())
     return ImportanceEstimate(*(torch.cat(parts, dim=-1) for parts in zip(*estimates, strict=True)))
 
 
-def _of_rows(model: Program, guide: Program, x: Tensor, num_samples: int, samples_at_once: int) -> ImportanceEstimate:
-    total = log_sum = log_sum_squares = torch.zeros(())
-    done = 0
-    while done < num_samples:
-        particles = draw_from_guide(
-            model, guide, min(samples_at_once, num_samples - done), kwargs={"observations": {"x": x}}
+class RunningWeights:
+    """Log weights ``[samples, restarts, data]``, read in pieces; what is kept does not grow with their number."""
+
+    def __init__(self, num_samples: int) -> None:
+        self.num_samples = num_samples
+        self.num_groups = min(GROUPS, num_samples)
+        # of its own, so that the draws do not depend on what is asked of their weights
+        self.generator = torch.Generator().manual_seed(0)
+        self.counts = torch.zeros(RESAMPLES, dtype=torch.float64)
+        self.done = 0
+
+    def add(self, log_weight: Tensor) -> None:
+        """Read some more."""
+        log_weight = log_weight.double()
+        number, *shape = log_weight.shape
+        if self.done == 0:
+            self.peak = log_weight.new_full(shape, -torch.inf)
+            self.group_sums = log_weight.new_zeros(self.num_groups, *shape)
+            self.squares, self.total = log_weight.new_zeros(shape), log_weight.new_zeros(shape)
+            self.resampled = log_weight.new_zeros(RESAMPLES, *shape)
+            self.largest = log_weight[:0]
+        peak = torch.maximum(self.peak, log_weight.amax(0))
+        # sums are kept relative to the largest weight so far; before there is one above zero, to anything
+        finite = torch.where(peak == -torch.inf, 0.0, peak)
+        shrink = torch.exp(self.peak - finite)
+        weight = torch.exp(log_weight - finite)
+        order = torch.arange(self.done, self.done + number, device=weight.device)
+        group = order * self.num_groups // self.num_samples
+        counts = torch.poisson(torch.ones(RESAMPLES, number, dtype=torch.float64), self.generator)
+        self.group_sums = (self.group_sums * shrink).index_add(0, group, weight)
+        self.squares = self.squares * shrink**2 + (weight**2).sum(0)
+        self.resampled = self.resampled * shrink + torch.tensordot(counts.to(weight.device), weight, dims=1)
+        self.counts += counts.sum(-1)
+        self.total = self.total + log_weight.sum(0)
+        kept = torch.cat([self.largest, log_weight])
+        self.largest = kept.topk(min(len(kept), tail_length(self.num_samples) + 1), dim=0).values
+        self.peak, self.done = peak, self.done + number
+
+    def estimate(self) -> ImportanceEstimate:
+        """What the weights tell, in double precision."""
+        total = self.group_sums.sum(0)
+        ess = total**2 / self.squares
+        count = self.num_samples
+        # one sample shows nothing of its own error
+        variance = (count / ess - 1).clamp(min=0) / (count - 1) if count > 1 else torch.full_like(ess, math.nan)
+        # as many as are sorted into each by the division above
+        ends = -(-torch.arange(self.num_groups + 1) * count // self.num_groups)
+        sizes = ends.diff().to(total)[:, None, None]
+        log_mean = (total / count).log() + self.peak
+        return ImportanceEstimate(
+            log_likelihood=log_mean,
+            stderr=variance.sqrt(),
+            ess=ess,
+            khat=pareto_khat(self.largest),
+            stderr_bootstrap=self._bootstrap(),
+            bound_half=self._bound_of_parts(sizes, 2),
+            bound_quarter=self._bound_of_parts(sizes, 4),
+            jackknife=self._jackknife(sizes) + self.peak,
+            elbo=self.total / count,
         )
-        log_weight = particles.log_weight
-        if done == 0:
-            total = log_weight.sum(0)
-            log_sum = log_weight.logsumexp(0)
-            log_sum_squares = (2 * log_weight).logsumexp(0)
-        else:
-            total = total + log_weight.sum(0)
-            log_sum = torch.logaddexp(log_sum, log_weight.logsumexp(0))
-            log_sum_squares = torch.logaddexp(log_sum_squares, (2 * log_weight).logsumexp(0))
-        done += len(log_weight)
-    ess = torch.exp(2 * log_sum - log_sum_squares)
-    # one sample shows nothing of its own error
-    variance = (num_samples / ess - 1).clamp(min=0) / (num_samples - 1) if num_samples > 1 else ess * math.nan
-    return ImportanceEstimate(
-        log_likelihood=log_sum - math.log(num_samples), stderr=variance.sqrt(), ess=ess, elbo=total / num_samples
-    )
+
+    def _bootstrap(self) -> Tensor:
+        if self.num_samples == 1:
+            return torch.full_like(self.peak, math.nan)
+        log_means = (self.resampled / self.counts.to(self.peak)[:, None, None]).log()
+        # resamples without any weight are those of an estimate that rests on a draw or two: there is no error to tell
+        return torch.where(log_means.isfinite().all(0), log_means.std(0), math.nan)
+
+    def _bound_of_parts(self, sizes: Tensor, parts: int) -> Tensor:
+        """The mean over parts of the samples of the bound that each would give."""
+        if self.num_samples < parts:
+            return torch.full_like(self.peak, math.nan)
+        part = torch.arange(self.num_groups, device=sizes.device) * parts // self.num_groups
+        sums = self.group_sums.new_zeros(parts, *self.peak.shape).index_add(0, part, self.group_sums)
+        counts = sizes.new_zeros(parts, 1, 1).index_add(0, part, sizes)
+        return (sums / counts).log().mean(0) + self.peak
+
+    def _jackknife(self, sizes: Tensor) -> Tensor:
+        if self.num_samples == 1:
+            return torch.full_like(self.peak, math.nan)
+        total = self.group_sums.sum(0)
+        without = ((total - self.group_sums).clamp(min=0) / (self.num_samples - sizes)).log()
+        share = 1 - sizes / self.num_samples
+        log_mean = self.num_groups * (total / self.num_samples).log() - (share * without).sum(0)
+        return torch.where(log_mean.isfinite(), log_mean, math.nan)

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.data import check_binary
-from pyro_helm.layers import check_sizes_agree, visible_units
+from pyro_helm.layers import check_sizes_agree
+from pyro_helm.likelihoods.ais import ais, path_from
+from pyro_helm.likelihoods.annealing import temperatures
+from pyro_helm.likelihoods.chunks import by_chunks, fingerprint
+from pyro_helm.likelihoods.diagnosis import share_missed
 from pyro_helm.likelihoods.exact import exact
-from pyro_helm.likelihoods.importance import importance
+from pyro_helm.likelihoods.frames import per_restart_and_datum, summarise
+from pyro_helm.likelihoods.importance import ImportanceEstimate, importance
+from pyro_helm.likelihoods.observed import as_observed, check_data
+from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.particles import Program
-from pyro_helm.placement import forked_rng, own_param_store, placement
+from pyro_helm.placement import forked_rng
+from pyro_helm.tables import write_table
 
-METHODS = ("importance", "exact")
+METHODS = ("importance", "exact", "ais")
+
+_ROWS_AT_ONCE = {"importance": 1000, "ais": 100}
 
 
 @dataclass(frozen=True)
@@ -26,15 +38,53 @@ class Scores:
     """Log-likelihoods in nats.
 
     Attributes:
-        table: one row per restart and datum: ``restart, datum, log_likelihood, stderr, ess, elbo``.
-        summary: one row per restart: ``restart, log_likelihood, stderr, elbo, ess, warnings``; means over the data,
-            the median for ``ess``. ``stderr`` is that of the mean over cases drawn at random; for listed patterns
-            with ``weights`` there is no such chance, and it is the sampling error of the estimate alone.
+        table: one row per restart and datum: ``restart, datum, log_likelihood, stderr``; of estimates also ``ess,
+            khat, stderr_bootstrap, bound_half, bound_quarter, jackknife, elbo``, see
+            :mod:`pyro_helm.likelihoods.importance`.
+        summary: one row per restart: ``restart, log_likelihood, mean, stderr, warnings``, of estimates also ``ess,
+            khat, bound_half, bound_quarter, jackknife, elbo``; means over the data (``mean`` is ``log_likelihood`` by
+            another name), the medians for ``ess`` and ``khat``. ``stderr`` is that of the mean over cases drawn at
+            random; for listed patterns with ``weights`` there is no such chance, and it is the sampling error of the
+            estimate alone.
+        weights: ``[data]``, what each datum counts for in the means; None for all alike.
 
     """
 
     table: pd.DataFrame
     summary: pd.DataFrame
+    weights: np.ndarray | None = None
+
+    def write(self, stem: str | Path) -> None:
+        """Write ``STEM.parquet`` and ``STEM.csv``, the table, and ``STEM-summary.parquet`` and ``.csv``."""
+        write_table(self.table, stem)
+        write_table(self.summary, f"{stem}-summary")
+
+    def to_arviz(self, restart: int = 0) -> Any:
+        """ArviZ's InferenceData of one restart, with a group ``log_likelihood`` of one chain, one draw and all data.
+
+        With one draw WAIC has no penalty, so that ``arviz.compare({...}, ic="waic")`` ranks models by their held-out
+        log-likelihood, with the error of paired differences (``dse``) and stacking weights.
+
+        Raises:
+            ImportError: if ArviZ is not installed.
+            ValueError: for a restart that does not exist, or scores of the patterns of a distribution.
+
+        >>> scores = log_likelihood(BeliefNetwork((6, 4), seed=0), None, torch.ones(2, 6), method="exact")
+        >>> dict(scores.to_arviz().log_likelihood["x"].sizes)
+        {'chain': 1, 'draw': 1, 'datum': 2}
+        """
+        if self.weights is not None:
+            raise ValueError("ArviZ compares models on cases, but these are patterns with weights; score test cases")
+        values = self.table.loc[self.table.restart == restart, "log_likelihood"].to_numpy()
+        if not len(values):
+            raise ValueError(f"there is no restart {restart}; there are {self.table.restart.nunique()}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of ArviZ, on its own future
+            try:
+                from arviz import from_dict
+            except ImportError as error:
+                raise ImportError("conversion to ArviZ needs it installed: pip install pyro-helm[arviz]") from error
+            return from_dict(log_likelihood={"x": values[None, None]}, dims={"x": ["datum"]})
 
 
 def log_likelihood(
@@ -44,23 +94,37 @@ def log_likelihood(
     *,
     method: str = "importance",
     num_samples: int = 1000,
+    num_chains: int = 16,
+    schedule: int | Sequence[float] = 1000,
+    start: str = "guide",
+    max_terms: int | None = None,
     weights: Tensor | None = None,
     seed: int = 0,
+    resume: str | Path | None = None,
+    progress: bool = False,
 ) -> Scores:
     """Log-likelihood of each datum under each restart of a model.
 
     Args:
         model: Pyro model that takes ``observations={"x": ...}``.
-        guide: its guide; may be None for ``method="exact"``.
-        data: ``[data, units]`` of zeros and ones.
-        method: ``"importance"`` (any model and guide) or ``"exact"`` (a belief network of at most 20 hidden units).
+        guide: its guide, or any proposal; may be None for ``"exact"``, and for ``"ais"`` from the prior.
+        data: ``[data, units]``; zeros and ones where the observed site is binary, otherwise finite numbers.
+        method: ``"importance"`` (any model and guide), ``"exact"`` (a belief network, or Bernoulli and Categorical
+            sites, of few enough states) or ``"ais"`` (a belief network).
         num_samples: importance samples per datum and restart; memory does not grow with them.
+        num_chains: chains of ``"ais"`` per datum and restart.
+        schedule: steps of each chain, or inverse temperatures from 0 to 1.
+        start: where chains begin, ``"guide"`` or ``"prior"``.
+        max_terms: of ``"exact"``; more are refused. None for what takes some minutes.
         weights: probability of each row where ``data`` lists the patterns of a distribution, for the means.
-        seed: of the importance samples; the caller's random state is left alone.
+        seed: of the samples; the caller's random state is left alone.
+        resume: folder that keeps each chunk of data when it is done; the same call again goes on from there.
+        progress: show a progress bar on standard error.
 
     Raises:
-        ValueError: for data that are not zeros and ones or of another width, an unknown method, or bad weights.
-        TypeError: for ``method="exact"`` with a model that is not a belief network.
+        ValueError: for data that are not zeros and ones or of another width, an unknown method, settings out of range,
+            or too many states for ``"exact"``.
+        TypeError: for a model that the method can't take.
 
     >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
     >>> log_likelihood(model, None, torch.ones(2, 6), method="exact").summary.log_likelihood.item() < 0
@@ -68,75 +132,67 @@ def log_likelihood(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    with stores_apart(model, guide):
+        check_data(model, data)
+        check_sizes_agree(model, guide)
+        per_datum = None if weights is None else _checked_weights(torch.as_tensor(weights), len(data))
+        x = as_observed(model, data)
+        if method == "exact":
+            log_p = exact(model, x, max_terms=max_terms)
+            table = per_restart_and_datum({"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)})
+            return Scores(table, summarise(table, per_datum, method, 0, torch.zeros(len(log_p))), per_datum)
+        if method == "importance":
+            number, settings = num_samples, _importance_settings(guide, num_samples)
+        else:
+            number, settings = num_chains, _ais_settings(model, guide, num_chains, schedule, start)
+        missed = _share_missed(model, guide, x, seed) if method == "importance" else torch.zeros(1)
+        columns = by_chunks(
+            lambda rows: _ESTIMATORS[method](model, guide, rows, **settings)._asdict(),
+            x,
+            rows_at_once=_ROWS_AT_ONCE[method],
+            seed=seed,
+            resume=None if resume is None else Path(resume),
+            settings={"method": method, "model, guide and data": fingerprint(model, guide, x), **settings},
+            progress=progress,
+        )
+    columns = {name: columns[name] for name in ImportanceEstimate._fields}
+    unseen = missed.expand(len(columns["log_likelihood"]))
+    columns["log_likelihood"] = columns["log_likelihood"].where((unseen == 0)[:, None].to(x.device), torch.nan)
+    table = per_restart_and_datum(columns)
+    return Scores(table, summarise(table, per_datum, method, number, unseen), per_datum)
+
+
+_ESTIMATORS: dict[str, Callable[..., ImportanceEstimate]] = {"importance": importance, "ais": ais}
+
+
+def _importance_settings(guide: Program | None, num_samples: int) -> dict[str, Any]:
+    if guide is None:
+        raise ValueError('method="importance" needs a guide to draw from, got None')
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    check_binary(data, name="data", width=visible_units(model))
-    check_sizes_agree(model, guide)
-    x = data.to(**placement(model))
-    weights = None if weights is None else _checked_weights(torch.as_tensor(weights), len(data))
-    if method == "exact":
-        log_p = exact(model, x)  # type: ignore[arg-type]
-        columns = {"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)}
-    else:
-        if guide is None:
-            raise ValueError('method="importance" needs a guide to draw from, got None')
-        with forked_rng(seed, x.device), _stores_apart(model, guide):
-            columns = importance(model, guide, x, num_samples=num_samples)._asdict()
-    restarts, num_data = columns["log_likelihood"].shape
-    index = pd.MultiIndex.from_product([range(restarts), range(num_data)], names=["restart", "datum"])
-    table = pd.DataFrame(
-        {name: value.double().cpu().numpy().ravel() for name, value in columns.items()}, index=index
-    ).reset_index()
-    return Scores(table, _summary(table, weights, num_samples))
+    return {"num_samples": num_samples}
 
 
-def _checked_weights(weights: Tensor, num_rows: int) -> Tensor:
+def _ais_settings(
+    model: Program, guide: Program | None, num_chains: int, schedule: int | Sequence[float], start: str
+) -> dict[str, Any]:
+    path_from(model, guide, num_chains, start)  # refuses what can't be annealed
+    return {"num_chains": num_chains, "schedule": temperatures(schedule), "start": start}
+
+
+def _share_missed(model: Program, guide: Program | None, x: Tensor, seed: int) -> Tensor:
+    assert guide is not None
+    with forked_rng(seed, x.device), torch.no_grad(), pyro.validation_enabled(False):
+        return share_missed(model, guide, x)
+
+
+def _checked_weights(weights: Tensor, num_rows: int) -> np.ndarray:
     usable = weights.shape == (num_rows,) and bool((weights >= 0).all()) and 0 < float(weights.sum()) < float("inf")
     if not usable:
         raise ValueError(
             f"weights must be {num_rows} non-negative numbers, one per row of data and not all 0; got shape "
             f"{list(weights.shape)}"
         )
-    return weights
-
-
-def _stores_apart(model: Program, guide: Program) -> AbstractContextManager[Any]:
-    # functions keep their parameters in the global store, modules have their own
-    modules = isinstance(model, torch.nn.Module) and isinstance(guide, torch.nn.Module)
-    return own_param_store() if modules else nullcontext()
-
-
-def _summary(table: pd.DataFrame, weights: Tensor | None, num_samples: int) -> pd.DataFrame:
-    rows = []
-    for restart, group in table.groupby("restart"):
-        columns = {str(name): group[name].to_numpy() for name in group if name not in ("restart", "datum")}
-        # the sampling error of each datum, which is all there is to the mean over a listed distribution
-        weight = np.full(len(group), 1 / len(group)) if weights is None else weights.double().cpu().numpy()
-        weight = weight / weight.sum()
-        sampling_error = float((weight**2 * columns["stderr"] ** 2).sum() ** 0.5)
-        over_cases = weights is None and len(group) > 1
-        row: dict[str, Any] = {
-            "restart": restart,
-            "log_likelihood": float(weight @ columns["log_likelihood"]),
-            "stderr": float(columns["log_likelihood"].std(ddof=1) / len(group) ** 0.5)
-            if over_cases
-            else sampling_error,
-        }
-        if "ess" in columns:
-            row |= {"elbo": float(weight @ columns["elbo"]), "ess": float(np.median(columns["ess"]))}
-        rows.append(row | {"warnings": _warnings(columns, num_samples)})
-    return pd.DataFrame(rows)
-
-
-def _warnings(columns: dict[str, Any], num_samples: int) -> str:
-    """Say when an estimate should not be believed."""
-    broken = float(np.mean(~np.isfinite(columns["log_likelihood"])))
-    if broken:
-        return f"{broken:.0%} of the data have no finite log-likelihood: parameters are broken or the guide misses it"
-    few = float(np.mean(columns["ess"] < 10)) if "ess" in columns else 0.0
-    if few > 0.05:
-        return (
-            f"{few:.0%} of the data have an effective sample size below 10 of {num_samples}: the log-likelihood is "
-            "likely too low and its error understated; use more samples or a better guide"
-        )
-    return ""
+    share = weights.double()
+    normalised: np.ndarray = (share / share.sum()).cpu().numpy()
+    return normalised

@@ -1,9 +1,11 @@
-"""Exact log-likelihoods: brute force over the joint, and probabilities that sum to one."""
+"""Exact log-likelihoods: brute force over the joint, probabilities that sum to one, any Pyro model."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from gradients import tiny_machine
@@ -11,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import IMAGING, Machine, binary_rows
 
-import pyro_helm.likelihoods.exact as module
+import pyro_helm.likelihoods.layer_enumeration as layer_enumeration
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.likelihoods.exact import all_states, exact
+from pyro_helm.likelihoods.exact import exact
+from pyro_helm.likelihoods.layer_enumeration import num_terms
 from pyro_helm.models import BeliefNetwork
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 3), min_size=2, max_size=4),
     imaging=st.sampled_from(IMAGING),
@@ -49,20 +52,27 @@ def test_restarts_are_scored_side_by_side() -> None:
         assert torch.allclose(together[restart], exact(alone, x)[0], atol=1e-6)
 
 
-def test_states_are_listed_in_order() -> None:
-    assert torch.equal(all_states(3).double(), binary_rows(3))
+def test_too_many_states_are_refused_with_their_number() -> None:
+    sentence = (
+        r"2\^30 and 2\^10 states of the hidden layers and 1 data make a sum of 2\^40\.\d terms, more than max_terms"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        exact(BeliefNetwork((4, 30, 10)), torch.ones(1, 4))
+    with pytest.raises(ValueError, match=r"2\^3 and 2\^2 states .* 2\^5\.5 terms, .* raise max_terms"):
+        exact(BeliefNetwork((4, 3, 2)), torch.ones(1, 4), max_terms=40)
 
 
-def test_what_cannot_be_enumerated_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"sums over 2\^21 states of 21 hidden units and is offered for at most 20"):
-        exact(BeliefNetwork((4, 11, 10)), torch.ones(1, 4))
-    with pytest.raises(TypeError, match="enumerates the layers of a BeliefNetwork, got a Linear"):
-        exact(torch.nn.Linear(2, 2), torch.ones(1, 2))  # type: ignore[arg-type]
+def test_a_wide_layer_between_narrow_ones_costs_its_pairs_not_the_joint() -> None:
+    model = BeliefNetwork((6, 4, 12, 4), seed=0)
+    assert num_terms(model, num_data=2) == 2**16 + 2**16 + 2**4 + 2 * 2**4
+    assert exact(model, torch.ones(2, 6), max_terms=2**18).isfinite().all()
 
 
-def test_twenty_hidden_units_fit() -> None:
-    machine = BeliefNetwork((6, 10, 10), seed=0)
-    assert exact(machine, torch.ones(2, 6)).isfinite().all()
+def test_equal_rows_are_scored_once() -> None:
+    model = BeliefNetwork((6, 4, 2), seed=0)
+    x = binary_rows(6).float()[torch.randint(8, (1000,), generator=torch.Generator().manual_seed(0))]
+    log_p = exact(model, x, max_terms=num_terms(model, 8))
+    assert torch.allclose(log_p[0, 17], exact(model, x[17:18])[0, 0])
 
 
 def test_it_agrees_with_the_oracle_of_the_gradient_tests() -> None:
@@ -73,15 +83,77 @@ def test_it_agrees_with_the_oracle_of_the_gradient_tests() -> None:
 
 def test_what_is_held_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
-    original = module._log_prob
 
-    def recorded(layer: Any, values: torch.Tensor, causes: torch.Tensor | None) -> torch.Tensor:
-        log_prob = original(layer, values, causes)
-        held.append(max(log_prob.numel(), 0 if causes is None else layer.restarts * layer.num_units * len(causes)))
-        return log_prob
+    class Recorded(layer_enumeration.JointTable):
+        def __call__(self, values: torch.Tensor) -> Any:
+            log_joint = super().__call__(values)
+            held.extend([log_joint.numel(), self.table.numel()])
+            return log_joint
 
-    monkeypatch.setattr(module, "_log_prob", recorded)
+    monkeypatch.setattr(layer_enumeration, "JointTable", Recorded)
     model = BeliefNetwork((5, 8, 3), restarts=2, seed=0)
     bounded = exact(model, binary_rows(5).float(), terms_at_once=500)
     assert max(held) <= 500
     assert torch.allclose(bounded, exact(model, binary_rows(5).float()), atol=1e-5)
+
+
+def mixture(observations: dict[str, torch.Tensor]) -> None:
+    """Categorical and binary causes of three pixels, an element at a time and in an event."""
+    with pyro.plate("data", len(observations["x"]), dim=-1):
+        topic = pyro.sample("topic", dist.Categorical(torch.tensor([0.2, 0.5, 0.3])))
+        switches = pyro.sample("switches", dist.Bernoulli(torch.tensor([0.3, 0.9])).to_event(1))
+        logits = torch.tensor([-1.0, 0.5, 2.0])[topic][..., None] + switches @ torch.tensor([[1.0, -2, 0], [0.5, 0, 1]])
+        pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=observations["x"])
+
+
+def by_hand(x: torch.Tensor) -> torch.Tensor:
+    """log p(x, topic, switches), [data, 3 topics x 4 switches]."""
+    rows = []
+    for topic, bias in ((0.2, -1.0), (0.5, 0.5), (0.3, 2.0)):
+        for first, second in binary_rows(2).float():
+            logits = bias + first * torch.tensor([1.0, -2, 0]) + second * torch.tensor([0.5, 0, 1])
+            on = torch.sigmoid(logits)
+            prior = topic * (0.3 if first else 0.7) * (0.9 if second else 0.1)
+            rows.append(torch.log(prior * torch.where(x == 1, on, 1 - on).prod(-1)))
+    return torch.stack(rows, -1)
+
+
+@pytest.mark.parametrize("terms_at_once", [1, 40, 2**22])
+def test_any_model_of_bernoulli_and_categorical_sites_is_summed_over_joint_states(terms_at_once: int) -> None:
+    every_x = binary_rows(3).float()
+    log_p = exact(mixture, every_x, terms_at_once=terms_at_once)
+    assert torch.allclose(log_p[0], by_hand(every_x).logsumexp(-1), atol=1e-6)
+
+
+def test_restarts_of_any_model_are_a_batch() -> None:
+    model = BeliefNetwork((3, 2, 2), "noisy_or", restarts=3, seed=0)
+
+    def program(observations: dict[str, torch.Tensor]) -> torch.Tensor:
+        dreamt: torch.Tensor = model(observations)
+        return dreamt
+
+    every_x = binary_rows(3).float()
+    assert torch.allclose(exact(program, every_x), exact(model, every_x), atol=1e-6)
+
+
+def test_what_cannot_be_enumerated_is_refused() -> None:
+    def gaussian(observations: dict[str, torch.Tensor]) -> None:
+        with pyro.plate("data", len(observations["x"]), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=z).to_event(1), obs=observations["x"])
+
+    def nothing(observations: dict[str, torch.Tensor]) -> None:
+        pyro.sample("x", dist.Bernoulli(torch.tensor(0.5)).expand([1, 2]).to_event(2), obs=observations["x"])
+
+    def shared(observations: dict[str, torch.Tensor]) -> None:
+        switch = pyro.sample("switch", dist.Bernoulli(0.5))
+        with pyro.plate("data", len(observations["x"]), dim=-1):
+            pyro.sample("x", dist.Bernoulli(logits=switch * torch.ones(2)).to_event(1), obs=observations["x"])
+
+    x = torch.ones(1, 2)
+    with pytest.raises(TypeError, match="sums over Bernoulli and Categorical sites, but site 'z' is a Normal"):
+        exact(gaussian, x)
+    with pytest.raises(ValueError, match="has no latent site"):
+        exact(nothing, x)
+    with pytest.raises(ValueError, match="all sites must share the data plate"):
+        exact(shared, x)

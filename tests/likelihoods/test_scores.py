@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from gradients import DATA, tiny_machine
@@ -18,9 +20,12 @@ from pyro_helm.models import BeliefNetwork
 def test_tables_have_a_row_per_restart_and_datum_and_a_row_per_restart() -> None:
     model, guide = BeliefNetwork((3, 2), restarts=2, seed=0), FactorialRecognition((3, 2), restarts=2, seed=0)
     scores = helm.log_likelihood(model, guide, DATA, num_samples=100)
-    assert list(scores.table.columns) == ["restart", "datum", "log_likelihood", "stderr", "ess", "elbo"]
-    assert scores.table[["restart", "datum"]].values.tolist() == [[r, d] for r in range(2) for d in range(3)]
-    assert list(scores.summary.columns) == ["restart", "log_likelihood", "stderr", "elbo", "ess", "warnings"]
+    estimates = ["ess", "khat", "stderr_bootstrap", "bound_half", "bound_quarter", "jackknife", "elbo"]
+    assert list(scores.table.columns) == ["restart", "datum", "log_likelihood", "stderr", *estimates]
+    assert scores.table[["restart", "datum"]].to_numpy().tolist() == [[r, d] for r in range(2) for d in range(3)]
+    estimates.remove("stderr_bootstrap")
+    assert list(scores.summary.columns) == ["restart", "log_likelihood", "stderr", *estimates, "mean", "warnings"]
+    assert scores.summary["mean"].equals(scores.summary.log_likelihood)
     mean = scores.table.groupby("restart").log_likelihood.mean()
     assert scores.summary.log_likelihood.tolist() == pytest.approx(mean.tolist())
 
@@ -65,7 +70,7 @@ def test_a_poor_guide_is_called_poor() -> None:
     good = helm.log_likelihood(*_pair(tiny_machine("sigmoid")), DATA, num_samples=1000)
     few = helm.log_likelihood(*_pair(tiny_machine("sigmoid")), DATA, num_samples=5)
     assert good.summary.warnings.item() == ""
-    assert "use more samples or a better guide" in few.summary.warnings.item()
+    assert "use more samples, a better or a defensive guide" in few.summary.warnings.item()
 
 
 def _pair(machine: Any) -> tuple[BeliefNetwork, FactorialRecognition]:
@@ -75,7 +80,7 @@ def _pair(machine: Any) -> tuple[BeliefNetwork, FactorialRecognition]:
 @pytest.mark.parametrize(
     ("arguments", "error", "sentence"),
     [
-        ({"method": "guess"}, ValueError, "method must be one of importance, exact; got 'guess'"),
+        ({"method": "guess"}, ValueError, "method must be one of importance, exact, ais; got 'guess'"),
         ({"data": DATA * 0.5}, ValueError, "data"),
         ({"data": DATA[:, :2]}, ValueError, "data"),
         ({"data": DATA.clone().fill_(float("nan"))}, ValueError, "data"),
@@ -115,3 +120,52 @@ def test_a_broken_restart_is_no_number_and_says_so() -> None:
         scores = helm.log_likelihood(model, guide, DATA, method=method, weights=torch.ones(3), num_samples=20)
         assert scores.summary.log_likelihood.notna().tolist() == [True, False]
         assert "no finite log-likelihood" in scores.summary.warnings[1]
+
+
+@pytest.mark.parametrize("start", ["guide", "prior"])
+def test_annealing_gives_the_same_frames(start: str) -> None:
+    machine = tiny_machine("odds")
+    guide = machine.guide if start == "guide" else None
+    scores = helm.log_likelihood(machine.model, guide, DATA, method="ais", num_chains=100, schedule=20, start=start)
+    sampled = helm.log_likelihood(machine.model, machine.guide, DATA)
+    assert list(scores.table) == list(sampled.table)
+    z = (scores.table.log_likelihood - machine.log_evidence(DATA).detach().numpy()) / scores.table.stderr
+    assert z.abs().max() < 4  # z-threshold
+
+
+def test_settings_of_annealing_are_checked_before_it_begins(tmp_path: Path) -> None:
+    machine = tiny_machine("sigmoid")
+    for settings, sentence in (({"schedule": [0, 2]}, "rise from 0 to 1"), ({"start": "x"}, "start must be guide or")):
+        with pytest.raises(ValueError, match=sentence):
+            helm.log_likelihood(machine.model, machine.guide, DATA, method="ais", resume=tmp_path / "new", **settings)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_guide_that_misses_a_site_is_refused() -> None:
+    model, guide = BeliefNetwork((3, 2, 2)), FactorialRecognition((3, 2))
+
+    def shallow(observations: Any) -> None:
+        guide(observations)
+
+    with pytest.raises(ValueError, match="latent site 'h2' of the model is missing in the guide"):
+        helm.log_likelihood(model, shallow, DATA)
+
+
+def test_scores_are_written_and_read_back(tmp_path: Path) -> None:
+    machine = tiny_machine("sigmoid")
+    scores = helm.log_likelihood(machine.model, machine.guide, DATA, num_samples=50)
+    scores.write(tmp_path / "scores")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"scores{part}.{suffix}" for part in ("", "-summary") for suffix in ("parquet", "csv")
+    }
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "scores.parquet"), scores.table)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "scores-summary.parquet"), scores.summary)
+
+
+def test_what_arviz_can_not_compare_is_refused() -> None:
+    machine = tiny_machine("sigmoid")
+    weighted = helm.log_likelihood(machine.model, None, DATA, method="exact", weights=torch.ones(3))
+    with pytest.raises(ValueError, match="patterns with weights; score test cases"):
+        weighted.to_arviz()
+    with pytest.raises(ValueError, match="there is no restart 1; there are 1"):
+        helm.log_likelihood(machine.model, None, DATA, method="exact").to_arviz(restart=1)

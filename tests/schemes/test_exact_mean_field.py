@@ -117,6 +117,7 @@ def test_the_enumeration_here_has_the_oracles_probabilities(imaging: str) -> Non
     assert torch.allclose(off.exp(), 1 - p, rtol=1e-11)
 
 
+@pytest.mark.filterwarnings("ignore:torch.compile failed")  # blocks will do where there is no compiler
 @pytest.mark.parametrize("sizes", [TWO_LAYERS, THREE_LAYERS], ids=str)
 @pytest.mark.parametrize("imaging", IMAGING)
 def test_a_thousand_extreme_nets_are_within_1e_8_of_enumeration_and_below_the_evidence(

@@ -1,0 +1,144 @@
+"""Log-likelihoods of binary hierarchies by annealed importance sampling (Neal 2001).
+
+    log p(x) ~ log mean over chains of w,   w = product over t of f_t(h_{t-1}) / f_{t-1}(h_{t-1})
+
+where ``h_0`` is drawn from the guide or the prior and ``h_t`` from ``h_{t-1}`` by Gibbs moves that leave ``f_t`` as it
+is (:mod:`pyro_helm.likelihoods.annealing`). ``w`` is unbiased for ``p(x)``, so its logarithm is a stochastic lower
+bound. Run backwards from an exact draw of the posterior, which data dreamt by the model come with, ``w`` is unbiased
+for ``1 / p(x)`` and minus its logarithm an upper bound (Grosse, Ghahramani & Adams 2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro
+import torch
+from torch import Tensor
+
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.layers import site_names
+from pyro_helm.likelihoods.annealing import Factor, anneal, factors, path_dtype, temperatures
+from pyro_helm.likelihoods.importance import ImportanceEstimate, RunningWeights
+from pyro_helm.likelihoods.proposals import prior
+from pyro_helm.models import BeliefNetwork
+from pyro_helm.particles import Program, draw_from_guide
+
+STARTS = ("guide", "prior")
+
+
+def ais(
+    model: Program,
+    guide: Program | None,
+    x: Tensor,
+    *,
+    num_chains: int = 16,
+    schedule: int | Sequence[float] = 1000,
+    start: str = "guide",
+    draws_at_once: int = 20_000,
+) -> ImportanceEstimate:
+    """Estimate of ``log p(x)`` by annealed importance sampling; its ``elbo`` is the mean of ``log w``, a lower bound.
+
+    Args:
+        model: a :class:`BeliefNetwork`.
+        guide: a :class:`FactorialRecognition`; may be None for a start from the prior.
+        x: data ``[data, units]``, or ``[restarts, data, units]`` if each restart has its own.
+        num_chains: chains per datum and restart.
+        schedule: number of steps of a sigmoid schedule, or inverse temperatures from 0 to 1.
+        start: ``"guide"`` or ``"prior"``.
+        draws_at_once: states (chains x restarts x data) held in memory.
+
+    Raises:
+        TypeError: for another model, or a guide that can't be annealed from.
+        ValueError: for settings out of range.
+
+    >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
+    >>> ais(model, guide, torch.ones(2, 6), schedule=20).log_likelihood.shape
+    torch.Size([1, 2])
+    """
+    path = path_from(model, guide, num_chains, start)
+    assert isinstance(model, BeliefNetwork)
+    betas = temperatures(schedule)
+    chains_at_once = _chains_at_once(model, num_chains, draws_at_once)
+    rows_at_once = max(1, draws_at_once // (model.restarts * num_chains))
+    estimates = []
+    with torch.no_grad(), pyro.validation_enabled(False):
+        for rows in x.split(rows_at_once, dim=-2):
+            weights = RunningWeights(num_chains)
+            for number in chains_at_once:
+                weights.add(anneal(path, _start(model, guide, rows, number, start), betas))
+            estimates.append(weights.estimate())
+    return ImportanceEstimate(*(torch.cat(parts, dim=-1) for parts in zip(*estimates, strict=True)))
+
+
+def reverse_ais(
+    model: BeliefNetwork,
+    guide: Program | None,
+    units: Sequence[Tensor],
+    *,
+    num_chains: int = 16,
+    schedule: int | Sequence[float] = 1000,
+    start: str = "guide",
+    draws_at_once: int = 20_000,
+) -> Tensor:
+    """Stochastic upper bound on ``log p(x)``, ``[restarts, data]``, for data that the model has dreamt.
+
+    Args:
+        model: as for :func:`ais`, as are the settings; ``start`` is where the chains end.
+        guide: likewise.
+        units: ``[x, h1, h2, ...]``, each ``[restarts, data, units]``, a joint draw of the model.
+        num_chains: chains per datum and restart.
+        schedule: as for :func:`ais`, and gone through backwards.
+        start: likewise.
+        draws_at_once: likewise.
+
+    """
+    path = path_from(model, guide, num_chains, start)
+    betas = temperatures(schedule)[::-1]
+    rows_at_once = max(1, draws_at_once // (model.restarts * num_chains))
+    bounds = []
+    with torch.no_grad(), pyro.validation_enabled(False):
+        for rows in zip(*(layer.split(rows_at_once, dim=-2) for layer in units), strict=True):
+            weights = RunningWeights(num_chains)
+            for number in _chains_at_once(model, num_chains, draws_at_once):
+                chains = [layer.to(path_dtype(model)).expand(number, *layer.shape) for layer in rows]
+                weights.add(anneal(path, chains, betas))
+            bounds.append(-weights.estimate().log_likelihood)
+    return torch.cat(bounds, dim=-1)
+
+
+def path_from(model: Program, guide: Program | None, num_chains: int, start: str) -> list[Factor]:
+    """The checked path of a model and its guide."""
+    if start not in STARTS:
+        raise ValueError(f"start must be guide or prior, got {start!r}")
+    if num_chains < 1:
+        raise ValueError(f"num_chains must be at least 1, got {num_chains}")
+    if not isinstance(model, BeliefNetwork):
+        raise TypeError(
+            f'method="ais" anneals the layers of a BeliefNetwork, got a {type(model).__name__}; use method="importance"'
+        )
+    if start == "prior":
+        with torch.no_grad():
+            return factors(model, None)
+    if not isinstance(guide, FactorialRecognition):
+        raise TypeError(
+            f'annealing from the guide needs a FactorialRecognition, got {type(guide).__name__}; use start="prior"'
+        )
+    with torch.no_grad():
+        return factors(model, guide)
+
+
+def _chains_at_once(model: BeliefNetwork, num_chains: int, draws_at_once: int) -> list[int]:
+    """The chains in pieces, for when those of one datum alone are too many to hold."""
+    most = max(1, draws_at_once // model.restarts)
+    return [min(most, num_chains - done) for done in range(0, num_chains, most)]
+
+
+def _start(model: BeliefNetwork, guide: Program | None, x: Tensor, num_chains: int, start: str) -> list[Tensor]:
+    """Data and draws of the hidden layers, ``[chains, restarts, data, units]``."""
+    proposal = prior(model) if start == "prior" or guide is None else guide
+    # scored under itself, since only the draws are wanted
+    sites = draw_from_guide(proposal, proposal, num_chains, kwargs={"observations": {"x": x}}).guide_sites
+    shape = (num_chains, model.restarts, x.shape[-2])
+    hidden = [sites[name]["value"].reshape(*shape, -1) for name in site_names(model.sizes)[1:]]
+    return [layer.to(path_dtype(model)) for layer in (x.expand(1, model.restarts, *x.shape[-2:]), *hidden)]

@@ -1,0 +1,142 @@
+"""Both sides of a log-likelihood: bidirectional Monte Carlo on data that the model has dreamt.
+
+A dream comes with an exact draw of its posterior, from which annealing backwards gives an upper bound; annealing
+forwards gives a lower one. Where they meet, the forward estimate can be trusted on that model with those settings, and
+what importance sampling falls short of is known.
+
+Source: Grosse, Ghahramani & Adams 2015, Sandwiching the marginal likelihood using bidirectional Monte Carlo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyro_helm.layers import check_sizes_agree, site_names
+from pyro_helm.likelihoods.ais import ais, path_from, reverse_ais
+from pyro_helm.likelihoods.frames import per_restart_and_datum
+from pyro_helm.likelihoods.importance import importance
+from pyro_helm.models import BeliefNetwork
+from pyro_helm.particles import Program
+from pyro_helm.placement import forked_rng, placement
+from pyro_helm.tables import write_table
+
+TRUSTED = 0.1
+"""Width of the sandwich, in nats, up to which an estimate is called close."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The sandwich on data dreamt by a model, in nats.
+
+    Attributes:
+        table: one row per restart and dream: ``restart, datum, lower, upper, gap``, and with a guide ``importance,
+            shortfall``. ``lower`` and ``upper`` are stochastic bounds, below and above the truth on average, so that a
+            single ``gap = upper - lower`` may be negative; ``shortfall = upper - importance``.
+        summary: one row per restart: the means of these, ``gap_stderr``, ``shortfall_stderr``, and ``verdict``, which
+            says in words whether the forward estimates may be trusted.
+
+    """
+
+    table: pd.DataFrame
+    summary: pd.DataFrame
+
+    def write(self, stem: str | Path) -> None:
+        """Write ``STEM.parquet`` and ``STEM.csv``, the table, and ``STEM-summary.parquet`` and ``.csv``."""
+        write_table(self.table, stem)
+        write_table(self.summary, f"{stem}-summary")
+
+
+def log_likelihood_gap(
+    model: Program,
+    guide: Program | None,
+    *,
+    num_data: int = 100,
+    num_samples: int = 1000,
+    num_chains: int = 16,
+    schedule: int | Sequence[float] = 1000,
+    start: str = "guide",
+    seed: int = 0,
+) -> Gap:
+    """Lower and upper bounds on ``log p(x)`` of data dreamt by each restart of the model.
+
+    Args:
+        model: a :class:`BeliefNetwork`.
+        guide: its guide, judged as a proposal of importance sampling; None to judge annealing from the prior alone.
+        num_data: dreams per restart.
+        num_samples: importance samples per dream.
+        num_chains: chains per dream, in either direction.
+        schedule: steps of each chain, or inverse temperatures from 0 to 1.
+        start: where forward chains begin, ``"guide"`` or ``"prior"``.
+        seed: of dreams, samples and chains; the caller's random state is left alone.
+
+    Raises:
+        TypeError: for another model, or a guide that can't be annealed from.
+        ValueError: for settings out of range.
+
+    >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
+    >>> gap = log_likelihood_gap(model, guide, num_data=20, num_samples=100, schedule=50)
+    >>> gap.summary.verdict.item().split(":")[0]
+    'annealing and importance sampling can be trusted'
+    """
+    for name, value in (("num_data", num_data), ("num_samples", num_samples)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    path_from(model, guide, num_chains, start)
+    assert isinstance(model, BeliefNetwork)
+    check_sizes_agree(model, guide)
+    settings: dict[str, Any] = {"num_chains": num_chains, "schedule": schedule, "start": start}
+    with forked_rng(seed, placement(model)["device"]), torch.no_grad(), pyro.validation_enabled(False):
+        units = dream(model, num_data)
+        lower = ais(model, guide, units[0], **settings).log_likelihood
+        upper = reverse_ais(model, guide, units, **settings)
+        columns = {"lower": lower, "upper": upper, "gap": upper - lower}
+        if guide is not None:
+            sampled = importance(model, guide, units[0], num_samples=num_samples).log_likelihood
+            columns |= {"importance": sampled, "shortfall": upper - sampled}
+    table = per_restart_and_datum(columns)
+    return Gap(table, _summary(table))
+
+
+def dream(model: BeliefNetwork, num_data: int) -> list[Tensor]:
+    """Joint draws ``[x, h1, h2, ...]`` of the model, each ``[restarts, data, units]``."""
+    trace = poutine.trace(model).get_trace(num_data=num_data)
+    return [
+        trace.nodes[name]["value"].reshape(model.restarts, num_data, width)
+        for name, width in zip(site_names(model.sizes), model.sizes, strict=True)
+    ]
+
+
+def _summary(table: pd.DataFrame) -> pd.DataFrame:
+    columns = [name for name in table if name not in ("restart", "datum")]
+    groups = table.groupby("restart")
+    summary = groups[columns].mean()
+    for name in ("gap", "shortfall"):
+        if name in table:
+            summary[f"{name}_stderr"] = groups[name].sem()
+    summary["verdict"] = [_verdict(row) for row in summary.to_dict("records")]
+    return summary.reset_index()
+
+
+def _verdict(row: dict[Any, float]) -> str:
+    """Whether the forward estimates may be trusted."""
+    gap, shortfall = row["gap"], row.get("shortfall")
+    width = f"the sandwich is {gap:.3f} nats wide"
+    if not gap < TRUSTED:
+        return f"annealing can't be trusted: {width} on average; use a longer schedule or more chains"
+    if shortfall is None:
+        return f"annealing can be trusted: {width} on average"
+    if not shortfall < TRUSTED:
+        return (
+            f"annealing can be trusted, importance sampling can't: {width} on average, and the latter falls short by "
+            f'{shortfall:.3f} nats; use method="ais", more samples or a better guide'
+        )
+    return f"annealing and importance sampling can be trusted: {width} on average, the latter short by {shortfall:.3f}"

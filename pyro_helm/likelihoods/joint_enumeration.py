@@ -1,0 +1,121 @@
+"""Sums over every joint state of the Bernoulli and Categorical sites of any Pyro model.
+
+The states are handed to the program by a guide that proposes all of them, so that they are scored as draws are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import Delta
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, Independent
+from torch.nn.functional import one_hot
+
+from pyro_helm.particles import Program, draw_from_guide
+
+
+class DiscreteSite(NamedTuple):
+    """A latent site with finitely many values: ``num_values`` for each of the elements of its event."""
+
+    name: str
+    num_values: int
+    event_shape: torch.Size
+    is_categorical: bool
+    dtype: torch.dtype
+    plates: tuple[Any, ...]
+
+    @property
+    def num_elements(self) -> int:
+        """Elements of its event."""
+        return self.event_shape.numel()
+
+    @property
+    def num_features(self) -> int:
+        """Length of its :meth:`features`."""
+        return self.num_elements * (self.num_values if self.is_categorical else 1)
+
+    def features(self, values: Tensor) -> Tensor:
+        """What the posterior mean is taken of, ``[states, features]``: the values, or one-hot codes of categories."""
+        coded = one_hot(values.long(), self.num_values) if self.is_categorical else values
+        return coded.reshape(len(values), -1)
+
+    def unflatten(self, means: Tensor) -> Tensor:
+        """Means ``[restarts, data, features]`` as ``[restarts, data, *event]``, and categories last if it has any."""
+        shape = (*self.event_shape, self.num_values) if self.is_categorical else self.event_shape
+        return means.reshape(*means.shape[:2], *shape)
+
+
+def discrete_sites(model: Program, x: Tensor) -> list[DiscreteSite]:
+    """The latent sites of a model.
+
+    Raises:
+        TypeError: for one that is neither Bernoulli nor Categorical.
+
+    """
+    trace = poutine.trace(model).get_trace(observations={"x": x})
+    sites = []
+    for name, site in trace.nodes.items():
+        if site["type"] != "sample" or site["is_observed"] or site_is_subsample(site):
+            continue
+        fn = site["fn"]
+        while isinstance(fn, Independent):
+            fn = fn.base_dist
+        if not isinstance(fn, (Bernoulli, Categorical)):
+            raise TypeError(
+                f'method="exact" sums over Bernoulli and Categorical sites, but site {name!r} is a '
+                f'{type(fn).__name__}; use method="importance"'
+            )
+        num_values = 2 if isinstance(fn, Bernoulli) else fn.logits.shape[-1]
+        shape, dtype, plates = site["fn"].event_shape, site["value"].dtype, tuple(site["cond_indep_stack"])
+        sites.append(DiscreteSite(name, num_values, shape, isinstance(fn, Categorical), dtype, plates))
+    if not sites:
+        raise ValueError("the model has no latent site, so there is nothing to sum over")
+    return sites
+
+
+def num_states(sites: list[DiscreteSite]) -> int:
+    """Joint states of all sites."""
+    return math.prod(site.num_values**site.num_elements for site in sites)
+
+
+def joint_states(sites: list[DiscreteSite], at_once: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
+    """Every joint state once, in pieces: by site, ``[states, *event]``."""
+    bases = [site.num_values for site in sites for _ in range(site.num_elements)]
+    total = num_states(sites)
+    for start in range(0, total, at_once):
+        index = torch.arange(start, min(start + at_once, total), device=device)
+        digits = []
+        for base in reversed(bases):
+            digits.append(index % base)
+            index = index // base
+        elements = torch.stack(digits[::-1], dim=-1)
+        parts = elements.split([site.num_elements for site in sites], dim=-1)
+        yield {
+            site.name: part.to(site.dtype).reshape(-1, *site.event_shape)
+            for site, part in zip(sites, parts, strict=True)
+        }
+
+
+def log_joint(program: Program, x: Tensor, sites: list[DiscreteSite], values: Mapping[str, Tensor]) -> Tensor:
+    """Log-probability of a model or guide with its latent sites at given values, ``[states, restarts, data]``."""
+
+    def every_state(observations: Mapping[str, Tensor]) -> None:
+        for site in sites:
+            value = values[site.name]
+            value = value.reshape(len(value), 1, 1, *site.event_shape)
+            with ExitStack() as plates:
+                for frame in site.plates:
+                    plates.enter_context(pyro.plate(frame.name, frame.size, dim=frame.dim))
+                pyro.sample(site.name, Delta(value, event_dim=len(site.event_shape)))
+
+    # what it draws from is the enumeration, whose log-probability is 0
+    particles = draw_from_guide(program, every_state, 1, kwargs={"observations": {"x": x}})
+    return particles.log_joint

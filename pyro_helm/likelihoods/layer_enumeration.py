@@ -1,0 +1,102 @@
+"""Sums over the states of a belief network's layers, two adjacent layers at a time.
+
+    log p(v) = logsumexp over s of [ log p(v | s) + log p(s) ],   s the states of the layer above v
+
+taken from the top layer down, each layer's ``log p`` being the next one's prior. The other way up would carry a message
+for each datum through every pair of layers; downwards there is one for all data, so this order is never the dearer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyro_helm.imaging import Imaging
+from pyro_helm.models import BeliefNetwork
+from pyro_helm.states import AllStates
+
+Rows = Tensor | AllStates
+"""Data or states ``[rows, units]``, to be sliced."""
+
+
+class Level(NamedTuple):
+    """Every state of one layer, with what holds once the layers above it are summed out.
+
+    Attributes:
+        states: ``[states, units]``.
+        log_prob: ``log p(state)``, ``[restarts, states]``.
+
+    """
+
+    states: Rows
+    log_prob: Tensor
+
+
+def num_terms(model: BeliefNetwork, num_data: int) -> int:
+    """Terms of the sums: ``restarts x (2^nL + ... + 2^(n2 + n3) + 2^(n1 + n2) + data x 2^n1)``.
+
+    >>> num_terms(BeliefNetwork((16, 3, 2)), num_data=10)
+    116
+    """
+    hidden = model.sizes[1:]
+    between = sum(2 ** (below + above) for below, above in pairwise(hidden))
+    return model.restarts * int(2 ** hidden[-1] + between + num_data * 2 ** hidden[0])
+
+
+def log_marginal(layer: Imaging, values: Rows, above: Level, terms_at_once: int) -> Tensor:
+    """``log p(value)``, ``[restarts, values]``, in pieces of bounded size."""
+    total = above.log_prob.new_full((layer.restarts, len(values)), -torch.inf)
+    for states, rows in pieces(layer, len(values), len(above.states), terms_at_once):
+        joint = JointTable(layer, above.states[states], above.log_prob[:, states])
+        for some in rows:
+            total[:, some] = torch.logaddexp(total[:, some], joint(values[some]).logsumexp(-1))
+    return total
+
+
+def levels(model: BeliefNetwork, terms_at_once: int, like: Tensor) -> Iterator[Level]:
+    """Every hidden layer, the top one first."""
+    top, *layers = reversed(model.generative[1:])
+    # causes that do not exist: the top layer has its leak alone
+    nothing = Level(like.new_zeros(1, 0), like.new_zeros(model.restarts, 1))
+    states = AllStates(top.num_units, like)
+    above = Level(states, log_marginal(top, states, nothing, terms_at_once))
+    yield above
+    for layer in layers:
+        states = AllStates(layer.num_units, like)
+        above = Level(states, log_marginal(layer, states, above, terms_at_once))
+        yield above
+
+
+def pieces(layer: Imaging, num_values: int, num_states: int, terms_at_once: int) -> Iterator[tuple[slice, list[slice]]]:
+    """Slices of the states, each with slices of the values, that keep within the memory granted."""
+    states_at_once = max(1, terms_at_once // (layer.restarts * (2 * layer.num_units + 1)))
+    for states in _slices(num_states, states_at_once):
+        rows_at_once = max(1, terms_at_once // (layer.restarts * (states.stop - states.start)))
+        yield states, list(_slices(num_values, rows_at_once))
+
+
+def _slices(total: int, size: int) -> Iterator[slice]:
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
+
+
+class JointTable:
+    """``log p(value, state)`` for every pair, as one product of matrices."""
+
+    def __init__(self, layer: Imaging, states: Tensor, log_prior: Tensor) -> None:
+        drive = layer.drive(states if states.shape[-1] else None)
+        units = layer.distribution(drive.reshape(layer.restarts, -1, layer.num_units))
+        zero = log_prior.new_zeros(())
+        log_on, log_off = units.log_prob(zero + 1), units.log_prob(zero)
+        # log p and log (1 - p) are kept apart: from one product with the logit they would cancel
+        self.table = torch.cat([log_on, log_off, log_prior[..., None]], dim=-1)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """``[restarts, values, states]`` for values ``[values, units]``."""
+        ones = values.new_ones(len(values), 1)
+        log_joint: Tensor = torch.cat([values, 1 - values, ones], dim=-1) @ self.table.mT
+        return log_joint

@@ -1,0 +1,198 @@
+"""Exact posteriors: their marginals, their entropy, and how far a guide is from them.
+
+For a belief network ``p(h1, h2, ... | x) = p(h1 | x) p(h2 | h1) ...``, so that each layer's entropy, means and
+divergence are tables over the states of the layer below it, and cost what the likelihood costs:
+
+    H(v) = sum over s of p(s | v) [ -log p(s | v) + H(s) ]
+    KL(v) = sum over s of q(s | v) [ log q(s | v) - log p(s | v) + KL(s) ]
+
+KL(q || p(h | x)) is the gap between ``log p(x)`` and the evidence lower bound (Dayan, Hinton, Neal & Zemel 1995, 2.5,
+2.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pyro
+import torch
+from torch import Tensor
+
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.imaging import Imaging
+from pyro_helm.layers import check_sizes_agree, site_names
+from pyro_helm.likelihoods.exact import (
+    TERMS_AT_ONCE,
+    check_joint_states,
+    check_layers,
+    rows_per_piece,
+    states_per_piece,
+)
+from pyro_helm.likelihoods.joint_enumeration import DiscreteSite, discrete_sites, joint_states, log_joint, num_states
+from pyro_helm.likelihoods.layer_enumeration import JointTable, Level, Rows, levels, log_marginal, pieces
+from pyro_helm.likelihoods.observed import as_observed, check_data
+from pyro_helm.likelihoods.param_stores import stores_apart
+from pyro_helm.models import BeliefNetwork
+from pyro_helm.particles import Program
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The exact posterior ``p(h | x)`` of each datum, in nats.
+
+    Attributes:
+        log_likelihood: ``log p(x)``, ``[restarts, data]``.
+        entropy: of the joint posterior, ``[restarts, data]``.
+        marginals: by site, the probability that a unit is on, ``[restarts, data, units]``; of a Categorical site the
+            probability of each category, ``[restarts, data, *event, categories]``.
+        kl: ``KL(q || p(h | x))`` of the guide, ``[restarts, data]``, infinite where the guide has states that the
+            posterior has not; None without a guide.
+
+    """
+
+    log_likelihood: Tensor
+    entropy: Tensor
+    marginals: Mapping[str, Tensor]
+    kl: Tensor | None
+    model: Program = field(repr=False)
+    data: Tensor = field(repr=False)
+
+    def log_prob(self, values: Mapping[str, Tensor]) -> Tensor:
+        """``log p(h | x)`` of joint states, ``[states, restarts, data]``, given by site as ``[states, *event]``."""
+        with stores_apart(self.model), torch.no_grad(), pyro.validation_enabled(False):
+            sites = discrete_sites(self.model, self.data)
+            return log_joint(self.model, self.data, sites, values) - self.log_likelihood
+
+
+def exact_posterior(
+    model: Program,
+    data: Tensor,
+    guide: Program | None = None,
+    *,
+    max_terms: int | None = None,
+    terms_at_once: int = TERMS_AT_ONCE,
+) -> Posterior:
+    """The exact posterior of each datum, and with a guide its divergence from it.
+
+    Args:
+        model: a :class:`BeliefNetwork`, or any Pyro model with Bernoulli and Categorical latent sites.
+        data: ``[data, units]``; zeros and ones if the model's are.
+        guide: where given, of the same sites. A :class:`FactorialRecognition` is summed layer by layer as the network
+            is, any other guide over joint states.
+        max_terms: refuse to sum over more; None for what takes some minutes.
+        terms_at_once: numbers held in memory.
+
+    Raises:
+        TypeError: for a model with other latent sites.
+        ValueError: for bad data, sizes that disagree, or more terms than ``max_terms``.
+
+    >>> model, guide = BeliefNetwork((6, 4, 2), seed=0), FactorialRecognition((6, 4, 2), seed=0)
+    >>> posterior = exact_posterior(model, torch.ones(3, 6), guide)
+    >>> posterior.marginals["h2"].shape, bool((posterior.kl > 0).all())
+    (torch.Size([1, 3, 2]), True)
+    """
+    with stores_apart(model, guide), torch.no_grad(), pyro.validation_enabled(False):
+        check_data(model, data)
+        check_sizes_agree(model, guide)
+        x = as_observed(model, data)
+        if isinstance(model, BeliefNetwork) and (guide is None or isinstance(guide, FactorialRecognition)):
+            check_layers(model, len(x), max_terms)
+            return _of_layers(model, guide, x, terms_at_once)
+        check_joint_states(model, x, max_terms)
+        return _of_joint_states(model, guide, x, terms_at_once)
+
+
+class _Summary(NamedTuple):
+    """What is known of the layers above a layer, for each of its states."""
+
+    entropy: Tensor
+    kl: Tensor
+    means: Tensor
+
+
+def _of_layers(model: BeliefNetwork, guide: FactorialRecognition | None, x: Tensor, terms_at_once: int) -> Posterior:
+    nothing = x.new_zeros(1, 1)
+    known = _Summary(nothing, nothing, x.new_zeros(1, 1, 0))
+    hidden = list(levels(model, terms_at_once, x))
+    below = [*hidden[1:], None]
+    log_p = nothing
+    recognition = [None] * len(hidden) if guide is None else list(reversed(guide.recognition))
+    generative = list(reversed(list(model.generative)[:-1]))
+    for above, under, layer, recogniser in zip(hidden, below, generative, recognition, strict=True):
+        values = x if under is None else under.states
+        log_p = log_marginal(layer, values, above, terms_at_once) if under is None else under.log_prob
+        known = _given_below(layer, recogniser, values, log_p, above, known, terms_at_once)
+    means = known.means.split(list(model.sizes[1:]), dim=-1)
+    marginals = dict(zip(site_names(model.sizes)[1:], means, strict=True))
+    return Posterior(log_p, known.entropy, marginals, None if guide is None else known.kl, model, x)
+
+
+def _given_below(
+    layer: Imaging,
+    recogniser: Imaging | None,
+    values: Rows,
+    log_p: Tensor,
+    above: Level,
+    known: _Summary,
+    terms_at_once: int,
+) -> _Summary:
+    """The summary for values of one layer from that for the states of the layer above it."""
+    count = len(above.states)
+    known = _Summary(*(table.expand(layer.restarts, count, *table.shape[2:]) for table in known))
+    entropy, kl = torch.zeros_like(log_p), torch.zeros_like(log_p)
+    means = log_p.new_zeros(*log_p.shape, above.states[0:1].shape[-1] + known.means.shape[-1])
+    for states, rows in pieces(layer, len(values), count, terms_at_once):
+        some_states = above.states[states]
+        joint = JointTable(layer, some_states, above.log_prob[:, states])
+        features = torch.cat([some_states.expand(layer.restarts, -1, -1), known.means[:, states]], dim=-1)
+        for some in rows:
+            log_post = joint(values[some]) - log_p[:, some, None]
+            post = log_post.exp()
+            entropy[:, some] += (post * (known.entropy[:, None, states] - log_post)).sum(-1)
+            means[:, some] += post @ features
+            if recogniser is not None:
+                nothing = log_p.new_zeros(layer.restarts, some.stop - some.start)
+                log_q = JointTable(recogniser, values[some], nothing)(some_states).mT
+                kl[:, some] += (log_q.exp() * (log_q - log_post + known.kl[:, None, states])).sum(-1)
+    return _Summary(entropy, kl, means)
+
+
+def _of_joint_states(model: Program, guide: Program | None, x: Tensor, terms_at_once: int) -> Posterior:
+    states = num_states(discrete_sites(model, x[:1]))
+    pieces = [
+        _of_rows(model, guide, rows, states_per_piece(x, len(rows), terms_at_once))
+        for rows in x.split(rows_per_piece(x, states, terms_at_once))
+    ]
+    sites = discrete_sites(model, x[:1])
+    log_p, entropy, kl, means = (torch.cat(parts, dim=1) for parts in zip(*pieces, strict=True))
+    features = means.split([site.num_features for site in sites], dim=-1)
+    marginals = {site.name: site.unflatten(feature) for site, feature in zip(sites, features, strict=True)}
+    return Posterior(log_p, entropy, marginals, None if guide is None else kl, model, x)
+
+
+def _of_rows(
+    model: Program, guide: Program | None, x: Tensor, states_at_once: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    sites = discrete_sites(model, x)
+    log_p = torch.tensor(-torch.inf, device=x.device)
+    for values in joint_states(sites, states_at_once, x.device):
+        log_p = torch.logaddexp(log_p, log_joint(model, x, sites, values).logsumexp(0))
+    log_p = log_p.reshape(-1, len(x))
+    entropy, kl = torch.zeros_like(log_p), torch.zeros_like(log_p)
+    means: Tensor = log_p.new_zeros(())
+    for values in joint_states(sites, states_at_once, x.device):
+        log_post = log_joint(model, x, sites, values) - log_p
+        post = log_post.exp()
+        entropy += torch.special.entr(post).sum(0)
+        means = means + torch.einsum("srd,sf->rdf", post, _features(sites, values).to(post))
+        if guide is not None:
+            log_q = log_joint(guide, x, sites, values)
+            # 0 log 0 is 0; a state of the guide's that the posterior has not makes the divergence infinite
+            kl += torch.where(log_q == -torch.inf, 0.0, log_q.exp() * (log_q - log_post)).sum(0)
+    return log_p, entropy, kl, means
+
+
+def _features(sites: list[DiscreteSite], values: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([site.features(values[site.name]) for site in sites], dim=-1)

@@ -1,0 +1,92 @@
+"""Chunks: a run that is taken up again gives the numbers of one that was not interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gradients import DATA, tiny_machine
+
+import pyro_helm as helm
+import pyro_helm.likelihoods.scores as module
+from pyro_helm.likelihoods import defensive, prior, tempered
+from pyro_helm.likelihoods.chunks import fingerprint
+
+X = DATA.repeat(4, 1)
+METHODS: dict[str, dict[str, Any]] = {"importance": {"num_samples": 20}, "ais": {"schedule": 5, "num_chains": 3}}
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ROWS_AT_ONCE", {"importance": 5, "ais": 5})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interrupted_run_is_taken_up_where_it_was(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = tiny_machine("sigmoid")
+    settings: dict[str, Any] = {"method": method, "seed": 3, **METHODS[method]}
+    whole = helm.log_likelihood(machine.model, machine.guide, X, **settings)
+    original = module._ESTIMATORS[method]
+    done: list[int] = []
+
+    def interrupted(*arguments: Any, **keywords: Any) -> Any:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return original(*arguments, **keywords)
+
+    monkeypatch.setitem(module._ESTIMATORS, method, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        helm.log_likelihood(machine.model, machine.guide, X, resume=tmp_path, **settings)
+    assert len(list(tmp_path.glob("chunk-*.safetensors"))) == 2
+    done.clear()
+    resumed = helm.log_likelihood(machine.model, machine.guide, X, resume=tmp_path, progress=True, **settings)
+    assert len(done) == 1
+    assert resumed.table.equals(whole.table)
+    assert method in capsys.readouterr().err
+
+
+def test_chunks_of_another_run_are_not_mixed_in(tmp_path: Path) -> None:
+    machine = tiny_machine("sigmoid")
+    helm.log_likelihood(machine.model, machine.guide, X, num_samples=5, resume=tmp_path)
+    with pytest.raises(ValueError, match="holds chunks of another estimate, with other num_samples; give another"):
+        helm.log_likelihood(machine.model, machine.guide, X, num_samples=6, resume=tmp_path)
+    with torch.no_grad():
+        machine.guide.recognition[0].weight_unconstrained += 1
+    with pytest.raises(ValueError, match="with other model, guide and data"):
+        helm.log_likelihood(machine.model, machine.guide, X, num_samples=5, resume=tmp_path)
+
+
+def test_proposals_are_told_apart_by_what_they_are_made_of(tmp_path: Path) -> None:
+    machine = tiny_machine("sigmoid")
+    same = fingerprint(tempered(machine.guide, temperature=2.0))
+    assert fingerprint(tempered(machine.guide, temperature=2.0)) == same
+    assert fingerprint(tempered(machine.guide, temperature=3.0)) != same
+    assert fingerprint(prior(machine.model)) != fingerprint(prior(tiny_machine("sigmoid", seed=4).model))
+    mixture = defensive(machine.model, machine.guide)
+    helm.log_likelihood(machine.model, mixture, X, num_samples=5, resume=tmp_path)
+    with torch.no_grad():
+        machine.guide.recognition[0].weight_unconstrained += 1
+    with pytest.raises(ValueError, match="with other model, guide and data"):
+        helm.log_likelihood(machine.model, mixture, X, num_samples=5, resume=tmp_path)
+
+
+def test_chunks_have_random_numbers_of_their_own() -> None:
+    machine = tiny_machine("sigmoid")
+    table = helm.log_likelihood(machine.model, machine.guide, X[:1].repeat(10, 1), num_samples=20).table
+    assert table.log_likelihood.nunique() == 10
+
+
+def test_fingerprints_tell_values_and_shapes_apart() -> None:
+    prints = {
+        fingerprint(torch.zeros(2)),
+        fingerprint(torch.zeros(2, 1)),
+        fingerprint(torch.ones(2)),
+        fingerprint(None),
+    }
+    assert len(prints) == 4
+    assert fingerprint(torch.zeros(2)) == fingerprint(torch.zeros(2))
