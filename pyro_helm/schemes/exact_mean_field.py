@@ -30,8 +30,8 @@ class ExactMeanField(Scheme):
     The bound is that of the factorial guide, not of the same recognition network with sampled layers.
 
     Args:
-        tolerance: largest error of an expected log-probability, in nats; the number of nodes follows from it and from
-            the range of the weights. None takes 1e-5 in float32 and 1e-10 in float64.
+        tolerance: largest error of an expected log-probability, in nats, rounding apart; the number of nodes follows
+            from it and from the range of the weights. None takes 1e-5 in float32 and 1e-10 in float64.
         max_enumerated: sum over every state of a layer of no more units; 0 takes the quadrature everywhere.
 
     Raises:
