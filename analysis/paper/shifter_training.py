@@ -11,6 +11,7 @@ machine then goes on from there. (Greedy layer-wise training: Hinton, Osindero &
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,9 +54,9 @@ class Recipe:
 def new_machine(restarts: int, seed: int, imaging: str = "odds", *, sizes: tuple[int, ...] = SIZES) -> Machine:
     """A machine with the leaks of Fig. 4 and the library's initial weights."""
     hidden = len(sizes) - 1
-    # a sigmoid turns on by itself, so that it has biases in the place of leaks
-    fixed = (None, *[LEAK] * hidden) if imaging != "sigmoid" else None
-    learned = (True, *[False] * (hidden - 1), hidden > 1) if imaging != "sigmoid" else True
+    # a sigmoid's leak is a logit
+    leak = math.log(LEAK) if imaging == "sigmoid" else LEAK
+    fixed, learned = (None, *[leak] * hidden), (True, *[False] * (hidden - 1), hidden > 1)
     model = BeliefNetwork(sizes, imaging, restarts=restarts, fixed_leak=fixed, learned_leak=learned, seed=seed)
     return model, FactorialRecognition(sizes, restarts=restarts, seed=seed)
 
@@ -71,23 +72,32 @@ def train(
     imaging: str = "odds",
     **settings: Any,
 ) -> tuple[Machine, pd.DataFrame]:
-    """Train by a recipe, ``epochs`` of the lower layers and of the whole; the machine and the history of the whole.
+    """Train by a recipe, ``epochs`` of the lower layers and of the whole; the machine, and the history of both.
 
     Settings go on to :func:`pyro_helm.fit`; by default it is 100 samples of the shifter to a step of Adam.
     """
+    histories = []
     model, guide = new_machine(restarts, seed, imaging)
     _set_bias(guide, recipe.recognition_bias)
     of_lower, of_whole = epochs
     if recipe.layerwise:
         lower_model, lower_guide = new_machine(restarts, seed, imaging, sizes=SIZES[:2])
         _set_bias(lower_guide, recipe.recognition_bias)
-        _fit(scheme, lower_model, lower_guide, data, of_lower, recipe.learning_rate, decay=False, seed=seed, **settings)
+        lower = _fit(
+            scheme, lower_model, lower_guide, data, of_lower, recipe.learning_rate, decay=False, seed=seed, **settings
+        )
+        histories.append(lower.history)
         model.generative[0].load_state_dict(lower_model.generative[0].state_dict())
         guide.recognition[0].load_state_dict(lower_guide.recognition[0].state_dict())
     else:
         of_whole += of_lower
     result = _fit(scheme, model, guide, data, of_whole, recipe.learning_rate, decay=True, seed=seed, **settings)
-    return (model, guide), result.history
+    return (model, guide), pd.concat([*histories, result.history], ignore_index=True)
+
+
+def seconds_of(history: pd.DataFrame) -> float:
+    """Seconds of training of all stages in a history, which differ in the sizes of the machine or the scheme."""
+    return float(history.groupby(["sizes", "scheme"]).seconds.max().sum())
 
 
 def polish(
@@ -161,9 +171,10 @@ def solved(table: pd.DataFrame, best_known: float) -> pd.Series:
 def direction_accuracy(guide: FactorialRecognition, data: helm.Data, *, draws: int = 200, seed: int = 0) -> Tensor:
     """Probability that the shift of an unambiguous pattern can be read off the top layer, ``[restarts]``.
 
-    The reading is linear: the top units' mean activities, projected on the line between the means of left-shifted and
-    right-shifted patterns and compared with the best threshold. (The most probable state alone would not do: a good
-    machine reads many patterns of a single pixel as *neither direction* more often than as theirs.)
+    The reading is linear: the top units' mean activities over ``draws``, projected on the line between the means of
+    left-shifted and right-shifted patterns and compared with a threshold. Line and threshold are chosen on one set of
+    draws, and the reading is judged on another. (The most probable state alone would not do: a good machine reads many
+    patterns of a single pixel as *neither direction* more often than as theirs.)
     """
     assert data.distribution is not None
     assert data.image_shape is not None
@@ -173,10 +184,28 @@ def direction_accuracy(guide: FactorialRecognition, data: helm.Data, *, draws: i
     left, right = p * shift["left"][kept], p * shift["right"][kept]
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        activity = torch.stack([guide({"x": x})[-1] for _ in range(draws)]).double().mean(0)
-    activity = activity.reshape(guide.restarts, len(x), -1)
-    axis = (left @ activity) / left.sum() - (right @ activity) / right.sum()
-    order = (activity @ axis[:, :, None])[..., 0].argsort(-1)
-    # left above the threshold, or right above it, for every threshold between two patterns
+        chosen_on, judged_on = (_mean_activity(guide, x, draws) for _ in range(2))
+    axis = (left @ chosen_on) / left.sum() - (right @ chosen_on) / right.sum()
+    place, judged = ((activity @ axis[:, :, None])[..., 0] for activity in (chosen_on, judged_on))
+    threshold, left_above = _best_threshold(place, left, right)
+    read_left = (judged > threshold) == left_above
+    return (torch.where(read_left, left, right)).sum(-1) / p.sum()
+
+
+def _mean_activity(guide: FactorialRecognition, x: Tensor, draws: int) -> Tensor:
+    """Mean of the top layer over draws, ``[restarts, data, units]``."""
+    total = sum(guide({"x": x})[-1] for _ in range(draws))
+    assert isinstance(total, Tensor)
+    return total.double().reshape(guide.restarts, len(x), -1) / draws
+
+
+def _best_threshold(place: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """The place ``[restarts, 1]`` above which patterns are best read as of one direction, and whether that is left."""
+    ordered, order = place.sort(-1)
     above = left.sum() - left[order].cumsum(-1) + right[order].cumsum(-1)
-    return torch.maximum(above, p.sum() - above).amax(-1) / p.sum()
+    below = left.sum() + right.sum() - above
+    # patterns at the same place can't be told apart; nor is there anything above the last
+    ends = torch.cat([ordered.diff(dim=-1) > 0, torch.ones_like(ordered[:, :1], dtype=torch.bool)], -1)
+    score = torch.where(ends, torch.maximum(above, below), 0.0)
+    best = score.argmax(-1, keepdim=True)
+    return ordered.gather(-1, best), above.gather(-1, best) >= below.gather(-1, best)
