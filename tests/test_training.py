@@ -24,7 +24,8 @@ from pyro_helm.tables import COLUMNS
 SIZES = (6, 4, 2)
 RAND = torch.rand
 SCHEMES = [helm.Reinforce(2), helm.WakeSleep(2), helm.ReweightedWakeSleep(2, insomnia=0.5)]
-DETERMINISTIC = [helm.MeanField(), helm.ExactMeanField(), helm.ExactMeanField(max_enumerated=0)]
+# the last at a tolerance at which another number of nodes gives another value
+DETERMINISTIC = [helm.MeanField(), helm.ExactMeanField(), helm.ExactMeanField(tolerance=1e-2, max_enumerated=0)]
 
 
 def data(rows: int = 60, seed: int = 0) -> Tensor:
@@ -63,7 +64,7 @@ class SharedNoise:
 
 
 @pytest.mark.parametrize("imaging", ["sigmoid", "noisy_or", "odds"])
-@pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC[:2]], ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC], ids=lambda scheme: scheme.name)
 def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same initial values, same minibatches, same noise: the same parameters to float64 rounding."""
     restarts, x = 3, data()
@@ -196,6 +197,40 @@ def test_parameters_that_overflow_fail_their_restart_alone(scheme: helm.Scheme) 
     scores = helm.log_likelihood(model, guide, valid, num_samples=10).summary
     assert scores.log_likelihood.notna().tolist() == [True, False]
     assert "no finite log-likelihood" in scores.warnings[1]
+
+
+RUNAWAY = 5e3
+"""A weight that takes more nodes than there may be, in the first layer of 4 causes."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"batch_size": 5}, {"optimizer": partial(helm.LBFGS, iterations=5), "batch_size": None, "dtype": torch.float64}],
+    ids=["Adam", "LBFGS"],
+)
+def test_a_restart_that_takes_too_many_nodes_fails_alone(settings: dict[str, Any]) -> None:
+    class RunsAway(helm.ExactMeanField):
+        """Its second restart, once it has been tried out and some steps are done."""
+
+        steps = 0
+
+        def restart_losses(self, model: Any, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+            self.steps += 1
+            if self.steps > 5:
+                with torch.no_grad():
+                    model.generative[0].weight_unconstrained[-1] = RUNAWAY
+            return super().restart_losses(model, guide, *args, **kwargs)
+
+    model, guide = machine(restarts=2)
+    with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 2 failed"):
+        result = fit(model, guide, data(20), scheme=RunsAway(max_enumerated=0), **settings)
+    assert result.restarts.failed.tolist() == [False, True]
+    own = result.history[result.history.restart == 0]
+    assert own.epoch.tolist() == [1, 2, 3]
+    sound = fit(*machine(restarts=2), data(20), scheme=helm.ExactMeanField(max_enumerated=0), **settings).history
+    assert own.value.tolist() == pytest.approx(sound[sound.restart == 0].value.tolist(), rel=1e-6)
+    with pytest.raises(ValueError, match=r"would take \d+ nodes"):
+        fit(*machine(), data(20), scheme=RunsAway(max_enumerated=0), **settings)
 
 
 class Interrupting(helm.ReweightedWakeSleep):

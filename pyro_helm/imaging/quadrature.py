@@ -15,6 +15,10 @@ is a product over causes. With ``-log p(d) ~ sum_i c_i exp(-t_i d)``, within a t
 The integrals over ``t = exp(u)`` are taken by the trapezoid rule in ``u``: the integrands are analytic where
 ``|Im u| < pi/2`` and vanish at both ends, so that its error falls like ``exp(-pi^2 / step)`` (Trefethen & Weideman, The
 Exponentially Convergent Trapezoidal Rule, SIAM Review 56, 2014, section 5).
+
+Every unit has the number of nodes that its own weights take, whatever units and restarts stand beside it; up to the
+largest number, its last node is repeated with a weight of zero. A unit that would take more than ``MAX_NODES`` has NaN
+for nodes and weights, so that its restart alone fails; where that is so in every restart, it is a ValueError.
 """
 
 from __future__ import annotations
@@ -95,11 +99,12 @@ def cosine_rule(highest: Tensor, tolerance: float) -> CosineRule:
     far enough away. The number of nodes grows in proportion to the largest logit.
     """
     digits = _digits(tolerance, highest.dtype)
-    number = _checked_number(digits / math.pi * (highest + digits) / (2 * math.pi), tolerance)
+    number = _numbers(digits / math.pi * (highest + digits) / (2 * math.pi), tolerance)
     step = digits / math.pi / number
-    nodes = step * torch.arange(1, number + 1).to(highest)[:, None].expand(*highest.shape[:-2], -1, highest.shape[-1])
-    weights = step / (nodes * torch.sinh(math.pi * nodes))
-    return CosineRule(nodes, weights, torch.full_like(highest, step / (4 * math.pi)))
+    index = 1 + _indices(number - 1)
+    nodes = step * torch.minimum(index, number)
+    weights = torch.where(index > number, 0.0, step / (nodes * torch.sinh(math.pi * nodes)))
+    return CosineRule(nodes, weights, step / (4 * math.pi))
 
 
 def _logarithmic_nodes(first: Tensor, last: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
@@ -110,23 +115,31 @@ def _logarithmic_nodes(first: Tensor, last: Tensor, tolerance: float) -> tuple[T
     """
     length = torch.log(last / first)
     longest_step = 0.9 * math.pi**2 / _digits(tolerance, first.dtype)
-    number = _checked_number(length / longest_step, tolerance)
+    number = _numbers(length / longest_step, tolerance)
     step = length / number
-    nodes = first * torch.exp(step * torch.arange(number + 1).to(first)[:, None])
+    index = _indices(number)
+    nodes = first * torch.exp(step * torch.minimum(index, number))
     before = first / (torch.exp(step) + 1)
-    steps = torch.cat([step / torch.tanh(step / 2), step.expand_as(nodes)], -2)
+    steps = torch.cat([step / torch.tanh(step / 2), torch.where(index > number, 0.0, step)], -2)
     return torch.cat([before, nodes], -2), steps
 
 
-def _checked_number(needed: Tensor, tolerance: float) -> int:
-    # weights that are no longer finite make their own restart's result NaN, and no other's
-    number = float(torch.where(needed.isfinite(), needed, 0.0).max())
-    if not number <= MAX_NODES:
+def _numbers(needed: Tensor, tolerance: float) -> Tensor:
+    """Number of steps of each unit, ``[..., 1, units]``; NaN for one that can't be served where others can."""
+    finite = needed.isfinite()
+    over = finite & (needed > MAX_NODES)
+    if bool(over.flatten(-2).any(-1).all()):
         raise ValueError(
-            f"expected log-probabilities within {tolerance:g} nats would take {number:.0f} nodes for the weights "
-            f"that a unit has by now, and at most {MAX_NODES} are used; choose a larger tolerance or smaller weights"
+            f"expected log-probabilities within {tolerance:g} nats would take {float(needed[over].max()):.0f} nodes "
+            f"for the weights that a unit has by now, and at most {MAX_NODES} are used; choose a larger tolerance or "
+            "smaller weights"
         )
-    return max(1, math.ceil(number))
+    return torch.where(finite & ~over, needed.ceil().clamp(min=1), torch.nan)
+
+
+def _indices(last: Tensor) -> Tensor:
+    """``0, 1, ...`` up to the largest of the units' last, ``[nodes, 1]``."""
+    return torch.arange(int(last.nan_to_num(0.0).max()) + 1).to(last)[:, None]
 
 
 def _digits(tolerance: float, dtype: torch.dtype) -> float:

@@ -36,7 +36,8 @@ class ExactMeanField(Scheme):
 
     Raises:
         ValueError: for settings out of range; in use, for observations other than ``x``, a tolerance that can't be held
-            in the precision of the parameters, or weights that would take too many nodes.
+            in the precision of the parameters, or weights that would take too many nodes in every restart; where they
+            would in some, the losses of those are NaN.
         TypeError: in use, for programs other than a :class:`BeliefNetwork` and a :class:`FactorialRecognition`.
 
     >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -118,17 +120,47 @@ def test_too_many_nodes_are_refused_in_a_sentence() -> None:
     assert len(cosine_rule(per_unit(3000.0), 1e-10).nodes) <= quadrature.MAX_NODES
 
 
-def test_a_restart_with_infinite_weights_spoils_no_other() -> None:
-    sound, broken = torch.tensor([[[2.0]], [[3.0]]]).double(), torch.tensor([[[2.0]], [[math.inf]]]).double()
-    for build in (lambda high: odds_rule(torch.ones_like(high), high, 1e-8), lambda high: cosine_rule(high, 1e-8)):
-        rules = build(sound), build(broken)
-        assert bool(rules[1].nodes[0].isfinite().all())
-    expected, other = odds_rule(sound / 4, sound, 1e-8), odds_rule(sound / 4, broken, 1e-8)
-    # the two restarts share the number of nodes, and no more
-    odds = torch.tensor([1.0, 1.5]).double()
-    for rule in (expected, other):
-        value = (rule.on[0] * torch.exp(-rule.nodes[0] * odds)).sum(0)
-        assert torch.allclose(value, torch.log1p(1 / odds), atol=1e-8)
+RULES: dict[str, Callable[[Tensor], Any]] = {
+    "odds": lambda size: odds_rule(1 / size, size, 1e-8),
+    "rate": lambda size: rate_rule(1 / size, 1e-8),
+    "cosine": lambda size: cosine_rule(size, 1e-8),
+}
+# sizes that would take too many nodes; no weights in floating point would for odds and rates
+OVER = {"cosine": 1e5}
+
+
+def padded(part: Tensor, rows: int) -> Tensor:
+    return torch.cat([part, part[-1:].expand(rows - len(part), -1)]) if len(part) > 1 else part
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_unit_has_the_rule_it_would_have_alone(name: str) -> None:
+    """The same nodes and weights, to rounding, then its last node again with a weight of zero."""
+    sizes = torch.tensor([[[2.0, 900.0]], [[3.0, 40.0]]], dtype=torch.float64)
+    together = RULES[name](sizes)
+    for restart in range(2):
+        for unit in range(2):
+            alone = RULES[name](sizes[restart, :, unit : unit + 1])
+            number, most = len(alone.nodes), together.nodes.shape[-2]
+            assert torch.allclose(together.nodes[restart, :, unit : unit + 1], padded(alone.nodes, most), rtol=1e-14)
+            assert (number == most) == (float(sizes[restart, 0, unit]) == 900.0)
+            for ours, own in zip(together[1:], alone[1:], strict=True):
+                assert torch.allclose(ours[restart, : len(own), unit : unit + 1], own, rtol=1e-14, atol=0)
+                assert not bool(ours[restart, len(own) :, unit].any())
+
+
+@pytest.mark.parametrize(("name", "size"), [*((name, math.inf) for name in RULES), *OVER.items()])
+def test_a_restart_whose_weights_can_not_be_served_spoils_no_other(name: str, size: float) -> None:
+    sizes = torch.tensor([[[2.0, 3.0]], [[2.0, size]]], dtype=torch.float64)
+    both, first = RULES[name](sizes), RULES[name](sizes[:1])
+    for ours, own in zip(both, first, strict=True):
+        assert torch.equal(ours[:1], own)
+    assert bool(both[1][1, :, 1].isnan().any())
+
+
+def test_too_many_nodes_in_every_restart_are_refused_in_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"would take 2\d{5} nodes .* choose a larger tolerance or smaller weights"):
+        cosine_rule(torch.tensor([[[2.0, 1e5]], [[2e5, 2.0]]], dtype=torch.float64), 1e-8)
 
 
 def random_units(restarts: tuple[int, ...] = ()) -> tuple[Tensor, Tensor, Tensor, Tensor]:
