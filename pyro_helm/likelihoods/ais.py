@@ -37,7 +37,9 @@ def ais(
     start: str = "guide",
     draws_at_once: int = 20_000,
 ) -> ImportanceEstimate:
-    """Estimate of ``log p(x)`` by annealed importance sampling; its ``elbo`` is the mean of ``log w``, a lower bound.
+    """Estimate of ``log p(x)`` by annealed importance sampling.
+
+    Its ``elbo`` is the mean of ``log w``: a lower bound, but not that of the guide.
 
     Args:
         model: a :class:`BeliefNetwork`.

@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
-from pyro import poutine
-from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Independent
 
-from pyro_helm.conventions import Site
 from pyro_helm.likelihoods.pareto import khat_threshold
-from pyro_helm.likelihoods.proposals import SCORED_JOINTLY
-from pyro_helm.particles import Program, draw_from_model
 
 TOLERATED = 0.05
-"""Share of the data that may look bad by chance before there is a warning."""
+"""Share of the data, by weight, that may look bad by chance before there is a warning."""
+
+COSTLY = 0.05
+"""Nats of the mean that bad data may be expected to cost, however few they are."""
 
 MATERIAL = 0.1
 """Standard error, in nats, from which on it matters whether it can be believed."""
 
-DREAMS = 1000
-"""Joint draws of the model by which it is judged whether the guide can propose its states."""
+LARGE = 0.5
+"""Standard error, in nats, from which on the bias, about half its square, is no longer small."""
 
 GROWTH = 0.1
 """Nats by which the mean bound may grow when the samples are doubled."""
@@ -30,90 +26,96 @@ GROWTH = 0.1
 ADVICE = 'use more samples, a better or a defensive guide, or method="ais"'
 
 
-def warning(columns: Mapping[str, np.ndarray], method: str, number: int, missed: float = 0.0) -> str:
+def warning(
+    columns: Mapping[str, np.ndarray],
+    method: str,
+    number: int,
+    *,
+    weights: np.ndarray | None = None,
+    missed: np.ndarray | None = None,
+) -> str:
     """What is wrong with the estimates of one restart; empty if nothing is.
 
     Args:
         columns: per datum, by name: ``log_likelihood``, and for estimates ``stderr, ess, khat, bound_half``.
         method: ``"exact"``, ``"importance"`` or ``"ais"``.
         number: samples or chains per datum.
-        missed: share of the states that the model dreamt to which the guide gives probability zero.
+        weights: ``[data]``, what each datum counts for; None for all alike.
+        missed: ``[data]``, where the guide gives probability zero to states that the posterior has.
 
     """
-    if missed:
+    if missed is not None and missed.any():
         return (
-            f"the guide gives probability zero to {missed:.1%} of the states that the model dreams, so that importance "
-            "sampling can't see them and there is no number; use a guide that can propose every state, such as "
-            "defensive(model, guide)"
+            f"on {_count(missed, weights)} the guide gives probability zero to states that the posterior has, so that "
+            "importance sampling can't see them and there is no number; use a guide that can propose every state, such "
+            "as defensive(model, guide)"
         )
-    broken = float(np.mean(~np.isfinite(columns["log_likelihood"])))
-    if broken:
-        return f"{broken:.0%} of the data have no finite log-likelihood: parameters are broken or the guide misses it"
+    broken = ~np.isfinite(columns["log_likelihood"])
+    if broken.any():
+        return f"{_count(broken, weights)} have no finite log-likelihood: parameters are broken or the guide misses it"
     if method == "importance":
-        return _of_importance(columns, number)
-    return _of_ais(columns, number) if method == "ais" else ""
+        return _of_importance(columns, number, weights)
+    return _of_ais(columns, number, weights) if method == "ais" else ""
 
 
-def _of_importance(columns: Mapping[str, np.ndarray], num_samples: int) -> str:
-    few = float(np.mean(columns["ess"] < 10))
+def _of_importance(columns: Mapping[str, np.ndarray], num_samples: int, weights: np.ndarray | None) -> str:
     threshold = khat_threshold(num_samples)
+    few = columns["ess"] < 10
     # a heavy tail of weights that hardly differ moves nothing
-    heavy = float(np.mean((columns["khat"] > threshold) & (columns["stderr"] > MATERIAL)))
-    growth = float(np.mean(columns["log_likelihood"] - columns["bound_half"])) if num_samples > 1 else 0.0
+    heavy = (columns["khat"] > threshold) & (columns["stderr"] > MATERIAL)
     signs = []
-    if few > TOLERATED:
-        signs.append(f"{few:.0%} of the data have an effective sample size below 10 of {num_samples}")
-    if heavy > TOLERATED:
-        signs.append(f"{heavy:.0%} have Pareto k-hat above {threshold:.2f} and a standard error above {MATERIAL} nats")
-    if growth > GROWTH:
-        signs.append(f"the bound has grown by {growth:.2f} nats with the last doubling of the samples")
+    if _matters(few, columns, weights):
+        signs.append(f"{_count(few, weights)} have an effective sample size below 10 of {num_samples}")
+    if _matters(heavy, columns, weights):
+        signs.append(
+            f"{_count(heavy, weights)} have Pareto k-hat above {threshold:.2f} and a standard error above "
+            f"{MATERIAL} nats"
+        )
+    signs += _growing(columns, num_samples, weights, "samples")
     if not signs:
         return ""
     return f"{', '.join(signs)}: the log-likelihood is likely too low and its error understated; {ADVICE}"
 
 
-def _of_ais(columns: Mapping[str, np.ndarray], num_chains: int) -> str:
-    lone = float(np.mean(columns["ess"] < max(1.5, num_chains / 8)))
-    if num_chains > 1 and lone > TOLERATED:
-        return (
-            f"on {lone:.0%} of the data an eighth or less of the {num_chains} chains carry the estimate, so that it is "
-            "likely too low and its error understated; use a longer schedule or more chains, and see "
-            "log_likelihood_gap"
+def _of_ais(columns: Mapping[str, np.ndarray], num_chains: int, weights: np.ndarray | None) -> str:
+    advice = "use a longer schedule or more chains, and see log_likelihood_gap"
+    if num_chains == 1:
+        return f"a single chain shows neither its error nor its bias; {advice}"
+    lone, wide = columns["ess"] < max(1.5, num_chains / 8), columns["stderr"] > LARGE
+    signs = []
+    if _matters(lone, columns, weights):
+        signs.append(
+            f"on {_count(lone, weights)} an eighth or less of the {num_chains} chains, or one alone, carry the estimate"
         )
-    return ""
+    if _matters(wide, columns, weights):
+        signs.append(f"{_count(wide, weights)} have a standard error above {LARGE} nats")
+    signs += _growing(columns, num_chains, weights, "chains")
+    if not signs:
+        return ""
+    return f"{', '.join(signs)}: the log-likelihood is likely too low and its error understated; {advice}"
 
 
-def share_missed(model: Program, guide: Program, x: Tensor) -> Tensor:
-    """Share of the states dreamt by the model that the guide gives probability zero, ``[restarts]``.
-
-    Zero for guides that can't be shown dreams, since their model's data are not one site called ``x``, and for
-    proposals that are scored as a whole.
-    """
-    trace = poutine.trace(model).get_trace(observations={"x": x[:1]})
-    if trace.observation_nodes != ["x"]:
-        return torch.zeros(1)
-    dreams = x[torch.arange(DREAMS, device=x.device) % len(x)]  # only their number counts
-    particles = draw_from_model(model, guide, 1, kwargs={"observations": {"x": dreams}})
-    if any(site["infer"].get(SCORED_JOINTLY) for site in particles.guide_sites.values()):
-        return torch.zeros(1)
-    missed = torch.stack(torch.broadcast_tensors(*(_impossible(site) for site in particles.guide_sites.values())))
-    return missed.any(0).reshape(-1, missed.shape[-1]).double().mean(-1)
+def _growing(columns: Mapping[str, np.ndarray], number: int, weights: np.ndarray | None, what: str) -> list[str]:
+    growth = _mean(_growth(columns), weights) if number > 1 else 0.0
+    return [f"the bound has grown by {growth:.2f} nats with the last doubling of the {what}"] * (growth > GROWTH)
 
 
-def _impossible(site: Site) -> Tensor:
-    """Where a value has probability zero, ``[..., restarts, data]``."""
-    fn, value, base = site["fn"], site["value"], site["fn"]
-    while isinstance(base, Independent):
-        base = base.base_dist
-    # log_prob of these keeps clear of log 0, and of a probability of zero makes one of 1e-7
-    from_probs = "probs" in base.__dict__ and "logits" not in base.__dict__
-    if isinstance(base, Bernoulli) and from_probs:
-        impossible = torch.where(value == 1, base.probs, 1 - base.probs) == 0
-    elif isinstance(base, Categorical) and from_probs:
-        index = value.long()[..., None]
-        probs = base.probs.expand(*torch.broadcast_shapes(base.probs.shape[:-1], value.shape), base.probs.shape[-1])
-        impossible = probs.gather(-1, index).squeeze(-1) == 0
-    else:
-        log_prob: Tensor = fn.log_prob(value)
-        return log_prob == -torch.inf
-    return impossible.flatten(impossible.dim() - fn.event_dim).any(-1) if fn.event_dim else impossible
+def _matters(bad: np.ndarray, columns: Mapping[str, np.ndarray], weights: np.ndarray | None) -> bool:
+    """Whether bad data are more than chance has, or so bad that the mean is off by their error or growth."""
+    cost = np.fmax(columns["stderr"], _growth(columns))
+    costs = np.where(bad & np.isfinite(cost), cost, 0.0)
+    return _mean(bad, weights) > TOLERATED or _mean(costs, weights) > COSTLY
+
+
+def _growth(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    growth: np.ndarray = columns["log_likelihood"] - columns["bound_half"]
+    return growth
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
+    return float(np.average(values, weights=weights))
+
+
+def _count(bad: np.ndarray, weights: np.ndarray | None) -> str:
+    count = f"{bad.sum()} of {len(bad)} data"
+    return count if weights is None else f"{count} ({_mean(bad, weights):.2g} of the weight)"

@@ -23,7 +23,7 @@ def per_restart_and_datum(columns: Mapping[str, Tensor]) -> pd.DataFrame:
 
 
 def summarise(
-    table: pd.DataFrame, weights: np.ndarray | None, method: str, number: int, unseen: Tensor
+    table: pd.DataFrame, weights: np.ndarray | None, method: str, number: int, missed: Tensor | None = None
 ) -> pd.DataFrame:
     """Frame with one row per restart: means over the data, medians of what has no mean, and warnings.
 
@@ -32,7 +32,7 @@ def summarise(
         weights: ``[data]``, or None for all alike.
         method: of the estimates.
         number: of samples or chains.
-        unseen: share of dreams that the guide gives probability zero, ``[restarts]``.
+        missed: where the guide gives probability zero to states of the posterior, ``[restarts, data]``.
 
     """
     rows: list[dict[str, Any]] = []
@@ -45,7 +45,8 @@ def summarise(
             elif name != "stderr_bootstrap":
                 row[name] = float(np.median(values)) if name in _MEDIANS else mean(values, weights)
         row["mean"] = row["log_likelihood"]
-        rows.append(row | {"warnings": warning(columns, method, number, float(unseen[len(rows)]))})
+        unseen = None if missed is None else missed[len(rows)].cpu().numpy()
+        rows.append(row | {"warnings": warning(columns, method, number, weights=weights, missed=unseen)})
     return pd.DataFrame(rows)
 
 

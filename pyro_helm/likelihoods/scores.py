@@ -18,14 +18,13 @@ from pyro_helm.layers import check_sizes_agree
 from pyro_helm.likelihoods.ais import ais, path_from
 from pyro_helm.likelihoods.annealing import temperatures
 from pyro_helm.likelihoods.chunks import by_chunks, fingerprint
-from pyro_helm.likelihoods.diagnosis import share_missed
 from pyro_helm.likelihoods.exact import exact
 from pyro_helm.likelihoods.frames import per_restart_and_datum, summarise
 from pyro_helm.likelihoods.importance import ImportanceEstimate, importance
 from pyro_helm.likelihoods.observed import as_observed, check_data
 from pyro_helm.likelihoods.param_stores import stores_apart
+from pyro_helm.likelihoods.support import states_missed
 from pyro_helm.particles import Program
-from pyro_helm.placement import forked_rng
 from pyro_helm.tables import write_table
 
 METHODS = ("importance", "exact", "ais")
@@ -39,10 +38,10 @@ class Scores:
 
     Attributes:
         table: one row per restart and datum: ``restart, datum, log_likelihood, stderr``; of estimates also ``ess,
-            khat, stderr_bootstrap, bound_half, bound_quarter, jackknife, elbo``, see
-            :mod:`pyro_helm.likelihoods.importance`.
-        summary: one row per restart: ``restart, log_likelihood, mean, stderr, warnings``, of estimates also ``ess,
-            khat, bound_half, bound_quarter, jackknife, elbo``; means over the data (``mean`` is ``log_likelihood`` by
+            khat, stderr_bootstrap, bound_half, bound_quarter, jackknife``, and of importance sampling ``elbo``, see
+            :mod:`pyro_helm.likelihoods.importance`. Not a number where there is none, as the warnings say.
+        summary: one row per restart: ``restart, log_likelihood, mean, stderr, warnings``, of estimates also the
+            same but for ``stderr_bootstrap``; means over the data (``mean`` is ``log_likelihood`` by
             another name), the medians for ``ess`` and ``khat``. ``stderr`` is that of the mean over cases drawn at
             random; for listed patterns with ``weights`` there is no such chance, and it is the sampling error of the
             estimate alone.
@@ -139,15 +138,13 @@ def log_likelihood(
         x = as_observed(model, data)
         if method == "exact":
             log_p = exact(model, x, max_terms=max_terms)
-            table = per_restart_and_datum({"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)})
-            return Scores(table, summarise(table, per_datum, method, 0, torch.zeros(len(log_p))), per_datum)
+            return _scores({"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)}, data, per_datum, method, 0)
         if method == "importance":
             number, settings = num_samples, _importance_settings(guide, num_samples)
         else:
             number, settings = num_chains, _ais_settings(model, guide, num_chains, schedule, start)
-        missed = _share_missed(model, guide, x, seed) if method == "importance" else torch.zeros(1)
         columns = by_chunks(
-            lambda rows: _ESTIMATORS[method](model, guide, rows, **settings)._asdict(),
+            lambda rows: _estimates(method, model, guide, rows, settings),
             x,
             rows_at_once=_ROWS_AT_ONCE[method],
             seed=seed,
@@ -155,14 +152,32 @@ def log_likelihood(
             settings={"method": method, "model, guide and data": fingerprint(model, guide, x), **settings},
             progress=progress,
         )
-    columns = {name: columns[name] for name in ImportanceEstimate._fields}
-    unseen = missed.expand(len(columns["log_likelihood"]))
-    columns["log_likelihood"] = columns["log_likelihood"].where((unseen == 0)[:, None].to(x.device), torch.nan)
-    table = per_restart_and_datum(columns)
-    return Scores(table, summarise(table, per_datum, method, number, unseen), per_datum)
+    return _scores(columns, data, per_datum, method, number)
 
 
 _ESTIMATORS: dict[str, Callable[..., ImportanceEstimate]] = {"importance": importance, "ais": ais}
+
+
+def _estimates(
+    method: str, model: Program, guide: Program | None, x: Tensor, settings: dict[str, Any]
+) -> dict[str, Tensor]:
+    columns = _ESTIMATORS[method](model, guide, x, **settings)._asdict()
+    if method == "ais":
+        del columns["elbo"]  # the guide's it is not
+        return columns
+    assert guide is not None
+    # after the estimate, whose draws do not depend on it then
+    with torch.no_grad(), pyro.validation_enabled(False):
+        return columns | {"missed": states_missed(model, guide, x)}
+
+
+def _scores(columns: dict[str, Tensor], data: Tensor, weights: np.ndarray | None, method: str, number: int) -> Scores:
+    """The frames; where the guide misses a part of the posterior, or parameters are broken, nothing is a number."""
+    missed = columns.get("missed", torch.zeros_like(columns["log_likelihood"], dtype=torch.bool))
+    none = missed | columns["log_likelihood"].isnan()
+    names = [name for name in ImportanceEstimate._fields if name in columns]
+    table = per_restart_and_datum({name: columns[name].masked_fill(none, torch.nan) for name in names})
+    return Scores(table, summarise(table, weights, method, number, missed), weights)
 
 
 def _importance_settings(guide: Program | None, num_samples: int) -> dict[str, Any]:
@@ -178,12 +193,6 @@ def _ais_settings(
 ) -> dict[str, Any]:
     path_from(model, guide, num_chains, start)  # refuses what can't be annealed
     return {"num_chains": num_chains, "schedule": temperatures(schedule), "start": start}
-
-
-def _share_missed(model: Program, guide: Program | None, x: Tensor, seed: int) -> Tensor:
-    assert guide is not None
-    with forked_rng(seed, x.device), torch.no_grad(), pyro.validation_enabled(False):
-        return share_missed(model, guide, x)
 
 
 def _checked_weights(weights: Tensor, num_rows: int) -> np.ndarray:

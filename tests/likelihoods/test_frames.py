@@ -19,15 +19,17 @@ def test_a_row_is_a_restart_and_a_datum() -> None:
 
 
 def test_a_summary_has_means_and_of_sample_sizes_the_median() -> None:
-    summary = summarise(per_restart_and_datum(COLUMNS), None, "exact", 0, torch.zeros(2))
+    summary = summarise(per_restart_and_datum(COLUMNS), None, "exact", 0)
     assert summary.log_likelihood.tolist() == [-3.0, -4.0]
     assert summary["mean"].tolist() == [-3.0, -4.0]
     assert summary.ess.tolist() == [60.0, 60.0]
     assert summary.warnings.tolist() == ["", ""]
     estimates = COLUMNS | {"khat": torch.zeros(2, 3), "bound_half": LOG_P}
-    unseen = summarise(per_restart_and_datum(estimates), None, "importance", 100, torch.tensor([0.0, 0.25]))
+    unseen = summarise(
+        per_restart_and_datum(estimates), None, "importance", 100, torch.tensor([[False] * 3, [True, False, False]])
+    )
     assert unseen.warnings[0] == ""
-    assert "probability zero to 25.0% of the states" in unseen.warnings[1]
+    assert "on 1 of 3 data the guide gives probability zero" in unseen.warnings[1]
 
 
 def test_errors_are_those_of_cases_or_of_samples() -> None:

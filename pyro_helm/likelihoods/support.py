@@ -1,0 +1,146 @@
+"""States that have probability zero, and guides that give it to states that the posterior has.
+
+What a guide can't propose is missed by every sample of it, however many, and shows in no spread of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import Delta
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent
+
+from pyro_helm.conventions import Site
+from pyro_helm.particles import Program, draw_from_guide
+
+DRAWS = 10
+"""Draws of the guide per datum around which states are looked for that it excludes."""
+
+
+def states_missed(model: Program, guide: Program, x: Tensor, *, draws_at_once: int = 20_000) -> Tensor:
+    """Where the guide provably gives probability zero to a state of the posterior, ``[restarts, data]``.
+
+    Around draws of the guide, each element of each Bernoulli or Categorical site of the model takes every value that
+    its factor of the guide excludes (a probability of exactly 0; a Delta excludes all but its own). Where the model
+    gives the changed state and the data a positive probability, mass is missed. There are no false alarms; but
+    factors of other distributions, guides with auxiliary sites (which a mixture such as ``defensive`` has) and states
+    that are possible only if several elements change at once are not seen.
+
+    Args:
+        model: called with ``observations={"x": x}``.
+        guide: called likewise.
+        x: data ``[data, units]``.
+        draws_at_once: draws (``DRAWS`` x restarts x data) held in memory.
+
+    """
+    rows_at_once = max(1, draws_at_once // (DRAWS * getattr(model, "restarts", 1)))
+    return torch.cat([_missed(model, guide, rows) for rows in x.split(rows_at_once)], dim=-1)
+
+
+def _missed(model: Program, guide: Program, x: Tensor) -> Tensor:
+    observations = {"observations": {"x": x}}
+    particles = draw_from_guide(model, guide, DRAWS, kwargs=observations)
+    shape = torch.broadcast_shapes(particles.log_weight.shape, (DRAWS, 1, len(x)))
+    missed = torch.zeros(shape[1:], dtype=torch.bool, device=x.device)
+    if particles.guide_sites.keys() - particles.model_sites.keys():
+        return missed
+    values = {name: site["value"] for name, site in particles.guide_sites.items()}
+    for name, site in particles.guide_sites.items():
+        for state, excluded in _excluded(site, _elementwise(particles.model_sites[name]["fn"])):
+            if bool((excluded & ~missed).any()):
+                found = excluded & _possible(model, values | {name: state}, observations)
+                missed |= found.expand(shape).any(0)
+    return missed
+
+
+def _excluded(site: Site, prior: Distribution) -> Iterator[tuple[Tensor, Tensor]]:
+    """Values of a site with one element replaced, and where its factor excludes that, ``[draws, restarts, data]``."""
+    factor, value, event_dim = _elementwise(site["fn"]), site["value"], site["fn"].event_dim
+    if not isinstance(prior, (Bernoulli, Categorical)) or site["mask"] is not None:
+        return
+    for number in range(2 if isinstance(prior, Bernoulli) else prior.logits.shape[-1]):
+        zero = _has_probability_zero(factor, torch.full_like(value, number))
+        if zero is None:
+            return
+        zero = zero.expand(value.shape).reshape(*value.shape[: value.dim() - event_dim], -1)
+        for element in zero.flatten(0, -2).any(0).nonzero().flatten().tolist():
+            state = value.reshape(zero.shape).clone()
+            state[..., element] = number
+            yield state.reshape(value.shape), zero[..., element]
+
+
+def _possible(model: Program, values: Mapping[str, Tensor], kwargs: Mapping[str, Any]) -> Tensor:
+    trace = poutine.trace(poutine.condition(model, data=values)).get_trace(**kwargs)
+    sites = [site for site in trace.nodes.values() if site["type"] == "sample" and not site_is_subsample(site)]
+    return ~impossible(sites)
+
+
+def impossible(sites: Iterable[Site]) -> Tensor:
+    """Where any of these sites has a value of probability zero, ``[..., restarts, data]``.
+
+    Asked of the probabilities, since the log-probability of a Bernoulli or Categorical site that is given them keeps
+    clear of log 0.
+    """
+    one_by_one = []
+    for site in sites:
+        fn, value = site["fn"], site["value"]
+        zero = _has_probability_zero(_elementwise(fn), value)
+        if zero is None:
+            one_by_one.append(fn.log_prob(value) == -torch.inf)
+        else:
+            one_by_one.append(zero.flatten(zero.dim() - fn.event_dim).any(-1) if fn.event_dim else zero)
+    return torch.stack(torch.broadcast_tensors(*one_by_one)).any(0)
+
+
+def _elementwise(fn: Distribution) -> Distribution:
+    while isinstance(fn, Independent):
+        fn = fn.base_dist
+    return fn
+
+
+def _has_probability_zero(fn: Distribution, value: Tensor) -> Tensor | None:
+    """Of each element; None for distributions that are not asked by element."""
+    for kind, zero in _ZERO.items():
+        if isinstance(fn, kind):
+            return zero(fn, value)
+    return None
+
+
+def _of_bernoulli(fn: Any, value: Tensor) -> Tensor:
+    if not _from_probs(fn):
+        log_prob: Tensor = fn.log_prob(value)
+        return log_prob == -torch.inf
+    probs: Tensor = torch.where(value == 1, fn.probs, 1 - fn.probs)
+    return probs == 0
+
+
+def _of_categorical(fn: Any, value: Tensor) -> Tensor:
+    if not _from_probs(fn):
+        log_prob: Tensor = fn.log_prob(value)
+        return log_prob == -torch.inf
+    shape = torch.broadcast_shapes(fn.probs.shape[:-1], value.shape)
+    index = value.long().expand(shape)[..., None]
+    probs: Tensor = fn.probs.expand(*shape, -1).gather(-1, index).squeeze(-1)
+    return probs == 0
+
+
+def _from_probs(fn: Any) -> bool:
+    # either is derived from the other when it is asked for; a large logit is no certainty
+    return "probs" in fn.__dict__ and fn._param is fn.__dict__["probs"]
+
+
+def _of_delta(fn: Any, value: Tensor) -> Tensor:
+    proposed: Tensor = fn.v
+    return value != proposed
+
+
+_ZERO: dict[type, Callable[[Any, Tensor], Tensor]] = {
+    Bernoulli: _of_bernoulli,
+    Categorical: _of_categorical,
+    Delta: _of_delta,
+}
