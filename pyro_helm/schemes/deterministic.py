@@ -22,6 +22,9 @@ from pyro_helm.imaging import Imaging, LogProbs
 from pyro_helm.layers import check_sizes_agree, layer_plates
 from pyro_helm.models import BeliefNetwork
 
+MOST_ENUMERATED = 20
+"""Units whose states, a million, may be summed over."""
+
 LayerLogProbs = Callable[[Imaging, Tensor], LogProbs]
 """What stands for a layer's log-probabilities, given the probabilities of the causes above it."""
 
@@ -34,12 +37,14 @@ def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *
         log_probs: what stands for the log-probabilities of a layer.
         model: a belief network.
         guide: its recognition network.
-        args: of the two programs: ``observations``.
+        args: of the two programs: ``observations={"x": values}``, of shape ``[data, units]`` or
+            ``[restarts, data, units]``.
         kwargs: likewise.
 
     Raises:
-        TypeError: for other programs.
-        ValueError: for a model and guide that differ in sizes, or observations other than an ``x`` of zeros and ones.
+        TypeError: for other programs or arguments, or an ``x`` that is no tensor.
+        ValueError: for a model and guide that differ in sizes, or observations other than an ``x`` of zeros and ones of
+            one of these shapes.
 
     """
     if not isinstance(model, BeliefNetwork) or not isinstance(guide, FactorialRecognition):
@@ -48,23 +53,43 @@ def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *
             f"got a {type(model).__name__} and a {type(guide).__name__}; for other programs use a scheme that samples"
         )
     check_sizes_agree(model, guide)
-    observations = _observations(*args, **kwargs)
-    if not isinstance(observations, Mapping) or set(observations) != {"x"}:
-        given = sorted(observations) if isinstance(observations, Mapping) else type(observations).__name__
-        raise ValueError(f'{name} takes observations={{"x": values}}, got {given}')
-    if is_validation_enabled() and not bool(constraints.boolean.check(observations["x"]).all()):
-        raise ValueError("observations of 'x' must be 0 or 1 everywhere")
-    hidden = guide.mean_field(observations)
+    x = _checked_x(name, model.restarts, *args, **kwargs)
+    hidden = guide.mean_field({"x": x})
     means = [layer.mean for layer in hidden]
-    x = observations["x"].to(means[0])
+    x = x.to(means[0])
     energy: Tensor = -sum(layer.entropy().sum(-1) for layer in hidden)
     for q, layer in zip([x, *means], model.layer_log_probs(log_probs, means), strict=True):
         energy = energy - _mean(q, layer).sum(-1)
     return _sum_over_data(energy, model.restarts)
 
 
-def _observations(observations: Any = None) -> Any:
-    return observations
+def checked_max_enumerated(max_enumerated: int) -> int:
+    """The number itself; ValueError for what is no number of units from 0 to 20."""
+    if not isinstance(max_enumerated, int) or not 0 <= max_enumerated <= MOST_ENUMERATED:
+        raise ValueError(
+            f"max_enumerated must be a number of units, an integer from 0 to {MOST_ENUMERATED}, got {max_enumerated!r}"
+        )
+    return max_enumerated
+
+
+def _checked_x(name: str, restarts: int, observations: Any = None, *others: Any, **named: Any) -> Tensor:
+    if others or named:
+        more = ", ".join(named) or f"{1 + len(others)} arguments"
+        raise TypeError(f'{name} takes observations={{"x": values}} and no other argument, got {more}')
+    if not isinstance(observations, Mapping) or set(observations) != {"x"}:
+        given = sorted(observations) if isinstance(observations, Mapping) else type(observations).__name__
+        raise ValueError(f'{name} takes observations={{"x": values}}, got {given}')
+    x = observations["x"]
+    if not isinstance(x, Tensor):
+        raise TypeError(f"observations of 'x' must be a torch tensor, got {type(x).__name__}")
+    if x.dim() > 3 or (x.dim() == 3 and len(x) not in (1, restarts)):
+        raise ValueError(
+            f"observations of 'x' must have shape [data, units] or [{restarts}, data, units], data for each restart; "
+            f"got {list(x.shape)}"
+        )
+    if is_validation_enabled() and not bool(constraints.boolean.check(x).all()):
+        raise ValueError("observations of 'x' must be 0 or 1 everywhere")
+    return x
 
 
 def _mean(q: Tensor, log_probs: LogProbs) -> Tensor:

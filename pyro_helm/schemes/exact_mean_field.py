@@ -20,25 +20,28 @@ from torch import Tensor
 
 from pyro_helm.imaging import Imaging, LogProbs
 from pyro_helm.particles import Program
-from pyro_helm.schemes.deterministic import free_energies
+from pyro_helm.schemes.deterministic import checked_max_enumerated, free_energies
 from pyro_helm.schemes.scheme import Scheme
 
 
 class ExactMeanField(Scheme):
     """The exact bound of the guide that passes means all the way up, with its gradient for model and guide.
 
-    The bound is that of the factorial guide, not of the same recognition network with sampled layers.
+    The bound is that of the factorial guide, not of the same recognition network with sampled layers. Where the
+    quadrature is taken, memory goes to a few arrays of data x nodes x units and a few of causes x nodes x units numbers
+    per layer and restart.
 
     Args:
         tolerance: largest error of an expected log-probability, in nats, rounding apart; the number of nodes follows
             from it and from the range of the weights. None takes 1e-5 in float32 and 1e-10 in float64.
-        max_enumerated: sum over every state of a layer of no more units; 0 takes the quadrature everywhere.
+        max_enumerated: sum over every state of a layer of no more units, at most 20; 0 takes the quadrature everywhere.
 
     Raises:
         ValueError: for settings out of range; in use, for observations other than ``x``, a tolerance that can't be held
             in the precision of the parameters, or weights that would take too many nodes in every restart; where they
             would in some, the losses of those are NaN.
-        TypeError: in use, for programs other than a :class:`BeliefNetwork` and a :class:`FactorialRecognition`.
+        TypeError: in use, for programs other than a :class:`BeliefNetwork` and a :class:`FactorialRecognition`, or
+            arguments other than ``observations``.
 
     >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
     >>> x = torch.ones(10, 6)
@@ -54,10 +57,8 @@ class ExactMeanField(Scheme):
         super().__init__()
         if tolerance is not None and not 0 < tolerance < 1:
             raise ValueError(f"tolerance must be a number of nats between 0 and 1, got {tolerance}")
-        if max_enumerated < 0:
-            raise ValueError(f"max_enumerated must be a number of units, 0 or more, got {max_enumerated}")
         self.tolerance = tolerance
-        self.max_enumerated = max_enumerated
+        self.max_enumerated = checked_max_enumerated(max_enumerated)
 
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Free energy F of the factorial guide summed over the data, ``[restarts]``, in nats."""

@@ -20,20 +20,25 @@ from torch import Tensor
 
 from pyro_helm.imaging import Imaging, LogProbs
 from pyro_helm.particles import Program
-from pyro_helm.schemes.deterministic import free_energies
+from pyro_helm.schemes.deterministic import checked_max_enumerated, free_energies
 from pyro_helm.schemes.scheme import Scheme
 
 
 class MeanField(Scheme):
     """The paper's deterministic loss, 3.11, with its gradient for model and guide. It is not a bound.
 
+    Use float64 where noisy-or weights may reach 17: in float32, under a cause whose ``q`` rounds to 1, such a weight
+    makes ``log(1 - p)`` minus infinity, though the exact value is finite.
+
     Args:
         max_enumerated: the mean of A.2 is a sum over every state of the layer above where that has no more units; the
-            paper did so for 3. 0 takes A.3 everywhere.
+            paper did so for 3. 0 takes A.3 everywhere, 20 is the most.
 
     Raises:
-        ValueError: for a negative ``max_enumerated``; in use, for observations other than ``x``.
-        TypeError: in use, for programs other than a :class:`BeliefNetwork` and a :class:`FactorialRecognition`.
+        ValueError: for a ``max_enumerated`` out of range; in use, for observations other than ``x``, of shape
+            ``[data, units]`` or ``[restarts, data, units]``.
+        TypeError: in use, for programs other than a :class:`BeliefNetwork` and a :class:`FactorialRecognition`, or
+            arguments other than ``observations``.
 
     >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
     >>> x = torch.ones(10, 6)
@@ -46,9 +51,7 @@ class MeanField(Scheme):
 
     def __init__(self, *, max_enumerated: int = 3) -> None:
         super().__init__()
-        if max_enumerated < 0:
-            raise ValueError(f"max_enumerated must be a number of units, 0 or more, got {max_enumerated}")
-        self.max_enumerated = max_enumerated
+        self.max_enumerated = checked_max_enumerated(max_enumerated)
 
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """The deterministic F (3.11) summed over the data, ``[restarts]``, in nats."""

@@ -161,7 +161,7 @@ def free_energy(q: list[Tensor], p: list[Tensor]) -> Tensor:
     return total
 
 
-def printed_derivatives(pair: Machine, case: Case) -> tuple[dict[str, Tensor], list[Tensor]]:
+def derivatives_by_hand(pair: Machine, case: Case) -> tuple[dict[str, Tensor], list[Tensor]]:
     """B.1 and B.3 by parameter, in the units of weights and leaks, and B.2 by hidden layer, bottom to top."""
     with torch.no_grad():
         q = activities(pair)
@@ -222,18 +222,18 @@ def test_value_is_3_11(case: Case) -> None:
 @cases
 def test_gradients_are_b1_and_b3(case: Case) -> None:
     pair = machine(case.imaging)
-    printed, _ = printed_derivatives(pair, case)
+    by_hand, _ = derivatives_by_hand(pair, case)
     scheme = MeanField(max_enumerated=case.max_enumerated)
     ours = in_units_of_weights(pair, gradients_of_scheme(scheme, pair))
-    assert ours.keys() == printed.keys()
+    assert ours.keys() == by_hand.keys()
     for name, gradient in ours.items():
-        assert torch.allclose(gradient, printed[name].reshape(gradient.shape), rtol=1e-9, atol=1e-9), name
+        assert torch.allclose(gradient, by_hand[name].reshape(gradient.shape), rtol=1e-9, atol=1e-9), name
 
 
 @cases
 def test_derivatives_by_the_activities_are_b2(case: Case) -> None:
     pair = machine(case.imaging)
-    _, printed = printed_derivatives(pair, case)
+    _, expected = derivatives_by_hand(pair, case)
     below = X
     q = []
     for layer in pair.guide.recognition:
@@ -246,7 +246,7 @@ def test_derivatives_by_the_activities_are_b2(case: Case) -> None:
     energy = -sum(torch.special.entr(q_l).sum() + torch.special.entr(1 - q_l).sum() for q_l in q)
     for q_l, layer_log_probs in zip([X, *q], log_probs, strict=True):
         energy = energy - (q_l * layer_log_probs.on + (1 - q_l) * layer_log_probs.off).sum()
-    for ours, by_hand in zip(torch.autograd.grad(energy, q), printed, strict=True):
+    for ours, by_hand in zip(torch.autograd.grad(energy, q), expected, strict=True):
         assert torch.allclose(ours, by_hand, rtol=1e-9, atol=1e-9)
 
 
@@ -400,14 +400,42 @@ def test_other_programs_and_observations_are_refused_in_a_sentence() -> None:
         (ValueError, 'MeanField takes observations={"x": values}, got', (pair.model, pair.guide, None)),
         (ValueError, 'MeanField takes observations={"x": values}, got', (pair.model, pair.guide, X)),
         (ValueError, "must have shape [..., data, 5], got [7, 4]", (pair.model, pair.guide, {"x": X[:, :4]})),
+        (
+            ValueError,
+            "'x' must have shape [data, units] or [1, data, units], data for each restart; got [2, 1, 7, 5]",
+            (pair.model, pair.guide, {"x": X.expand(2, 1, 7, 5)}),
+        ),
+        (ValueError, "for each restart; got [2, 7, 5]", (pair.model, pair.guide, {"x": X.expand(2, 7, 5)})),
+        (TypeError, "'x' must be a torch tensor, got ndarray", (pair.model, pair.guide, {"x": X.numpy()})),
         (ValueError, "0 or 1", (pair.model, pair.guide, {"x": 2 * X})),
         (ValueError, "0 or 1", (pair.model, pair.guide, {"x": X * torch.nan})),
     ]
     for error, sentence, (model, guide, observations) in refusals:
         with pytest.raises(error, match=re.escape(sentence)):
             scheme.loss(model, guide, observations=observations)
-    with pytest.raises(ValueError, match="max_enumerated must be a number of units, 0 or more, got -1"):
-        MeanField(max_enumerated=-1)
+    for arguments, settings, given in (
+        ((), {"x": X}, "x"),
+        (({"x": X},), {"num_data": 7}, "num_data"),
+        (({"x": X}, 7), {}, "2 arguments"),
+    ):
+        sentence = f'MeanField takes observations={{"x": values}} and no other argument, got {given}'
+        with pytest.raises(TypeError, match=re.escape(sentence)):
+            scheme.loss(pair.model, pair.guide, *arguments, **settings)
+    for number in (-1, 21, 2.0, "3", None):
+        sentence = f"max_enumerated must be a number of units, an integer from 0 to 20, got {number!r}"
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            MeanField(max_enumerated=number)  # type: ignore[arg-type]
+
+
+def test_each_restart_may_have_data_of_its_own() -> None:
+    model = BeliefNetwork(SIZES, "odds", restarts=2, seed=0).double()
+    guide = FactorialRecognition(SIZES, restarts=2, seed=0).double()
+    own = torch.stack([X, X.flip(-1)])
+    losses = MeanField().restart_losses(model, guide, observations={"x": own})
+    for restart, x in enumerate(own):
+        for same in (x, x[None]):
+            shared = MeanField().restart_losses(model, guide, observations={"x": same})
+            assert torch.allclose(shared[restart], losses[restart], rtol=1e-12)
 
 
 def test_data_of_other_types_are_taken_as_numbers() -> None:
