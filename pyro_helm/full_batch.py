@@ -18,7 +18,10 @@ from torch import Tensor
 
 Vector = NDArray[np.float64]
 Losses = Callable[[], Tensor]
-"""Computes the losses ``[restarts]`` of the parameters as they stand, and leaves their gradients in ``.grad``."""
+"""Computes the losses ``[restarts]`` of the parameters as they stand, and leaves their gradients in ``.grad``.
+
+A scalar is the loss of a single restart.
+"""
 
 
 class FullBatchOptimizer(torch.optim.Optimizer):
@@ -26,7 +29,7 @@ class FullBatchOptimizer(torch.optim.Optimizer):
 
     All restarts ask for their next loss and gradient in step, so that one batched evaluation answers them all. A step
     is ``iterations`` iterations, after which the minimiser begins anew. Use float64: a line search sees the rounding
-    errors of float32.
+    errors of float32, of which a RuntimeWarning tells.
 
     Args:
         params: parameters; with several restarts, each has them as its first dimension.
@@ -34,7 +37,8 @@ class FullBatchOptimizer(torch.optim.Optimizer):
         lr: must be None: the step size comes from the line search.
 
     Raises:
-        ValueError: for a learning rate, or fewer than 1 iteration.
+        ValueError: for a learning rate, or fewer than 1 iteration; in a step, for a closure that gives neither a scalar
+            nor one loss per restart, or with several restarts a parameter without them as its first dimension.
 
     """
 
@@ -50,23 +54,29 @@ class FullBatchOptimizer(torch.optim.Optimizer):
             raise ValueError(f"iterations must be at least 1, got {iterations}")
         super().__init__(params, {})
         self.iterations = iterations
+        coarse = {p.dtype for group in self.param_groups for p in group["params"]} - {torch.float64}
+        if coarse:
+            warnings.warn(
+                f"the line searches of {type(self).__name__} need float64 and may end early in the rounding errors of "
+                f"{', '.join(sorted(map(str, coarse)))}; make the parameters float64 (dtype=torch.float64 in fit)",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def step(self, closure: Losses) -> Tensor:  # type: ignore[override]
         """Run the minimiser on every restart; the losses ``[restarts]`` it ends with."""
-        with torch.enable_grad():
-            number = len(closure())
         trained = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
+        number = len(_losses(closure))
+        _check_first_dimension(trained, number)
 
         def evaluate(points: Vector) -> tuple[Vector, Vector]:
             _set_rows(trained, points)
-            with torch.enable_grad():
-                losses = closure()
+            losses = _losses(closure)
             gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
             return losses.double().cpu().numpy(), _rows(gradients, number)
 
         minimise_in_step(evaluate, _rows(trained, number), method=self.method, iterations=self.iterations)
-        with torch.enable_grad():
-            return closure()
+        return _losses(closure)
 
 
 class ConjugateGradient(FullBatchOptimizer):
@@ -162,6 +172,26 @@ def minimise_in_step(
 
 class _Abandoned(Exception):
     """Ends a minimiser whose next answer will not come, after Ctrl-C or an error in the evaluation."""
+
+
+def _losses(closure: Losses) -> Tensor:
+    """One loss per restart, ``[restarts]``."""
+    with torch.enable_grad():
+        losses = closure().detach()
+    if losses.dim() > 1 or not losses.numel():
+        raise ValueError(
+            f"the closure must give a scalar or one loss per restart, got losses of shape {list(losses.shape)}"
+        )
+    return losses.reshape(-1)
+
+
+def _check_first_dimension(parameters: list[Tensor], number: int) -> None:
+    for parameter in parameters:
+        if number > 1 and (parameter.dim() == 0 or len(parameter) != number):
+            raise ValueError(
+                f"with losses of {number} restarts every parameter must have them as its first dimension, got a "
+                f"parameter of shape {list(parameter.shape)}"
+            )
 
 
 def _rows(tensors: list[Tensor], number: int) -> Vector:

@@ -109,7 +109,7 @@ def fit(
         optimizer: called with the parameters, and ``lr`` if ``learning_rate`` is given; any of torch's, or a partial of
             one. It must treat every parameter entry by itself unless there is a single restart. For schemes that do
             not sample, with all data in a step, :class:`ConjugateGradient` and :class:`LBFGS` minimise each restart by
-            itself.
+            itself; their line searches need ``dtype=torch.float64``.
         learning_rate: ``lr`` of the optimiser; None for its own, which is 0.01 of the default, Adam.
         schedule: called with the optimiser; the scheduler that it returns is stepped after each epoch.
         patience: a restart stops after so many epochs without a better ``valid_log_likelihood``; None for never.

@@ -257,6 +257,50 @@ def test_it_can_be_used_without_fit() -> None:
     assert torch.equal(last, closure())
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_scalar_loss_is_that_of_a_single_restart(optimizer: type[FullBatchOptimizer]) -> None:
+    free = [torch.zeros((), dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)]
+    parameters = [p.requires_grad_() for p in free]
+    descent = optimizer(parameters)
+
+    def closure() -> Tensor:
+        descent.zero_grad()
+        loss = (parameters[0] - 3) ** 2 + (parameters[1] ** 2).sum() + 1
+        loss.backward()
+        return loss
+
+    last = descent.step(closure)
+    assert last.shape == (1,)
+    assert float(last) == pytest.approx(1.0, abs=1e-9)
+    assert float(parameters[0].detach()) == pytest.approx(3.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "losses", "sentence"),
+    [
+        ((3, 2), (2,), "with losses of 2 restarts every parameter must have them as its first dimension, got a "
+         "parameter of shape [3, 2]"),
+        ((), (2,), "got a parameter of shape []"),
+        ((2, 2), (2, 1), "the closure must give a scalar or one loss per restart, got losses of shape [2, 1]"),
+    ],
+)  # fmt: skip
+def test_losses_and_parameters_of_different_restarts_are_refused_in_a_sentence(
+    shape: tuple[int, ...], losses: tuple[int, ...], sentence: str
+) -> None:
+    parameter = torch.ones(shape, dtype=torch.float64, requires_grad=True)
+    before = parameter.detach().clone()
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        helm.LBFGS([parameter]).step(lambda: parameter.sum().expand(losses))
+    assert torch.equal(parameter, before)
+
+
+def test_float32_is_warned_of_once() -> None:
+    sentence = r"line searches of LBFGS need float64 and may end early in the rounding errors of torch.float32; make"
+    with pytest.warns(RuntimeWarning, match=sentence) as caught:
+        fit(*machine(2), optimizer=partial(helm.LBFGS, iterations=3), dtype=None, num_epochs=2)
+    assert len(caught) == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

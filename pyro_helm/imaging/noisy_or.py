@@ -41,8 +41,8 @@ class NoisyOr(Imaging):
     def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:
         """Of ``1 - exp(-leak) prod_k (1 - q_k theta_k)``, the exact mean of A.1 under independent causes.
 
-        In float32, where ``q_k`` rounds to 1 and a weight is 17 or more, ``log(1 - p)`` is minus infinity where the exact
-        value is finite; use float64 there.
+        In float32, where ``q_k`` rounds to 1 and a weight is 17 or more, ``log(1 - p)`` is minus infinity where the
+        exact value is finite; use float64 there.
         """
         weight, leak = self.weight_and_leak
         none = product_of_complements(q, -torch.expm1(-weight)).times(-leak)
