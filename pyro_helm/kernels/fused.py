@@ -19,7 +19,10 @@ BLOCK = 2**18
 
 Expression = Callable[..., tuple[Tensor, ...]]
 
-_WITHOUT_COMPILER: set[str] = set()
+_WITHOUT_COMPILER: set[tuple[Expression, str]] = set()
+
+CALLER = 6
+"""Frames from a warning here to the caller of a product: _fused, over_rows, forward, apply, the product, its caller."""
 
 
 def as_batches(rows: Tensor, *columns: Tensor) -> tuple[Tensor, list[Tensor], Callable[[Tensor], Tensor]]:
@@ -106,7 +109,7 @@ def _fused(expression: Expression, rows: Tensor, column: Tensor, *others: Tensor
     # the compiler writes another program for sizes of 1, for strides of 0 and for inputs that ask for gradients, and it
     # gives up after eight of them: what is left is one batch or several, few causes or many, in two precisions
     narrow = rows.shape[1] == 1 or 1 in column.shape[1:]
-    if small or narrow or device in _WITHOUT_COMPILER:
+    if small or narrow or (expression, device) in _WITHOUT_COMPILER:
         return None
     from torch._dynamo import config, exc  # late: it would take longer than all the rest of this library
 
@@ -117,13 +120,13 @@ def _fused(expression: Expression, rows: Tensor, column: Tensor, *others: Tensor
             warnings.simplefilter("ignore", DeprecationWarning)  # the compiler's own affairs
             return _compiled(expression)(*(tensor.detach().contiguous() for tensor in (rows, column, *others)))
     except (exc.TorchDynamoException, getattr(exc, "FailOnRecompileLimitHit", exc.TorchDynamoException)) as error:
-        _WITHOUT_COMPILER.add(device)
+        _WITHOUT_COMPILER.add((expression, device))
         lines = [line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")]
         reason = lines[0] if lines else type(error).__name__
         warnings.warn(
             f"torch.compile failed on {device}, so products over causes run in blocks, several times slower: {reason}",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=CALLER,
         )
         return None
 

@@ -47,7 +47,7 @@ class Product(NamedTuple):
 def product_of_complements(q: Tensor, r: Tensor) -> Product:
     r"""``prod_k (1 - q_k r_kj)`` and its logarithm, for every datum and unit.
 
-    Nothing of the size data x causes x units is made, forward or backward.
+    Nothing of the size data x causes x units is made, forward or backward. Second derivatives are not available.
 
     Args:
         q: probabilities ``[..., data, causes]``.

@@ -23,7 +23,7 @@ GROUP = 4
 def product_of_turns(mean: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
     """Real and imaginary part of ``prod_k (cos_kj + i m_k sin_kj)``, each ``[..., data, units]``.
 
-    Nothing of the size data x causes x units is made, forward or backward.
+    Nothing of the size data x causes x units is made, forward or backward. Second derivatives are not available.
 
     Args:
         mean: mean signs from -1 to 1, ``[..., data, causes]``.

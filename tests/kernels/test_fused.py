@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,11 +102,50 @@ def test_without_a_compiler_it_says_so_once_and_runs_in_blocks(uncompilable: lis
     q, r = inputs(torch.float64)
     with pytest.warns(RuntimeWarning, match=r"torch.compile failed on cpu, .* in blocks, .*: no compiler here$"):
         first = value_and_slopes(of_complements, q, r)
+    assert len(uncompilable) == 2  # its value and its gradient
     again = value_and_slopes(of_complements, q, r)
     for one, other, blocks in zip(first, again, in_blocks(of_complements, q, r), strict=True):
         assert torch.equal(one, blocks)
         assert torch.equal(other, blocks)
+    assert len(uncompilable) == 2
+
+
+@pytest.mark.parametrize("product", [product_of_complements, lambda q, r: product_of_turns(q, r.cos(), r.sin())])
+def test_the_warning_points_at_the_caller(product: Callable[[Tensor, Tensor], Any], uncompilable: list[int]) -> None:
+    q, r = inputs(torch.float64)
+    with pytest.warns(RuntimeWarning, match="torch.compile failed") as caught:
+        product(q, r)
     assert len(uncompilable) == 1
+    assert [Path(warning.filename).name for warning in caught] == ["test_fused.py"]
+
+
+def test_one_expression_that_can_not_be_compiled_leaves_the_others_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fine(rows: Tensor, columns: Tensor) -> tuple[Tensor]:
+        return (rows @ columns,)
+
+    def broken(rows: Tensor, columns: Tensor) -> tuple[Tensor]:
+        return (rows @ columns,)
+
+    attempts = []
+
+    def compiled(expression: fused.Expression) -> fused.Expression:
+        def run(*tensors: Tensor) -> tuple[Tensor, ...]:
+            attempts.append(expression)
+            if expression is broken:
+                raise TorchDynamoException("no such instruction")
+            return expression(*tensors)
+
+        return run
+
+    monkeypatch.setattr(fused, "_compiled", compiled)
+    monkeypatch.setattr(fused, "_WITHOUT_COMPILER", set())
+    q, r = (t.detach()[None] for t in inputs(torch.float64))
+    with pytest.warns(RuntimeWarning, match="no such instruction"):
+        fused.over_rows(broken, q, (r,))
+    for _ in range(2):
+        fused.over_rows(fine, q, (r,))
+        fused.over_rows(broken, q, (r,))
+    assert attempts == [broken, fine, fine]
 
 
 @needs_compiler
