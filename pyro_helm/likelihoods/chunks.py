@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 from rich.console import Console
 from rich.progress import track
@@ -86,25 +83,3 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         return
     with atomic_path(file) as path:
         path.write_text(json.dumps(settings, indent=1))
-
-
-def fingerprint(*parts: object) -> str:
-    """Digest of tensors, of the parameters of programs, and of what functions are closed over."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Tensor):
-            digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
-            digest.update(part.detach().cpu().contiguous().numpy().tobytes())
-        elif isinstance(part, torch.nn.Module):
-            for name, value in sorted(part.state_dict().items()):
-                digest.update(f"{name} {fingerprint(value)}".encode())
-        elif isinstance(part, FunctionType):
-            # its parameters are in the global store, or with what it is closed over
-            stored = [value for _, value in sorted(pyro.get_param_store().items())]
-            held = [cell.cell_contents for cell in part.__closure__ or ()]
-            digest.update(f"{part.__qualname__} {fingerprint(*stored, *held)}".encode())
-        elif hasattr(part, "__wrapped__"):  # by one of Pyro's handlers
-            digest.update(f"{type(part).__qualname__} {fingerprint(part.__wrapped__)}".encode())
-        elif isinstance(part, int | float | str | None):
-            digest.update(repr(part).encode())
-    return digest.hexdigest()

@@ -29,9 +29,6 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.layers import Observations, layer_plates, site_names
 from pyro_helm.particles import Program, draw_from_guide
 
-SCORED_JOINTLY = "scored_jointly"
-"""Marks sites whose log-probability is only right together, at the values that were drawn."""
-
 
 def prior(model: Program) -> Program:
     """The model's own prior as a guide: its latent sites, without those that are observed.
@@ -87,7 +84,7 @@ def defensive(model: Program, guide: Program, *, prior_weight: float = 0.1) -> P
                 log_density = log_density.reshape(value.shape[: value.dim() - event_dim])
             with _plates(site):
                 delta = Delta(value, log_density=log_density, event_dim=event_dim)
-                pyro.sample(name, delta, infer={SCORED_JOINTLY: True})
+                pyro.sample(name, delta)
             # the density of the joint state stands at the first site
             log_density = torch.zeros_like(log_density)
 

@@ -17,14 +17,16 @@ from torch import Tensor
 from pyro_helm.layers import check_sizes_agree
 from pyro_helm.likelihoods.ais import ais, path_from
 from pyro_helm.likelihoods.annealing import temperatures
-from pyro_helm.likelihoods.chunks import by_chunks, fingerprint
+from pyro_helm.likelihoods.chunks import by_chunks
 from pyro_helm.likelihoods.exact import exact
+from pyro_helm.likelihoods.fingerprints import fingerprint
 from pyro_helm.likelihoods.frames import per_restart_and_datum, summarise
 from pyro_helm.likelihoods.importance import ImportanceEstimate, importance
 from pyro_helm.likelihoods.observed import as_observed, check_data
 from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.likelihoods.support import states_missed
 from pyro_helm.particles import Program
+from pyro_helm.placement import forked_rng
 from pyro_helm.tables import write_table
 
 METHODS = ("importance", "exact", "ais")
@@ -149,7 +151,7 @@ def log_likelihood(
             rows_at_once=_ROWS_AT_ONCE[method],
             seed=seed,
             resume=None if resume is None else Path(resume),
-            settings={"method": method, "model, guide and data": fingerprint(model, guide, x), **settings},
+            settings={"method": method, **_kept(resume, model, guide, x), **settings},
             progress=progress,
         )
     return _scores(columns, data, per_datum, method, number)
@@ -169,6 +171,17 @@ def _estimates(
     # after the estimate, whose draws do not depend on it then
     with torch.no_grad(), pyro.validation_enabled(False):
         return columns | {"missed": states_missed(model, guide, x)}
+
+
+def _kept(resume: str | Path | None, model: Program, guide: Program | None, x: Tensor) -> dict[str, str]:
+    """What tells the chunks of one estimate from those of another."""
+    if resume is None:
+        return {}
+    with forked_rng(0, x.device), torch.no_grad(), pyro.validation_enabled(False):
+        for program in (model, guide):
+            if program is not None:  # functions have their parameters only when they have run
+                program(observations={"x": x[:1]})
+    return {"model, guide and data": fingerprint(model, guide, x)}
 
 
 def _scores(columns: dict[str, Tensor], data: Tensor, weights: np.ndarray | None, method: str, number: int) -> Scores:

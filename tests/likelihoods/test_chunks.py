@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from gradients import DATA, tiny_machine
+from torch import Tensor
 
 import pyro_helm as helm
 import pyro_helm.likelihoods.scores as module
 from pyro_helm.likelihoods import defensive, prior, tempered
-from pyro_helm.likelihoods.chunks import fingerprint
+from pyro_helm.likelihoods.fingerprints import fingerprint
 
 X = DATA.repeat(4, 1)
 METHODS: dict[str, dict[str, Any]] = {"importance": {"num_samples": 20}, "ais": {"schedule": 5, "num_chains": 3}}
@@ -75,18 +79,37 @@ def test_proposals_are_told_apart_by_what_they_are_made_of(tmp_path: Path) -> No
         helm.log_likelihood(machine.model, mixture, X, num_samples=5, resume=tmp_path)
 
 
+def test_parameters_in_the_store_are_there_from_the_first_run_on(tmp_path: Path) -> None:
+    machine = tiny_machine("sigmoid")
+
+    def guide(observations: dict[str, Tensor]) -> None:
+        probs = pyro.param("probs", torch.full((2,), 0.4).double())
+        with pyro.plate("data", observations["x"].shape[-2], dim=-1):
+            pyro.sample("h1", dist.Bernoulli(probs).to_event(1))
+            pyro.sample("h2", dist.Bernoulli(probs).to_event(1))
+
+    pyro.clear_param_store()
+    whole = helm.log_likelihood(machine.model, guide, X, num_samples=5, resume=tmp_path)
+    assert helm.log_likelihood(machine.model, guide, X, num_samples=5, resume=tmp_path).table.equals(whole.table)
+    pyro.get_param_store()["probs"] = torch.full((2,), 0.6).double()
+    with pytest.raises(ValueError, match="with other model, guide and data"):
+        helm.log_likelihood(machine.model, guide, X, num_samples=5, resume=tmp_path)
+    pyro.clear_param_store()
+
+
+def test_what_can_not_be_told_apart_is_refused_only_where_it_is_kept(tmp_path: Path) -> None:
+    machine, lock = tiny_machine("sigmoid"), Lock()
+
+    def guide(observations: dict[str, Tensor]) -> None:
+        with lock:
+            machine.guide(observations)
+
+    helm.log_likelihood(machine.model, guide, X, num_samples=5)
+    with pytest.raises(ValueError, match="of type lock, is the same as in an earlier run"):
+        helm.log_likelihood(machine.model, guide, X, num_samples=5, resume=tmp_path)
+
+
 def test_chunks_have_random_numbers_of_their_own() -> None:
     machine = tiny_machine("sigmoid")
     table = helm.log_likelihood(machine.model, machine.guide, X[:1].repeat(10, 1), num_samples=20).table
     assert table.log_likelihood.nunique() == 10
-
-
-def test_fingerprints_tell_values_and_shapes_apart() -> None:
-    prints = {
-        fingerprint(torch.zeros(2)),
-        fingerprint(torch.zeros(2, 1)),
-        fingerprint(torch.ones(2)),
-        fingerprint(None),
-    }
-    assert len(prints) == 4
-    assert fingerprint(torch.zeros(2)) == fingerprint(torch.zeros(2))
