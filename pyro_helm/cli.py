@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 import typer
 
 import pyro_helm as helm
 from pyro_helm.cli_options import (
     DATA_HELP,
+    AdamBatchSize,
+    AdamLearningRate,
     BatchSize,
     DataName,
     Device,
@@ -28,6 +29,10 @@ from pyro_helm.cli_options import (
     Seconds,
     Seed,
     Sizes,
+    chosen_names,
+    descent_settings,
+    layer_sizes,
+    new_scheme,
 )
 from pyro_helm.comparison import cases_to_score
 from pyro_helm.guides import FactorialRecognition
@@ -60,9 +65,9 @@ def fit(
     restarts: Restarts = 8,
     epochs: Epochs = 50,
     seconds: Seconds = None,
-    batch_size: BatchSize = 100,
+    batch_size: AdamBatchSize = None,
     optimizer: Optimizer = "adam",
-    learning_rate: LearningRate = 0.01,
+    learning_rate: AdamLearningRate = None,
     on_distribution: OnDistribution = False,
     patience: Patience = None,
     seed: Seed = 0,
@@ -80,16 +85,16 @@ def fit(
             raise ValueError(
                 f"--on-distribution needs a generated data set such as shifter; {data} has no distribution"
             )
-        layers = _sizes(sizes, loaded.train.shape[1])
+        layers = layer_sizes(sizes, loaded.train.shape[1])
         result = helm.fit(
             BeliefNetwork(layers, imaging, restarts=restarts, fixed_leak=fixed_leak, seed=seed),
             FactorialRecognition(layers, restarts=restarts, seed=seed),
             loaded.distribution if on_distribution and loaded.distribution else loaded.train,
             valid=loaded.valid,
-            scheme=_scheme(scheme, particles),
+            scheme=new_scheme(scheme, particles),
             num_epochs=epochs,
             max_seconds=seconds,
-            **_descent(optimizer, batch_size, learning_rate),
+            **descent_settings(optimizer, batch_size, learning_rate),
             patience=patience,
             seed=seed,
             device=device,
@@ -138,9 +143,9 @@ def compare(
         loaded = helm.load_data(data)
         comparison = helm.compare(
             loaded,
-            schemes=[_scheme(name, particles) for name in _names(schemes, helm.SCHEMES)],
-            sizes=_sizes(sizes, loaded.train.shape[1]),
-            imaging=_names(imaging, IMAGING),
+            schemes=[new_scheme(name, particles) for name in chosen_names(schemes, helm.SCHEMES)],
+            sizes=layer_sizes(sizes, loaded.train.shape[1]),
+            imaging=chosen_names(imaging, IMAGING),
             fixed_leak=fixed_leak,
             restarts=restarts,
             num_samples=samples,
@@ -257,36 +262,6 @@ def list_data() -> None:
     """List the data sets that can be named; files are found in the folder PYRO_HELM_DATA."""
     with _one_sentence_errors():
         print_table(helm.available_data(), "data sets")
-
-
-def _sizes(text: str, width: int) -> tuple[int, ...]:
-    try:
-        sizes = tuple(int(size) for size in text.split("-"))
-    except ValueError:
-        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text!r}") from None
-    return sizes if sizes[0] == width and len(sizes) > 1 else (width, *sizes)
-
-
-def _names(text: str, known: dict[str, Any]) -> list[str]:
-    names = list(known) if text == "all" else [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in known:
-            raise ValueError(f"unknown name {name!r}; known are {', '.join(known)}")
-    return names
-
-
-def _scheme(name: str, particles: int) -> Any:
-    (known,) = _names(name, helm.SCHEMES)
-    build: Callable[..., Any] = helm.SCHEMES[known]
-    return build(num_particles=particles) if helm.SCHEMES[known].samples else build()
-
-
-def _descent(optimizer: str, batch_size: int, learning_rate: float) -> dict[str, Any]:
-    full_batch = {"conjugate_gradient": helm.ConjugateGradient, "lbfgs": helm.LBFGS}
-    (name,) = _names(optimizer, {"adam": None, **full_batch})
-    if name == "adam":
-        return {"batch_size": batch_size, "learning_rate": learning_rate}
-    return {"batch_size": None, "optimizer": full_batch[name], "dtype": torch.float64}
 
 
 @contextmanager

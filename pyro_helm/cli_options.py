@@ -1,10 +1,14 @@
-"""Arguments and options that commands share, with their help."""
+"""Arguments and options that commands share, with their help, and what their text stands for."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
+import torch
 import typer
+
+import pyro_helm as helm
 
 DATA_HELP = (
     "A data set by name (pyro-helm data lists them), or the path of a .npz, .npy or .csv file of zeros and ones."
@@ -26,6 +30,8 @@ Seconds = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(help="Data per training step.")]
 LearningRate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
+AdamBatchSize = Annotated[int | None, typer.Option(help="Data per training step of adam.", show_default="100")]
+AdamLearningRate = Annotated[float | None, typer.Option(help="Learning rate of adam.", show_default="0.01")]
 Patience = Annotated[
     int | None, typer.Option(help="Stop a restart after so many epochs without a better validation log-likelihood.")
 ]
@@ -52,3 +58,50 @@ OnDistribution = Annotated[
         help="Train on every pattern of a generated data set, weighted by its probability, not on samples.",
     ),
 ]
+
+
+def layer_sizes(text: str, width: int) -> tuple[int, ...]:
+    """Units per layer of ``32-24-2`` or ``24-2``, for data of so many units."""
+    try:
+        sizes = tuple(int(size) for size in text.split("-"))
+    except ValueError:
+        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text!r}") from None
+    return sizes if sizes[0] == width and len(sizes) > 1 else (width, *sizes)
+
+
+def chosen_names(text: str, known: dict[str, Any]) -> list[str]:
+    """Names separated by commas, or all of them; ValueError for an unknown one."""
+    names = list(known) if text == "all" else [name.strip() for name in text.split(",")]
+    for name in names:
+        _named(name, known)
+    return names
+
+
+def new_scheme(name: str, particles: int) -> Any:
+    """The scheme of this name, with so many particles if it samples; ValueError for an unknown one."""
+    build: Callable[..., Any] = _named(name, helm.SCHEMES)
+    return build(num_particles=particles) if helm.SCHEMES[name].samples else build()
+
+
+def descent_settings(optimizer: str, batch_size: int | None, learning_rate: float | None) -> dict[str, Any]:
+    """Settings of ``fit``; ValueError for a batch size or learning rate where the optimiser has no use for it."""
+    full_batch = {"conjugate_gradient": helm.ConjugateGradient, "lbfgs": helm.LBFGS}
+    chosen = _named(optimizer, {"adam": None, **full_batch})
+    if chosen is None:
+        return {
+            "batch_size": 100 if batch_size is None else batch_size,
+            "learning_rate": 0.01 if learning_rate is None else learning_rate,
+        }
+    if batch_size is not None:
+        raise ValueError(f"--optimizer {optimizer} takes all data in every step and no --batch-size, got {batch_size}")
+    if learning_rate is not None:
+        raise ValueError(
+            f"--optimizer {optimizer} finds its steps by line search and takes no --learning-rate, got {learning_rate}"
+        )
+    return {"batch_size": None, "optimizer": chosen, "dtype": torch.float64}
+
+
+def _named(name: str, known: dict[str, Any]) -> Any:
+    if name not in known:
+        raise ValueError(f"unknown name {name!r}; known are {', '.join(known)}")
+    return known[name]

@@ -52,6 +52,24 @@ def test_fit_writes_a_machine_and_its_history(trained: Path) -> None:
     assert {path.name for path in trained.iterdir()} == {"machine.safetensors", "history.parquet", "history.csv"}
 
 
+@pytest.mark.parametrize("optimizer", ["conjugate_gradient", "lbfgs"])
+def test_what_a_full_batch_optimiser_has_no_use_for_is_refused(optimizer: str, own_data: Path, tmp_path: Path) -> None:
+    command: list[str | Path] = ["fit", own_data, "--sizes", "3", "--scheme", "mean_field", "--optimizer", optimizer]
+    for option, value in (("--batch-size", "100"), ("--learning-rate", "0.01")):
+        shown = refused(*command, option, value, "--out", tmp_path / "out")
+        assert f"--optimizer {optimizer} " in shown
+        assert f"no {option}, got {value}" in shown
+    assert not (tmp_path / "out").exists()
+    run(*command, "--out", tmp_path / "out", "--epochs", "1", "--restarts", "2")
+    assert (tmp_path / "out" / "machine.safetensors").exists()
+
+
+def test_help_names_the_defaults_of_adam() -> None:
+    shown = " ".join(run("fit", "--help").split())
+    assert "(100)" in shown
+    assert "(0.01)" in shown
+
+
 @pytest.mark.parametrize("method", ["importance", "exact", "ais"])
 def test_loglik_scores_it(trained: Path, own_data: Path, method: str, tmp_path: Path) -> None:
     shown = run(
@@ -120,6 +138,13 @@ def test_what_cannot_be_done_is_said_in_a_sentence(trained: Path, own_data: Path
     assert "--sizes must be units per layer such as 32-24-2, got 'a-b'" in refused(
         "fit", own_data, "--sizes", "a-b", *out
     )
+    for option, name, known in (
+        ("--scheme", "all", "reinforce, wake_sleep"),
+        ("--scheme", "vimco,reinforce", "reinforce, wake_sleep"),
+        ("--optimizer", "all", "adam, conjugate_gradient, lbfgs"),
+    ):
+        sentence = f"unknown name {name!r}; known are {known}"
+        assert sentence in refused("fit", own_data, "--sizes", "3", option, name, *out)
     assert "nonsense" in refused("fit", "nonsense", "--sizes", "3", *out)
     assert "there is no machine at" in refused("loglik", tmp_path / "nothing", "--data", own_data)
     assert "32" in refused("loglik", trained, "--data", "shifter")
