@@ -19,6 +19,9 @@ BLOCK = 2**18
 
 Expression = Callable[..., tuple[Tensor, ...]]
 
+_ALWAYS_FUSED: dict[str, str | int | bool] = {"realize_opcount_threshold": 10**6, "realize_reads_threshold": 10**6}
+"""Or else the compiler writes long expressions to memory before it reduces them, and with them the large tensor."""
+
 _WITHOUT_COMPILER: set[tuple[Expression, str]] = set()
 
 CALLER = 6
@@ -135,4 +138,4 @@ def _fused(expression: Expression, rows: Tensor, column: Tensor, *others: Tensor
 def _compiled(expression: Expression) -> Expression:
     # dynamic: one compilation serves every batch size and layer; fullgraph: where that fails, an error instead of the
     # expression as it stands, with its large tensor
-    return torch.compile(expression, dynamic=True, fullgraph=True)
+    return torch.compile(expression, dynamic=True, fullgraph=True, options=_ALWAYS_FUSED)

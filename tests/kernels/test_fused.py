@@ -189,3 +189,23 @@ def test_the_size_of_a_block_changes_nothing(
     monkeypatch.setattr(fused, "BLOCK", block)
     for one, other in zip(in_blocks(of_complements, rows, r), expected, strict=True):
         assert torch.allclose(one, other, rtol=1e-13)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux, which tells the peak of memory")
+def test_what_is_fused_never_makes_the_large_tensor() -> None:
+    """Data x causes x units would be 100 MiB; even a quarter of it, one entry per group of factors, must not show."""
+    small, (data, causes, units) = (40, 64, 160), (256, 128, 800)
+
+    def step(data: int, causes: int, units: int) -> None:
+        q, r = torch.rand(data, causes).requires_grad_(), torch.rand(causes, units).requires_grad_()
+        product_of_complements(q, r).log.sum().backward()
+
+    def kibibytes(name: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+    step(*small)  # compiles
+    before = kibibytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    step(data, causes, units)
+    assert kibibytes("VmHWM") - before < 15 * 1024
