@@ -1,4 +1,4 @@
-"""What data a model takes: zeros and ones if its observed site is binary, otherwise finite numbers."""
+"""What data a model takes: zeros and ones if its observed site is binary, otherwise what its distribution can have."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
-from torch.distributions import Bernoulli, Independent
+from torch.distributions import Bernoulli, Binomial, Categorical, Independent, constraints
 
 from pyro_helm.binary import check_binary
+from pyro_helm.conventions import Site
 from pyro_helm.layers import visible_units
 from pyro_helm.particles import Program
 from pyro_helm.placement import forked_rng, placement
+
+_ROWS_AT_ONCE = 1000
 
 
 def as_observed(model: Program, data: Tensor) -> Tensor:
@@ -29,8 +32,8 @@ def check_data(model: Program, data: Tensor) -> None:
         data: ``[data, units]``.
 
     Raises:
-        ValueError: for another shape, NaN, infinities, and where the model's observed site is binary any value but 0
-            and 1.
+        ValueError: for NaN, infinities, another shape than the model's observed sites have, and values that they can't
+            take: any but 0 and 1 for binary ones.
 
     """
     if visible_units(model) is not None or not isinstance(data, Tensor) or data.dim() != 2 or data.numel() == 0:
@@ -41,10 +44,28 @@ def check_data(model: Program, data: Tensor) -> None:
         row, column = (~finite).nonzero()[0].tolist()
         raise ValueError(f"data has {data[row, column].item()} at row {row}, column {column} (counted from 0)")
     with forked_rng(0, data.device), torch.no_grad(), pyro.validation_enabled(False):
-        trace = poutine.trace(model).get_trace(observations={"x": as_observed(model, data[:1])})
-    for name in trace.observation_nodes:
-        fn = trace.nodes[name]["fn"]
-        while isinstance(fn, Independent):
-            fn = fn.base_dist
-        if isinstance(fn, Bernoulli):
-            check_binary(data, name="data")
+        for rows in as_observed(model, data).split(_ROWS_AT_ONCE):
+            trace = poutine.trace(model).get_trace(observations={"x": rows})
+            for name in trace.observation_nodes:
+                _check_site(name, trace.nodes[name], data, len(rows))
+
+
+def _check_site(name: str, site: Site, data: Tensor, num_rows: int) -> None:
+    fn, value = site["fn"], site["value"]
+    batch, event = value.shape[: value.dim() - fn.event_dim], value.shape[value.dim() - fn.event_dim :]
+    if event != fn.event_shape or (batch[-1:] != (num_rows,) and value.shape.numel() != fn.event_shape.numel()):
+        raise ValueError(
+            f"data of shape {list(data.shape)} reach the model's site {name!r} as {list(value.shape)}, but it has "
+            f"{list(fn.event_shape)} values per datum, and data along the dimension before them"
+        )
+    while isinstance(fn, Independent):
+        fn = fn.base_dist
+    if isinstance(fn, Bernoulli):
+        check_binary(data, name="data")
+    # other supports that depend on parameters may depend on latent sites, drawn here from the prior
+    if constraints.is_dependent(type(fn).support) and not isinstance(fn, (Categorical, Binomial)):
+        return
+    inside = fn.support.check(value)
+    if not inside.all():
+        example = f" such as {value[~inside][0].item():g}" if inside.shape == value.shape else ""
+        raise ValueError(f"data has values{example} that the model's site {name!r}, a {type(fn).__name__}, can't take")
