@@ -35,11 +35,13 @@ def paired_differences(scores: Scores, against: Scores | None = None) -> pd.Data
     """
     ours = _by_restart(scores)
     theirs = ours if against is None else _by_restart(against)
-    if ours[0].shape[1] != theirs[0].shape[1] or not _same_weights(scores, against or scores):
-        raise ValueError(
-            f"the two must be scored on the same data, got {ours[0].shape[1]} and {theirs[0].shape[1]} data"
-            + ("" if ours[0].shape[1] != theirs[0].shape[1] else " of different weights")
-        )
+    for what, agree in (
+        (f"{ours[0].shape[1]} and {theirs[0].shape[1]} data", ours[0].shape[1] == theirs[0].shape[1]),
+        ("data of different weights", against is None or _same_weights(scores, against)),
+        ("data of other values or order", against is None or _same_digest(scores, against)),
+    ):
+        if not agree:
+            raise ValueError(f"the two must be scored on the same data, got {what}")
     restarts, others = range(len(ours[0])), range(len(theirs[0]))
     rows = []
     for one, other in combinations(restarts, 2) if against is None else product(restarts, others):
@@ -62,3 +64,7 @@ def _same_weights(one: Scores, other: Scores) -> bool:
     if one.weights is None or other.weights is None:
         return one.weights is other.weights
     return bool(np.allclose(one.weights, other.weights))
+
+
+def _same_digest(one: Scores, other: Scores) -> bool:
+    return None in (one.data_digest, other.data_digest) or one.data_digest == other.data_digest

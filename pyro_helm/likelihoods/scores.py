@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,12 +49,14 @@ class Scores:
             random; for listed patterns with ``weights`` there is no such chance, and it is the sampling error of the
             estimate alone.
         weights: ``[data]``, what each datum counts for in the means; None for all alike.
+        data_digest: tells scores of other data from these; None where it is not known.
 
     """
 
     table: pd.DataFrame
     summary: pd.DataFrame
     weights: np.ndarray | None = None
+    data_digest: str | None = None
 
     def write(self, stem: str | Path) -> None:
         """Write ``STEM.parquet`` and ``STEM.csv``, the table, and ``STEM-summary.parquet`` and ``.csv``."""
@@ -190,7 +193,11 @@ def _scores(columns: dict[str, Tensor], data: Tensor, weights: np.ndarray | None
     none = missed | columns["log_likelihood"].isnan()
     names = [name for name in ImportanceEstimate._fields if name in columns]
     table = per_restart_and_datum({name: columns[name].masked_fill(none, torch.nan) for name in names})
-    return Scores(table, summarise(table, weights, method, number, missed), weights)
+    # the same whatever type a model has its parameters in
+    digest = hashlib.sha256(
+        repr(tuple(data.shape)).encode() + data.detach().cpu().float().contiguous().numpy().tobytes()
+    )
+    return Scores(table, summarise(table, weights, method, number, missed), weights, digest.hexdigest())
 
 
 def _importance_settings(guide: Program | None, num_samples: int) -> dict[str, Any]:

@@ -70,8 +70,18 @@ def test_scores_of_other_data_are_refused() -> None:
     with pytest.raises(ValueError, match="must be scored on the same data, got 80 and 4 data"):
         helm.paired_differences(exact_scores(0), exact_scores(0, x=X[:4]))
     weighted = helm.log_likelihood(BeliefNetwork((4, 3)), None, X, method="exact", weights=torch.ones(80))
-    with pytest.raises(ValueError, match="got 80 and 80 data of different weights"):
+    with pytest.raises(ValueError, match="must be scored on the same data, got data of different weights"):
         helm.paired_differences(exact_scores(0), weighted)
+    for other in (1 - X, X.flip(0)):
+        with pytest.raises(ValueError, match="must be scored on the same data, got data of other values or order"):
+            helm.paired_differences(exact_scores(0), exact_scores(1, x=other))
+
+
+def test_data_are_the_same_in_any_type() -> None:
+    model = BeliefNetwork((4, 3), seed=1).double()
+    for x in (X.double(), X.bool(), X.to(torch.uint8)):
+        precise = helm.log_likelihood(model, None, x, method="exact")
+        assert helm.paired_differences(exact_scores(1), precise).difference[0] == pytest.approx(0, abs=1e-5)
 
 
 def test_arviz_compares_models_by_the_same_numbers() -> None:
