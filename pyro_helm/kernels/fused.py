@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,10 @@ BLOCK = 2**18
 
 Expression = Callable[..., tuple[Tensor, ...]]
 
-_ALWAYS_FUSED: dict[str, str | int | bool] = {"realize_opcount_threshold": 10**6, "realize_reads_threshold": 10**6}
+_ALWAYS_FUSED: dict[str, str | int | bool | Callable[..., Any]] = {
+    "realize_opcount_threshold": 10**6,
+    "realize_reads_threshold": 10**6,
+}
 """Or else the compiler writes long expressions to memory before it reduces them, and with them the large tensor."""
 
 _WITHOUT_COMPILER: set[tuple[Expression, str]] = set()
