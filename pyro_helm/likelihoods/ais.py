@@ -19,6 +19,7 @@ from torch import Tensor
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.layers import site_names
 from pyro_helm.likelihoods.annealing import Factor, anneal, factors, path_dtype, temperatures
+from pyro_helm.likelihoods.counts import at_least_one
 from pyro_helm.likelihoods.importance import ImportanceEstimate, RunningWeights
 from pyro_helm.likelihoods.proposals import prior
 from pyro_helm.models import BeliefNetwork
@@ -113,8 +114,7 @@ def path_from(model: Program, guide: Program | None, num_chains: int, start: str
     """The checked path of a model and its guide."""
     if start not in STARTS:
         raise ValueError(f"start must be guide or prior, got {start!r}")
-    if num_chains < 1:
-        raise ValueError(f"num_chains must be at least 1, got {num_chains}")
+    at_least_one("num_chains", num_chains)
     if not isinstance(model, BeliefNetwork):
         raise TypeError(
             f'method="ais" anneals the layers of a BeliefNetwork, got a {type(model).__name__}; use method="importance"'

@@ -10,9 +10,9 @@ log-probability with the unit on and off.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pyro.distributions import constraints
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.imaging import Imaging
+from pyro_helm.likelihoods.counts import is_whole
 from pyro_helm.models import BeliefNetwork
 
 _STEEPNESS = 4.0
@@ -93,12 +94,18 @@ def temperatures(schedule: int | Sequence[float]) -> list[float]:
     >>> [round(beta, 2) for beta in temperatures(4)]
     [0.0, 0.1, 0.5, 0.9, 1.0]
     """
-    if isinstance(schedule, int):
-        if schedule < 1:
-            raise ValueError(f"schedule must be at least 1 step, got {schedule}")
-        raw = torch.sigmoid(_STEEPNESS * torch.linspace(-1, 1, schedule + 1, dtype=torch.float64))
-        betas: list[float] = ((raw - raw[0]) / (raw[-1] - raw[0])).tolist()
-        return betas
+    if not is_whole(schedule):
+        return _checked(schedule)
+    if schedule < 1:
+        raise ValueError(f"schedule must be at least 1 step, got {schedule}")
+    raw = torch.sigmoid(_STEEPNESS * torch.linspace(-1, 1, int(schedule) + 1, dtype=torch.float64))
+    betas: list[float] = ((raw - raw[0]) / (raw[-1] - raw[0])).tolist()
+    return betas
+
+
+def _checked(schedule: Any) -> list[float]:
+    if not isinstance(schedule, Iterable) or isinstance(schedule, str):
+        raise ValueError(f"schedule must be a whole number of steps, or inverse temperatures, got {schedule!r}")
     betas = [float(beta) for beta in schedule]
     if len(betas) < 2 or betas[0] != 0 or betas[-1] != 1 or any(not a < b for a, b in pairwise(betas)):
         raise ValueError(f"schedule must be a number of steps, or rise from 0 to 1; got {betas}")

@@ -12,6 +12,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.likelihoods.counts import at_least_one
 from pyro_helm.likelihoods.joint_enumeration import discrete_sites, joint_states, log_joint, num_states
 from pyro_helm.likelihoods.layer_enumeration import levels, log_marginal, num_terms
 from pyro_helm.models import BeliefNetwork
@@ -59,7 +60,11 @@ def exact(model: Program, x: Tensor, *, max_terms: int | None = None, terms_at_o
 def check_layers(model: BeliefNetwork, num_data: int, max_terms: int | None) -> None:
     """Refuse to sum layer by layer over too many terms."""
     states = " and ".join(f"2^{size}" for size in model.sizes[1:]) + " states of the hidden layers"
-    _check(num_terms(model, num_data), max_terms or MAX_TERMS_OF_LAYERS, f"{states} and {num_data} data")
+    _check(
+        num_terms(model, num_data),
+        MAX_TERMS_OF_LAYERS if max_terms is None else max_terms,
+        f"{states} and {num_data} data",
+    )
 
 
 def check_joint_states(model: Program, x: Tensor, max_terms: int | None) -> None:
@@ -67,10 +72,11 @@ def check_joint_states(model: Program, x: Tensor, max_terms: int | None) -> None
     joint = num_states(discrete_sites(model, x[:1]))
     terms = joint * getattr(model, "restarts", 1) * len(x)
     states = f"2^{math.log2(joint):.1f} joint states of the latent sites and {len(x)} data"
-    _check(terms, max_terms or MAX_TERMS_OF_JOINT_STATES, states)
+    _check(terms, MAX_TERMS_OF_JOINT_STATES if max_terms is None else max_terms, states)
 
 
 def _check(terms: int, max_terms: int, states: str) -> None:
+    max_terms = at_least_one("max_terms", max_terms)
     if terms > max_terms:
         raise ValueError(
             f"{states} make a sum of 2^{math.log2(terms):.1f} terms, more than max_terms "

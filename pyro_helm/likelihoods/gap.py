@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyro_helm.layers import check_sizes_agree, site_names
 from pyro_helm.likelihoods.ais import ais, path_from, reverse_ais
+from pyro_helm.likelihoods.counts import at_least_one
 from pyro_helm.likelihoods.frames import per_restart_and_datum
 from pyro_helm.likelihoods.importance import importance
 from pyro_helm.models import BeliefNetwork
@@ -30,7 +31,7 @@ from pyro_helm.placement import forked_rng, placement
 from pyro_helm.tables import write_table
 
 TRUSTED = 0.1
-"""Width of the sandwich, in nats, up to which an estimate is called close."""
+"""Width of the sandwich, in nats, and twice its standard error, up to which an estimate is called close."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Gap:
             shortfall``. ``lower`` and ``upper`` are stochastic bounds, below and above the truth on average, so that a
             single ``gap = upper - lower`` may be negative; ``shortfall = upper - importance``.
         summary: one row per restart: the means of these, ``gap_stderr``, ``shortfall_stderr``, and ``verdict``, which
-            says in words whether the forward estimates may be trusted.
+            says in words whether the forward estimates may be trusted, or that there are too few dreams to tell.
 
     """
 
@@ -87,9 +88,7 @@ def log_likelihood_gap(
     >>> gap.summary.verdict.item().split(":")[0]
     'annealing and importance sampling can be trusted'
     """
-    for name, value in (("num_data", num_data), ("num_samples", num_samples)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    num_data, num_samples = at_least_one("num_data", num_data), at_least_one("num_samples", num_samples)
     path_from(model, guide, num_chains, start)
     assert isinstance(model, BeliefNetwork)
     check_sizes_agree(model, guide)
@@ -128,15 +127,31 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def _verdict(row: dict[Any, float]) -> str:
     """Whether the forward estimates may be trusted."""
-    gap, shortfall = row["gap"], row.get("shortfall")
-    width = f"the sandwich is {gap:.3f} nats wide"
-    if not gap < TRUSTED:
-        return f"annealing can't be trusted: {width} on average; use a longer schedule or more chains"
-    if shortfall is None:
-        return f"annealing can be trusted: {width} on average"
-    if not shortfall < TRUSTED:
+    gap = f"the sandwich is {row['gap']:.3f} ± {row['gap_stderr']:.3f} nats wide on average"
+    annealing = _within(row["gap"], row["gap_stderr"])
+    if annealing is None:
+        return f"too few dreams to tell: {gap}; use more dreams"
+    if not annealing:
+        return f"annealing can't be trusted: {gap}; use a longer schedule or more chains"
+    if "shortfall" not in row:
+        return f"annealing can be trusted: {gap}"
+    short = f"{row['shortfall']:.3f} ± {row['shortfall_stderr']:.3f} nats"
+    importance = _within(row["shortfall"], row["shortfall_stderr"])
+    if importance is None:
         return (
-            f"annealing can be trusted, importance sampling can't: {width} on average, and the latter falls short by "
-            f'{shortfall:.3f} nats; use method="ais", more samples or a better guide'
+            f"annealing can be trusted, too few dreams to tell of importance sampling: {gap}, the latter short by "
+            f"{short}; use more dreams"
         )
-    return f"annealing and importance sampling can be trusted: {width} on average, the latter short by {shortfall:.3f}"
+    if not importance:
+        return (
+            f"annealing can be trusted, importance sampling can't: {gap}, and the latter falls short by {short}; "
+            'use method="ais", more samples or a better guide'
+        )
+    return f"annealing and importance sampling can be trusted: {gap}, the latter short by {short}"
+
+
+def _within(difference: float, stderr: float) -> bool | None:
+    """Whether a difference is small enough to be trusted; None where its error leaves that open."""
+    if abs(difference) + 2 * stderr < TRUSTED:
+        return True
+    return False if abs(difference) - 2 * stderr >= TRUSTED else None

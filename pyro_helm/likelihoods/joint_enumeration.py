@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Independent
 from torch.nn.functional import one_hot
 
+from pyro_helm.likelihoods.support import impossible
 from pyro_helm.particles import Program, draw_from_guide
 
 
@@ -118,4 +119,5 @@ def log_joint(program: Program, x: Tensor, sites: list[DiscreteSite], values: Ma
 
     # what it draws from is the enumeration, whose log-probability is 0
     particles = draw_from_guide(program, every_state, 1, kwargs={"observations": {"x": x}})
-    return particles.log_joint
+    # a Categorical or Bernoulli site that is given a probability of zero makes 1e-7 of it
+    return particles.log_joint.masked_fill(impossible(particles.model_sites.values()), -torch.inf)

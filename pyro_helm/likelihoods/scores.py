@@ -19,6 +19,7 @@ from pyro_helm.layers import check_sizes_agree
 from pyro_helm.likelihoods.ais import ais, path_from
 from pyro_helm.likelihoods.annealing import temperatures
 from pyro_helm.likelihoods.chunks import by_chunks
+from pyro_helm.likelihoods.counts import at_least_one
 from pyro_helm.likelihoods.exact import exact
 from pyro_helm.likelihoods.fingerprints import fingerprint
 from pyro_helm.likelihoods.frames import per_restart_and_datum, summarise
@@ -122,8 +123,9 @@ def log_likelihood(
         max_terms: of ``"exact"``; more are refused. None for what takes some minutes.
         weights: probability of each row where ``data`` lists the patterns of a distribution, for the means.
         seed: of the samples; the caller's random state is left alone.
-        resume: folder that keeps each chunk of data when it is done; the same call again goes on from there.
-        progress: show a progress bar on standard error.
+        resume: folder that keeps each chunk of data when it is done; the same call again goes on from there. Not for
+            ``"exact"``.
+        progress: show a progress bar on standard error; ``"exact"`` has none.
 
     Raises:
         ValueError: for data that are not zeros and ones or of another width, an unknown method, settings out of range,
@@ -136,6 +138,8 @@ def log_likelihood(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if method == "exact" and resume is not None:
+        raise ValueError('method="exact" has no chunks to resume from; leave resume out')
     with stores_apart(model, guide):
         check_data(model, data)
         check_sizes_agree(model, guide)
@@ -145,9 +149,9 @@ def log_likelihood(
             log_p = exact(model, x, max_terms=max_terms)
             return _scores({"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)}, data, per_datum, method, 0)
         if method == "importance":
-            number, settings = num_samples, _importance_settings(guide, num_samples)
+            settings = _importance_settings(guide, num_samples)
         else:
-            number, settings = num_chains, _ais_settings(model, guide, num_chains, schedule, start)
+            settings = _ais_settings(model, guide, num_chains, schedule, start)
         columns = by_chunks(
             lambda rows: _estimates(method, model, guide, rows, settings),
             x,
@@ -157,7 +161,9 @@ def log_likelihood(
             settings={"method": method, **_kept(resume, model, guide, x), **settings},
             progress=progress,
         )
-    return _scores(columns, data, per_datum, method, number)
+    return _scores(
+        columns, data, per_datum, method, settings["num_samples" if method == "importance" else "num_chains"]
+    )
 
 
 _ESTIMATORS: dict[str, Callable[..., ImportanceEstimate]] = {"importance": importance, "ais": ais}
@@ -203,16 +209,14 @@ def _scores(columns: dict[str, Tensor], data: Tensor, weights: np.ndarray | None
 def _importance_settings(guide: Program | None, num_samples: int) -> dict[str, Any]:
     if guide is None:
         raise ValueError('method="importance" needs a guide to draw from, got None')
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    return {"num_samples": num_samples}
+    return {"num_samples": at_least_one("num_samples", num_samples)}
 
 
 def _ais_settings(
     model: Program, guide: Program | None, num_chains: int, schedule: int | Sequence[float], start: str
 ) -> dict[str, Any]:
     path_from(model, guide, num_chains, start)  # refuses what can't be annealed
-    return {"num_chains": num_chains, "schedule": temperatures(schedule), "start": start}
+    return {"num_chains": int(num_chains), "schedule": temperatures(schedule), "start": start}
 
 
 def _checked_weights(weights: Tensor, num_rows: int) -> np.ndarray:

@@ -77,7 +77,7 @@ def _excluded(site: Site, prior: Distribution) -> Iterator[tuple[Tensor, Tensor]
 def _possible(model: Program, values: Mapping[str, Tensor], kwargs: Mapping[str, Any]) -> Tensor:
     trace = poutine.trace(poutine.condition(model, data=values)).get_trace(**kwargs)
     sites = [site for site in trace.nodes.values() if site["type"] == "sample" and not site_is_subsample(site)]
-    return ~impossible(sites)
+    return ~impossible(site for site in sites if not site["infer"].get("_deterministic"))
 
 
 def impossible(sites: Iterable[Site]) -> Tensor:
@@ -88,12 +88,13 @@ def impossible(sites: Iterable[Site]) -> Tensor:
     """
     one_by_one = []
     for site in sites:
-        fn, value = site["fn"], site["value"]
+        fn, value, mask = site["fn"], site["value"], site["mask"]
         zero = _has_probability_zero(_elementwise(fn), value)
         if zero is None:
-            one_by_one.append(fn.log_prob(value) == -torch.inf)
-        else:
-            one_by_one.append(zero.flatten(zero.dim() - fn.event_dim).any(-1) if fn.event_dim else zero)
+            zero = fn.log_prob(value) == -torch.inf
+        elif fn.event_dim:
+            zero = zero.flatten(zero.dim() - fn.event_dim).any(-1)
+        one_by_one.append(zero if mask is None else zero & mask)
     return torch.stack(torch.broadcast_tensors(*one_by_one)).any(0)
 
 
@@ -112,21 +113,17 @@ def _has_probability_zero(fn: Distribution, value: Tensor) -> Tensor | None:
 
 
 def _of_bernoulli(fn: Any, value: Tensor) -> Tensor:
-    if not _from_probs(fn):
-        log_prob: Tensor = fn.log_prob(value)
-        return log_prob == -torch.inf
-    probs: Tensor = torch.where(value == 1, fn.probs, 1 - fn.probs)
-    return probs == 0
+    if _from_probs(fn):
+        return torch.where(value == 1, fn.probs, 1 - fn.probs) == 0
+    return torch.where(value == 1, fn.logits, -fn.logits) == -torch.inf
 
 
 def _of_categorical(fn: Any, value: Tensor) -> Tensor:
-    if not _from_probs(fn):
-        log_prob: Tensor = fn.log_prob(value)
-        return log_prob == -torch.inf
-    shape = torch.broadcast_shapes(fn.probs.shape[:-1], value.shape)
+    table = fn.probs == 0 if _from_probs(fn) else fn.logits == -torch.inf
+    shape = torch.broadcast_shapes(table.shape[:-1], value.shape)
     index = value.long().expand(shape)[..., None]
-    probs: Tensor = fn.probs.expand(*shape, -1).gather(-1, index).squeeze(-1)
-    return probs == 0
+    zero: Tensor = table.expand(*shape, -1).gather(-1, index).squeeze(-1)
+    return zero
 
 
 def _from_probs(fn: Any) -> bool:

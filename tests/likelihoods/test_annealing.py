@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from gradients import tiny_machine
@@ -60,5 +61,9 @@ def test_schedules_rise_from_zero_to_one() -> None:
     for bad in ([0.1, 1], [0, 0.5], [0, 0.7, 0.3, 1], [0]):
         with pytest.raises(ValueError, match="rise from 0 to 1"):
             temperatures(bad)
+    assert temperatures(np.int64(4)) == temperatures(4)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 1 step, got 0"):
         temperatures(0)
+    for other in (10.0, "10"):
+        with pytest.raises(ValueError, match=r"whole number of steps, or inverse temperatures, got '?10"):
+            temperatures(other)  # type: ignore[arg-type]

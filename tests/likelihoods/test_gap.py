@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from gradients import tiny_machine
 
 import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.likelihoods.gap import dream
+from pyro_helm.likelihoods.gap import _verdict, dream
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.placement import forked_rng
 
@@ -51,6 +52,35 @@ def test_the_verdict_tells_a_poor_guide_from_a_good_one(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "gap.parquet"), poor.table)
 
 
+@pytest.mark.parametrize(
+    ("row", "verdict"),
+    [
+        (
+            (0.01, 0.02, 0.02, 0.02),
+            "annealing and importance sampling can be trusted: the sandwich is 0.010 ± 0.020 nats",
+        ),
+        (
+            (0.05, 0.04, 0.0, 0.0),
+            "too few dreams to tell: the sandwich is 0.050 ± 0.040 nats wide on average; use more",
+        ),
+        ((-0.05, 0.04, 0.0, 0.0), "too few dreams to tell: the sandwich is -0.050 ± 0.040 nats wide"),
+        ((0.5, math.nan, 0.0, 0.0), "too few dreams to tell"),
+        ((0.3, 0.05, 0.0, 0.0), "annealing can't be trusted: the sandwich is 0.300 ± 0.050 nats wide"),
+        ((0.01, 0.02, 0.05, 0.04), "annealing can be trusted, too few dreams to tell of importance sampling"),
+        ((0.01, 0.02, 0.50, 0.04), "annealing can be trusted, importance sampling can't"),
+    ],
+)
+def test_the_verdict_goes_by_the_gap_and_its_error(row: tuple[float, ...], verdict: str) -> None:
+    names = ("gap", "gap_stderr", "shortfall", "shortfall_stderr")
+    assert _verdict(dict(zip(names, row, strict=True))).startswith(verdict)
+
+
+def test_one_dream_is_too_few_to_tell() -> None:
+    machine = tiny_machine("sigmoid")
+    gap = helm.log_likelihood_gap(machine.model, machine.guide, num_data=1, num_samples=10, schedule=5)
+    assert gap.summary.verdict.item().startswith("too few dreams to tell")
+
+
 def test_without_a_guide_annealing_starts_from_the_prior() -> None:
     machine = tiny_machine("noisy_or")
     gap = helm.log_likelihood_gap(machine.model, None, num_data=10, schedule=50, start="prior")
@@ -62,5 +92,7 @@ def test_bad_settings_are_refused() -> None:
     machine = tiny_machine("sigmoid")
     with pytest.raises(ValueError, match="num_data must be at least 1, got 0"):
         helm.log_likelihood_gap(machine.model, machine.guide, num_data=0)
+    with pytest.raises(ValueError, match=r"num_samples must be a whole number, got 10\.0"):
+        helm.log_likelihood_gap(machine.model, machine.guide, num_samples=10.0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match='use start="prior"'):
         helm.log_likelihood_gap(machine.model, None)

@@ -103,6 +103,27 @@ def test_a_state_that_the_guide_never_proposes_costs_nothing_in_this_direction()
     assert float(posterior.entropy.max()) < math.log(3)
 
 
+def test_a_state_of_the_guide_that_the_posterior_has_not_costs_infinitely() -> None:
+    """Also where the site is given a probability of exactly 0, of which its log-probability makes 1e-7."""
+
+    def model(observations: dict[str, Tensor]) -> None:
+        with pyro.plate("data", len(observations["x"]), dim=-1):
+            topic = pyro.sample("topic", dist.Categorical(torch.tensor([0.0, 0.6, 0.4])))
+            logits = torch.tensor([[30.0] * 3, [-9.0] * 3, [-9.0] * 3])[topic]
+            pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=observations["x"])
+
+    def guide(observations: dict[str, Tensor]) -> None:
+        probs = torch.stack([observations["x"][:, 0], torch.ones(2), torch.ones(2)], -1)
+        with pyro.plate("data", len(observations["x"]), dim=-1):
+            pyro.sample("topic", dist.Categorical(probs))
+
+    posterior = exact_posterior(model, torch.tensor([[1.0] * 3, [0.0] * 3]), guide)
+    assert posterior.kl is not None
+    assert posterior.kl.isinf().tolist() == [[True, False]]
+    assert posterior.log_likelihood[0, 0].item() == pytest.approx(3 * math.log(1 / (1 + math.exp(9))), abs=1e-4)
+    assert posterior.marginals["topic"][0, 0, 0].item() == 0
+
+
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match=r"data has 0\.5"):
         exact_posterior(BeliefNetwork((3, 2)), DATA * 0.5)
@@ -110,3 +131,6 @@ def test_bad_input_is_refused() -> None:
         exact_posterior(BeliefNetwork((3, 2)), DATA, FactorialRecognition((3, 4)))
     with pytest.raises(ValueError, match="raise max_terms"):
         exact_posterior(BeliefNetwork((3, 2)), DATA, max_terms=3)
+    for terms, sentence in ((0, "max_terms must be at least 1, got 0"), (9.5, "max_terms must be a whole number")):
+        with pytest.raises(ValueError, match=sentence):
+            exact_posterior(BeliefNetwork((3, 2)), DATA, max_terms=terms)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -66,9 +67,11 @@ def test_a_poor_guide_is_called_poor() -> None:
     machine = tiny_machine("sigmoid", spread=0.0)
     with torch.no_grad():
         machine.model.generative[0].weight_unconstrained.mul_(200)
-        machine.guide.recognition[0].learned_leak_unconstrained.fill_(-12.0)  # almost never proposes a cause
+        machine.guide.recognition[0].learned_leak_unconstrained.fill_(-6.0)  # rarely proposes a cause
+    poor = helm.log_likelihood(*_pair(machine), DATA, num_samples=1000)
     good = helm.log_likelihood(*_pair(tiny_machine("sigmoid")), DATA, num_samples=1000)
     few = helm.log_likelihood(*_pair(tiny_machine("sigmoid")), DATA, num_samples=5)
+    assert "use more samples, a better or a defensive guide" in poor.summary.warnings.item()
     assert good.summary.warnings.item() == ""
     assert "use more samples, a better or a defensive guide" in few.summary.warnings.item()
 
@@ -89,6 +92,11 @@ def _pair(machine: Any) -> tuple[BeliefNetwork, FactorialRecognition]:
         ({"weights": torch.zeros(3)}, ValueError, "one per row of data and not all 0; got shape [3]"),
         ({"weights": -torch.ones(3)}, ValueError, "weights must be 3 non-negative numbers"),
         ({"num_samples": 0}, ValueError, "num_samples must be at least 1, got 0"),
+        ({"num_samples": 10.0}, ValueError, "num_samples must be a whole number, got 10.0"),
+        ({"num_samples": True}, ValueError, "num_samples must be a whole number, got True"),
+        ({"method": "ais", "num_chains": 2.5}, ValueError, "num_chains must be a whole number, got 2.5"),
+        ({"method": "exact", "max_terms": 0}, ValueError, "max_terms must be at least 1, got 0"),
+        ({"method": "exact", "resume": "folder"}, ValueError, 'method="exact" has no chunks to resume from'),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(arguments: dict[str, Any], error: type[Exception], sentence: str) -> None:
@@ -142,6 +150,19 @@ def test_settings_of_annealing_are_checked_before_it_begins(tmp_path: Path) -> N
         with pytest.raises(ValueError, match=sentence):
             helm.log_likelihood(machine.model, machine.guide, DATA, method="ais", resume=tmp_path / "new", **settings)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("method", "names"), [("importance", ["num_samples"]), ("ais", ["schedule", "num_chains"])])
+def test_numbers_may_be_those_of_numpy(method: str, names: list[str], tmp_path: Path) -> None:
+    machine = tiny_machine("sigmoid")
+    numbers: list[Any] = [np.int64(5), 5]
+    one, other = (
+        helm.log_likelihood(
+            machine.model, machine.guide, DATA, method=method, resume=tmp_path, **dict.fromkeys(names, number)
+        )
+        for number in numbers
+    )
+    assert one.table.equals(other.table)
 
 
 def test_a_guide_that_misses_a_site_is_refused() -> None:
