@@ -42,6 +42,17 @@ def test_it_agrees_with_brute_force_and_sums_to_one(
     assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-12)
 
 
+@pytest.mark.parametrize("imaging", IMAGING)
+def test_all_patterns_of_sixteen_pixels_sum_to_one(imaging: str) -> None:
+    model = BeliefNetwork((16, 12, 12), imaging, seed=0).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    every_x = (torch.arange(2**16)[:, None] >> torch.arange(16) & 1).double()
+    assert float(exact(model, every_x).exp().sum()) == pytest.approx(1.0, abs=1e-10)
+
+
 def test_restarts_are_scored_side_by_side() -> None:
     model = BeliefNetwork((4, 3, 2), ("odds", "sigmoid", "noisy_or"), restarts=3, seed=0)
     x = binary_rows(4).float()
