@@ -69,11 +69,12 @@ def main(
     for name, hidden in nets:
         data = helm.load_data(name)
         model, guide = trained(data, hidden, updates)
-        exact = sum(hidden) <= MOST_EXACT
-        score = score_exactly if exact else score_dreams
         labels = {"dataset": name, "sizes": "-".join(map(str, model.sizes)), "hidden": sum(hidden)}
-        number = num_data if exact else num_dreams
-        rows += [labels | row for row in score(model, guide, data.test[:number], number, **settings)]
+        if sum(hidden) <= MOST_EXACT:
+            found = score_exactly(model, guide, data.test[:num_data], **settings)
+        else:
+            found = score_dreams(model, guide, num_dreams, **settings)
+        rows += [labels | row for row in found]
         typer.echo(f"{labels['dataset']} {labels['sizes']} done", err=True)
     table = pd.DataFrame(rows)
     print_table(table, "errors in nats per datum, estimate minus truth or middle of the sandwich; seconds per datum")
@@ -95,7 +96,7 @@ def trained(data: helm.Data, hidden: tuple[int, ...], updates: int) -> tuple[Bel
 
 
 def score_exactly(
-    model: BeliefNetwork, guide: FactorialRecognition, x: Tensor, num_data: int, **settings: list[int]
+    model: BeliefNetwork, guide: FactorialRecognition, x: Tensor, **settings: list[int]
 ) -> list[dict[str, Any]]:
     """Every estimate on test cases, against the exact value, from a trained and an untrained guide."""
     truth = helm.log_likelihood(model, None, x, method="exact").table.log_likelihood.to_numpy()
@@ -108,12 +109,12 @@ def score_exactly(
 
 
 def score_dreams(
-    model: BeliefNetwork, guide: FactorialRecognition, x: Tensor, num_data: int, **settings: list[int]
+    model: BeliefNetwork, guide: FactorialRecognition, num_dreams: int, **settings: list[int]
 ) -> list[dict[str, Any]]:
     """Every estimate on dreams, against the middle of the sandwich that the longest chains make."""
     torch.manual_seed(0)
     with torch.no_grad():
-        units = dream(model, num_data)
+        units = dream(model, num_dreams)
         longest = max(settings["steps"])
         upper = reverse_ais(model, guide, units, num_chains=CHAINS, schedule=longest)[0].double().numpy()
     rows = list(estimates(model, guide, units[0][0], **settings))

@@ -52,7 +52,8 @@ def warning(
         )
     broken = ~np.isfinite(columns["log_likelihood"])
     if broken.any():
-        return f"{_count(broken, weights)} have no finite log-likelihood: parameters are broken or the guide misses it"
+        share = "100% of the data" if broken.all() else _count(broken, weights)
+        return f"{share} have no finite log-likelihood: parameters are broken or the guide misses it"
     if method == "importance":
         return _of_importance(columns, number, weights)
     return _of_ais(columns, number, weights) if method == "ais" else ""
