@@ -14,6 +14,7 @@ from torch import Tensor
 import pyro_helm as helm
 from pyro_helm.likelihoods import defensive
 from pyro_helm.likelihoods.support import states_missed
+from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program
 
 X = torch.ones(4, 8)
@@ -119,3 +120,35 @@ def test_a_category_that_is_never_proposed_is_found_and_mended_by_a_mixture() ->
     mended = helm.log_likelihood(model, defensive(model, guide), x, num_samples=20_000)
     exact = helm.log_likelihood(model, None, x, method="exact")
     assert mended.summary.log_likelihood.item() == pytest.approx(exact.summary.log_likelihood.item(), abs=0.05)
+
+
+def test_restarts_are_judged_apart() -> None:
+    model = BeliefNetwork((3, 2, 2), restarts=2, seed=0)
+    probs = torch.full((2, 1, 2), 0.5)
+    probs[1, 0, 1] = 0.0
+
+    def guide(observations: dict[str, Tensor]) -> None:
+        with pyro.plate("restarts", 2, dim=-2), pyro.plate("data", observations["x"].shape[-2], dim=-1):
+            pyro.sample("h1", dist.Bernoulli(probs).to_event(1))
+            pyro.sample("h2", dist.Bernoulli(torch.full((2,), 0.5)).to_event(1))
+
+    scores = helm.log_likelihood(model, guide, DATA, num_samples=20)
+    assert scores.summary.log_likelihood.isna().tolist() == [False, True]
+    assert ["probability zero" in words for words in scores.summary.warnings] == [False, True]
+
+
+def test_deterministic_and_masked_sites_and_factors_change_nothing() -> None:
+    def model(observations: dict[str, Tensor]) -> None:
+        x = observations["x"]
+        with pyro.plate("data", x.shape[-2], dim=-1):
+            h = pyro.sample("h", dist.Bernoulli(torch.full((2,), 0.5)).to_event(1))
+            pyro.deterministic("number", h.sum(-1))
+            pyro.factor("cost", -h.sum(-1))
+            with pyro.poutine.mask(mask=torch.zeros(len(x), dtype=torch.bool)):
+                pyro.sample("missing", dist.Bernoulli(torch.zeros(2)).to_event(1), obs=torch.ones(len(x), 2))
+            pyro.sample("x", dist.Bernoulli(logits=h).to_event(1), obs=x)
+
+    x = torch.ones(3, 2)
+    for probs, expected in (([0.5, 0.5], False), ([0.5, 1.0], True)):
+        guide = guide_of(dist.Bernoulli(torch.tensor(probs)).to_event(1))
+        assert states_missed(model, guide, x).tolist() == [[expected] * 3]
