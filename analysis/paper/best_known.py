@@ -50,7 +50,9 @@ def by_hand(restarts: int, *, noise: float = 0.1, seed: int = 0) -> Machine:
         model.generative[0].learned_leak_unconstrained.fill_(math.log(WEAK))
         model.generative[2].learned_leak_unconstrained.fill_(0.0)
         guide.recognition[0].weight.copy_(noisy(up))
-        guide.recognition[0].learned_leak.fill_(-10.0)
+        # units that stand for nothing are recognised as often as their leak turns them on
+        guide.recognition[0].learned_leak.fill_(math.log(LEAK))
+        guide.recognition[0].learned_leak[..., :16] = -10.0
         guide.recognition[1].weight.copy_(noisy(ascent))
         guide.recognition[1].learned_leak.zero_()
     return model, guide

@@ -23,6 +23,7 @@ from torch import Tensor
 import pyro_helm as helm
 from pyro_helm import plots
 from pyro_helm.plots.pages import LINE, MARGIN, set_size
+from pyro_helm.shifter import SHIFTER_SHAPE
 
 MACHINE = "mean_field-conjugate_gradient.safetensors"
 STRONG = 1.0
@@ -35,10 +36,10 @@ CAPTION = (
     "gradient, layer by layer first; under the stochastic rule it scores {log_likelihood:.3f} nats per pattern, "
     "and its top layer tells the direction of {direction:.1%} of the unambiguous patterns. Look at each hidden "
     "unit's right-hand block for what it turns on, in pairs of rows the shifted copy and the original: {tuned} of "
-    "{hidden} units turn on one or two pairs of a pixel and its copy, {other} other sets of pixels, {silent} are "
-    "silent. Look at the left-hand block for inhibition beside a unit's own pixels, which odds, being positive, "
-    "can't have: {lobes} of the {tuned} tuned units weigh the pixels beside their own more negatively than pixels "
-    "further away."
+    "{hidden} units turn on one or two pairs of a pixel and its copy, {other} other sets of pixels, {silent} "
+    "nothing. Look at the left-hand block for black side lobes, which odds, being positive, can't have: {lobes} "
+    "of the {tuned} tuned units are inhibited by the pixels that would make up a pair of the opposite shift with "
+    "one of their own, two columns away, and more than by the rest."
 )
 
 
@@ -47,11 +48,11 @@ class Tuning:
     """What the middle layer of one restart stands for, as numbers of units.
 
     Args:
-        silent: on with a mean probability below 1 %.
+        silent: turning nothing on, or on with a mean probability below 1 %.
         tuned: not silent, and turning on one or two shifted pairs and nothing else.
         other: all the rest.
-        lobes: of the tuned, those whose recognition weights are positive on their own pixels, on average, and on the
-            pixels beside them negative and lower than on those further away.
+        lobes: of the tuned, those whose recognition weights are positive on their own pixels, on average, and negative
+            on those of :func:`rivals`, and lower than on the rest.
 
     """
 
@@ -64,37 +65,42 @@ class Tuning:
 def tuning(machine: Machine, restart: int, data: helm.Data) -> Tuning:
     """Sort the units of the middle layer by what they turn on."""
     assert data.distribution is not None
-    assert data.image_shape is not None
     model, guide = machine
     patterns, p = data.distribution.patterns, data.distribution.probabilities
     x = patterns.to(model.generative[0].weight)
     with torch.no_grad():
         activity = guide.mean_field({"x": x})[0].mean.reshape(model.restarts, len(x), -1)[restart]
-        silent = p.to(activity) @ activity < SILENT
         strong = model.generative[0].weight[restart] > STRONG
-    pairs = shifted_pairs(data.image_shape).to(strong.device)
+        silent = (p.to(activity) @ activity < SILENT) | ~strong.any(-1)
     # a unit is tuned if one pair, or the union of two, is just what it turns on
-    unions = (pairs[:, None] | pairs[None]).flatten(0, 1)
-    tuned = ~silent & (strong[:, None] == unions).all(-1).any(-1)
+    pairs, rivalling = ((t[:, None] | t[None]).flatten(0, 1) for t in (shifted_pairs(), rivals()))
+    matches = (strong[:, None] == pairs).all(-1)
+    tuned = ~silent & matches.any(-1)
+    rival = rivalling[matches.long().argmax(-1)] & ~strong
     weight = guide.recognition[0].weight[restart].detach().mT
-    beside = _beside(strong, data.image_shape)
-    near, far = _mean(weight, beside), _mean(weight, ~strong & ~beside)
-    lobes = tuned & (_mean(weight, strong) > 0) & (near < 0) & (near < far)
+    on_rivals, on_the_rest = _mean(weight, rival), _mean(weight, ~strong & ~rival)
+    lobes = tuned & (_mean(weight, strong) > 0) & (on_rivals < 0) & (on_rivals < on_the_rest)
     return Tuning(int(silent.sum()), int(tuned.sum()), int((~silent & ~tuned).sum()), int(lobes.sum()))
 
 
-def shifted_pairs(image_shape: tuple[int, int]) -> Tensor:
-    """The pixels of every pixel and its copy, shifted left or right: ``[pairs, units]``, booleans."""
-    rows, columns = image_shape
+def shifted_pairs() -> Tensor:
+    """The pixels of every pixel and its copy, shifted left, then right: ``[pairs, units]``, booleans."""
+    return torch.cat([_pairs(copy=shift, original=0) for shift in (-1, 1)])
+
+
+def rivals() -> Tensor:
+    """What would make up a pair of the opposite shift with one half of each of :func:`shifted_pairs`, likewise.
+
+    Of a pixel i and its copy at i + s: the copy at i - s, and the original at i + 2s.
+    """
+    return torch.cat([_pairs(copy=-shift, original=2 * shift) for shift in (-1, 1)])
+
+
+def _pairs(*, copy: int, original: int) -> Tensor:
+    rows, columns = SHIFTER_SHAPE
     pixel = torch.eye(columns, dtype=torch.bool)
-    half = rows // 2
-    return torch.cat([torch.cat([pixel.roll(shift, 1).repeat(1, half), pixel.repeat(1, half)], 1) for shift in (-1, 1)])
-
-
-def _beside(strong: Tensor, image_shape: tuple[int, int]) -> Tensor:
-    """Pixels one to the left or right of strong ones, in the same row, that are not strong themselves."""
-    image = strong.reshape(-1, *image_shape)
-    return ((image.roll(1, -1) | image.roll(-1, -1)) & ~image).reshape(strong.shape)
+    halves = [pixel.roll(shift, 1).repeat(1, rows // 2) for shift in (copy, original)]
+    return torch.cat(halves, 1)
 
 
 def _mean(weight: Tensor, where: Tensor) -> Tensor:

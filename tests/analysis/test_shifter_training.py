@@ -7,7 +7,7 @@ import pytest
 import torch
 from best_known import by_hand
 from shifter_training import LEAK, Recipe, direction_accuracy, new_machine, seconds_of, solved, train
-from weights import shifted_pairs, tuning
+from weights import rivals, shifted_pairs, tuning
 
 import pyro_helm as helm
 
@@ -41,7 +41,7 @@ def test_pairs_are_what_patterns_of_one_pixel_show(shifter: helm.Data) -> None:
     assert shifter.distribution is not None
     patterns = shifter.distribution.patterns
     of_one_pixel = patterns[patterns.sum(1) == 4].bool()
-    pairs = shifted_pairs((4, 8))
+    pairs = shifted_pairs()
     assert {tuple(row) for row in pairs.tolist()} == {tuple(row) for row in of_one_pixel.tolist()}
 
 
@@ -75,3 +75,13 @@ def test_training_layer_by_layer_hands_the_lower_layers_over(shifter: helm.Data)
     assert (guide.recognition[0].learned_leak == -3.0).all()
     assert history.sizes.unique().tolist() == ["32-24", "32-24-2"]
     assert seconds_of(history) == pytest.approx(history.groupby("sizes").seconds.max().sum())
+
+
+def test_rivals_make_up_pairs_of_the_opposite_shift() -> None:
+    pairs, rivalling = shifted_pairs(), rivals()
+    left, right = pairs[:8], pairs[8:]
+    for pair, rival, opposite in zip(pairs, rivalling, [right] * 8 + [left] * 8, strict=True):
+        assert not (pair & rival).any()
+        both = pair | rival
+        # of the opposite shift, just two pairs are in the union: one with the original, one with the copy
+        assert int((opposite & both == opposite).all(-1).sum()) == 2
