@@ -76,8 +76,15 @@ def over_rows(expression: Expression, rows: Tensor, columns: tuple[Tensor, ...])
     fused = _fused(expression, rows, *columns)
     if fused is not None:
         return fused
-    blocks = [expression(block, *columns) for block in rows.split(_rows_at_once(columns[0]), 1)]
-    return tuple(torch.cat(results, 1) for results in zip(*blocks, strict=True))
+    size = _rows_at_once(columns[0])
+    # written into what is made once: small results kept among large ones that are freed would leave holes in the heap
+    wholes: list[Tensor] = []
+    for number, block in enumerate(rows.split(size, 1)):
+        results = expression(block, *columns)
+        wholes = wholes or [result.new_empty(len(result), rows.shape[1], result.shape[-1]) for result in results]
+        for whole, result in zip(wholes, results, strict=True):
+            whole[:, number * size : (number + 1) * size] = result
+    return tuple(wholes)
 
 
 def over_rows_and_columns(
@@ -96,13 +103,14 @@ def over_rows_and_columns(
     if fused is not None:
         return fused
     size = _rows_at_once(columns[0])
-    of_rows, of_columns = [], [torch.zeros_like(column) for column in columns]
-    for block, *its_slopes in zip(rows.split(size, 1), *(slope.split(size, 1) for slope in slopes), strict=True):
+    of_rows, of_columns = torch.empty_like(rows), [torch.zeros_like(column) for column in columns]
+    blocks = zip(*(tensor.split(size, 1) for tensor in (rows, *slopes)), strict=True)
+    for number, (block, *its_slopes) in enumerate(blocks):
         of_block, *of_its_columns = expression(block, *columns, *its_slopes)
-        of_rows.append(of_block)
+        of_rows[:, number * size : (number + 1) * size] = of_block
         for total, part in zip(of_columns, of_its_columns, strict=True):
             total += part
-    return (torch.cat(of_rows, 1), *of_columns)
+    return (of_rows, *of_columns)
 
 
 def _rows_at_once(column: Tensor) -> int:
