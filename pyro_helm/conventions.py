@@ -35,9 +35,14 @@ def check_pairing(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Sit
             raise ValueError(f"site {name!r} is sampled in the guide but observed in the model; drop it from the guide")
 
 
-def check_plates(sites: Iterable[Site]) -> None:
-    """Refuse plates for which a weight per datum is not defined or would silently mix data."""
-    data_plate: dict[str | None, str] = {}
+def check_plates(sites: Iterable[Site]) -> frozenset[str]:
+    """Names of the sites outside the data plate, which all data share.
+
+    Empty where no site is in a data plate: the program is then one datum. Refuses plates for which a weight per datum
+    is not defined or would silently mix data.
+    """
+    inside: dict[str, str] = {}
+    in_plate, outside = set(), set()
     for site in sites:
         name = site["name"]
         data = None
@@ -51,23 +56,40 @@ def check_plates(sites: Iterable[Site]) -> None:
                 )
             if frame.dim == -1:
                 data = frame.name
-        data_plate.setdefault(data, name)
-    if len(data_plate) > 1:
-        (plate, inside), (other, outside) = list(data_plate.items())[:2]
+        if data is None:
+            outside.add(name)
+        else:
+            in_plate.add(name)
+            inside.setdefault(data, name)
+    for name in in_plate & outside:
         raise ValueError(
-            f"site {inside!r} is in {_describe(plate)} and site {outside!r} in {_describe(other)}; all sites must "
-            "share the data plate at dim=-1, or none may have one"
+            f"site {name!r} is in the data plate in one program and outside it in the other, in no plate at dim=-1; it "
+            "must be in the plate in both or in neither"
+        )
+    if len(inside) > 1:
+        (plate, one), (other, another) = list(inside.items())[:2]
+        raise ValueError(
+            f"site {one!r} is in plate {plate!r} at dim=-1 and site {another!r} in plate {other!r} at dim=-1; all "
+            "sites must share the data plate there, declare other dimensions as events with .to_event()"
+        )
+    return frozenset(outside) if inside else frozenset()
+
+
+def check_none_shared(shared: frozenset[str], plate_sites: Iterable[str]) -> None:
+    """Refuse sites outside the data plate, for which there is no weight per datum."""
+    if shared:
+        outside, inside = sorted(shared)[0], next(name for name in plate_sites if name not in shared)
+        raise ValueError(
+            f"site {outside!r} is outside the data plate that site {inside!r} is in, so that all data share it and a "
+            "weight per datum is not defined; use a scheme with a bound that is a sum over the data (Reinforce, NVIL, "
+            "DisARM, Relaxed or WakeSleep), or move it into the plate"
         )
 
 
-def _describe(plate: str | None) -> str:
-    return "no plate at dim=-1" if plate is None else f"plate {plate!r} at dim=-1"
-
-
-def common_scale(sites: list[Site]) -> float | Tensor:
-    """The one scale of all sites; refuse several, which could not stand outside the logarithm."""
-    first = sites[0]
-    for site in sites[1:]:
+def common_scale(sites: Iterable[Site]) -> float | Tensor:
+    """The one scale of all sites, 1 of none; refuse several, which could not stand outside the logarithm."""
+    first, *others = sites
+    for site in others:
         if not _same(site["scale"], first["scale"]):
             raise ValueError(
                 f"site {site['name']!r} has scale {site['scale']} and site {first['name']!r} scale {first['scale']}; "

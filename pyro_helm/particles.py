@@ -13,14 +13,26 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import Independent, MaskedDistribution
+from pyro.ops.provenance import detach_provenance, track_provenance
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_helm.conventions import Site, check_batch_shape, check_pairing, check_plates, common_scale
+from pyro_helm.conventions import (
+    Site,
+    check_batch_shape,
+    check_none_shared,
+    check_pairing,
+    check_plates,
+    common_scale,
+)
 
 Program = Callable[..., Any]
 """A Pyro model or guide."""
+
+Draw = Callable[[Site, int], Tensor]
+"""From a site and the number of particles to draws, ``[particles, restarts, data, *event]``."""
 
 
 @dataclass(frozen=True)
@@ -29,31 +41,35 @@ class Particles:
 
     Args:
         model_sites: every site of the model, latent and observed.
-        guide_sites: every site of the guide.
+        guide_sites: every site of the guide; none where a model was scored by itself.
         scale: what each datum counts for: the full size over the minibatch's for a subsampled plate, times any
             ``poutine.scale`` around both programs. Not applied to the log-probabilities, since it belongs outside the
             logarithm of a multi-sample bound.
+        shared: names of the sites outside the data plate, which all data share.
+        shared_scale: what each of those counts for.
 
     """
 
     model_sites: Mapping[str, Site]
     guide_sites: Mapping[str, Site]
     scale: float | Tensor
+    shared: frozenset[str] = frozenset()
+    shared_scale: float | Tensor = 1.0
 
     @cached_property
     def log_p(self) -> dict[str, Tensor]:
         """Log-probability of each model site, broadcastable to ``[particles, restarts, data]``."""
-        return {name: _log_prob(site) for name, site in self.model_sites.items()}
+        return {name: log_prob(site) for name, site in self.model_sites.items()}
 
     @cached_property
     def log_q(self) -> dict[str, Tensor]:
         """Log-probability of each guide site, broadcastable to ``[particles, restarts, data]``."""
-        return {name: _log_prob(site) for name, site in self.guide_sites.items()}
+        return {name: log_prob(site) for name, site in self.guide_sites.items()}
 
     @property
-    def scored(self) -> set[str]:
+    def scored(self) -> list[str]:
         """Guide sites whose draws carry no gradient, so that a scheme must follow them by their score function."""
-        return {name for name, site in self.guide_sites.items() if not site["value"].requires_grad}
+        return [name for name, site in self.guide_sites.items() if not site["value"].requires_grad]
 
     @property
     def log_joint(self) -> Tensor:
@@ -70,9 +86,26 @@ class Particles:
         """``log p(x, h) - log q(h | x)``, ``[particles, restarts, data]``."""
         return self.log_joint - self.log_guide
 
+    @property
+    def elbo(self) -> Tensor:
+        """``log p(x, h) - log q(h | x)`` summed over the data, ``[particles, restarts]``."""
+        return self.total(self.log_p) - self.total(self.log_q)
+
     def sum_over_data(self, per_datum: Tensor) -> Tensor:
         """Scaled total of a quantity ``[restarts, data]`` over the data, ``[restarts]``."""
         return (self.scale * per_datum).sum(-1)
+
+    def total(self, log_probs: Mapping[str, Tensor]) -> Tensor:
+        """Scaled sum of some sites' log-probabilities over sites and data, ``[particles, restarts]``."""
+        per_datum = [log_p for name, log_p in log_probs.items() if name not in self.shared]
+        total = self.sum_over_data(_total(per_datum)) if per_datum else torch.zeros(())
+        for name in self.shared & log_probs.keys():
+            total = total + (self.shared_scale * log_probs[name]).sum(-1)
+        return total
+
+    def scale_of(self, name: str) -> float | Tensor:
+        """What a site's log-probabilities count for."""
+        return self.shared_scale if name in self.shared else self.scale
 
 
 def draw_from_guide(
@@ -83,6 +116,10 @@ def draw_from_guide(
     kwargs: Mapping[str, Any] | None = None,
     *,
     pathwise: bool = False,
+    shared: bool = False,
+    values: Mapping[str, Tensor] | None = None,
+    draw: Draw | None = None,
+    track: bool = False,
 ) -> Particles:
     """Draw ``h ~ q(h | x)`` from the guide and score it under guide and model.
 
@@ -93,16 +130,53 @@ def draw_from_guide(
         args: positional arguments of both programs.
         kwargs: keyword arguments of both programs.
         pathwise: let gradients pass through reparameterised draws; otherwise every draw is a constant.
+        shared: allow sites outside the data plate, which have no weight per datum.
+        values: of guide sites that are not to be drawn, ``[particles or 1, restarts or 1, data or 1, *event]``.
+        draw: what draws from the guide's distributions in place of Pyro, ``(site, num_particles) -> value``.
+        track: record in every tensor which latent sites it was made from, with :mod:`pyro.ops.provenance`.
 
     Raises:
         ValueError: where sites and plates break the shape convention, naming the site and the remedy.
 
     """
     kwargs = {} if kwargs is None else kwargs
-    guide_sites = _run(guide, num_particles, args, kwargs, detach=not pathwise)
+    recorder = _Recorder(num_particles, values or {}, detach=not pathwise, draw=draw, track=track)
+    guide_sites = _run(guide, recorder, args, kwargs)
     draws = {name: site["value"] for name, site in guide_sites.items() if not site["is_observed"]}
-    model_sites = _run(model, num_particles, args, kwargs, values=draws)
-    return _pair(model_sites, guide_sites)
+    model_sites = _run(model, _Recorder(num_particles, draws, track=track), args, kwargs)
+    particles = _pair(model_sites, guide_sites)
+    if not shared:
+        check_none_shared(particles.shared, [*particles.model_sites, *particles.guide_sites])
+    return particles
+
+
+def score(
+    program: Program,
+    values: Mapping[str, Tensor],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Particles:
+    """Score given latent values under a model alone, or under a guide as if it were one.
+
+    Args:
+        program: Pyro program, called with ``args`` and ``kwargs``.
+        values: of every latent site, ``[particles or 1, restarts or 1, data or 1, *event]``; others are left out.
+        args: positional arguments of the program.
+        kwargs: keyword arguments of the program.
+
+    Raises:
+        ValueError: for a latent site without a value, or sites and plates that break the shape convention.
+
+    """
+    num_particles = max(len(value) for value in values.values()) if values else 1
+    recorder = _Recorder(num_particles, values)
+    sites = _without_subsamples(_run(program, recorder, args, {} if kwargs is None else kwargs))
+    for name, site in sites.items():
+        if name not in values and not site["is_observed"]:
+            raise ValueError(f"latent site {name!r} was given no value; the sites with one are {', '.join(values)}")
+    shared = check_plates(sites.values())
+    check_none_shared(shared, sites)
+    return Particles(sites, {}, common_scale(sites.values()))
 
 
 def draw_from_model(
@@ -111,6 +185,8 @@ def draw_from_model(
     num_particles: int,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
+    *,
+    shared: bool = False,
 ) -> Particles:
     """Draw dreams ``(x, h) ~ p(x, h)`` from the model and score ``h`` under the guide that is shown ``x``.
 
@@ -123,12 +199,13 @@ def draw_from_model(
     """
     kwargs = {} if kwargs is None else kwargs
     with torch.no_grad():
-        model_sites = _run(poutine.uncondition(model), num_particles, args, kwargs, detach=True)
+        recorder = _Recorder(num_particles, {}, detach=True)
+        model_sites = _run(poutine.uncondition(model), recorder, args, kwargs)
     observed = [name for name, site in model_sites.items() if site["infer"].get("was_observed")]
     dream = {name: model_sites[name]["value"] for name in observed}
     latents = {name: site["value"] for name, site in model_sites.items() if name not in dream}
     try:
-        guide_sites = _run(guide, num_particles, args, {**kwargs, "observations": dream}, values=latents)
+        guide_sites = _run(guide, _Recorder(num_particles, latents), args, {**kwargs, "observations": dream})
     except TypeError as error:
         if "observations" not in str(error):
             raise
@@ -137,21 +214,47 @@ def draw_from_model(
             f"and the scheme be called with observations by keyword ({error})"
         ) from error
     particles = _pair(model_sites, guide_sites)
+    if not shared:
+        check_none_shared(particles.shared, [*particles.model_sites, *particles.guide_sites])
     # no dream belongs to a datum, so that each counts for the average of theirs
     scale = particles.scale
     return replace(particles, scale=scale.mean(-1, keepdim=True)) if isinstance(scale, Tensor) else particles
 
 
-def _run(
-    program: Program,
-    num_particles: int,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    *,
-    values: Mapping[str, Tensor] | None = None,
-    detach: bool = False,
-) -> dict[str, Site]:
-    recorder = _Recorder(num_particles, {} if values is None else values, detach=detach)
+def log_prob(site: Site, density: Callable[[Any, Tensor], Tensor] | None = None) -> Tensor:
+    """Log-probability of a site, zero where it is masked, ``[particles or 1, restarts or 1, data or 1]``.
+
+    Args:
+        site: a recorded sample site.
+        density: what scores a value in place of the distribution, ``(distribution, value) -> log_prob``.
+
+    """
+    fn, value, mask = site["fn"], site["value"], site["mask"]
+    if isinstance(mask, Tensor):
+        # a value that is masked, NaN say, would reach the gradient of all the others: another takes its place
+        inside = mask.reshape(mask.shape + (1,) * fn.event_dim)
+        value = torch.where(inside, value, fn.sample().detach())
+    value = _masked_inside(fn, value)
+    log_p: Tensor = fn.log_prob(value) if density is None else density(fn, value)
+    if isinstance(mask, Tensor):
+        log_p = torch.where(mask, log_p, torch.zeros((), dtype=log_p.dtype, device=log_p.device))
+    elif mask is False:
+        log_p = torch.zeros_like(log_p)
+    check_batch_shape(site, log_p.shape)
+    return log_p.reshape((1,) * (3 - log_p.dim()) + log_p.shape)
+
+
+def _masked_inside(fn: Any, value: Tensor) -> Tensor:
+    """The value with another in the place of what the distribution itself masks, single pixels that are missing say."""
+    while isinstance(fn, Independent):
+        fn = fn.base_dist
+    mask = getattr(fn, "_mask", None) if isinstance(fn, MaskedDistribution) else None
+    if not isinstance(mask, Tensor):
+        return value
+    return torch.where(mask.reshape(mask.shape + (1,) * fn.event_dim), value, fn.sample().detach())
+
+
+def _run(program: Program, recorder: _Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Site]:
     with recorder:
         program(*args, **kwargs)
     return recorder.sites
@@ -164,11 +267,21 @@ class _Recorder(Messenger):  # type: ignore[misc]
     without writing a distribution's parameters out for every particle.
     """
 
-    def __init__(self, num_particles: int, values: Mapping[str, Tensor], *, detach: bool) -> None:
+    def __init__(
+        self,
+        num_particles: int,
+        values: Mapping[str, Tensor],
+        *,
+        detach: bool = False,
+        draw: Draw | None = None,
+        track: bool = False,
+    ) -> None:
         super().__init__()
         self.num_particles = num_particles
         self.values = values
         self.detach = detach
+        self.draw = draw
+        self.track = track
         self.sites: dict[str, Site] = {}
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
@@ -176,10 +289,14 @@ class _Recorder(Messenger):  # type: ignore[misc]
             return
         if msg["name"] in self.values:
             msg["value"] = self.values[msg["name"]]
-        elif site_is_subsample(msg) or self.num_particles == 1:
+        elif site_is_subsample(msg):
+            return
+        elif self.draw is not None:
+            msg["value"] = self.draw(msg, self.num_particles)
+        elif self.num_particles == 1:
             return
         else:
-            msg["value"] = _draw(msg["fn"], self.num_particles)
+            msg["value"] = draw_each(msg["fn"], self.num_particles)
         msg["done"] = True
 
     def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
@@ -190,11 +307,15 @@ class _Recorder(Messenger):  # type: ignore[misc]
             raise ValueError(f"two sample sites are named {name!r}; every site needs a name of its own")
         if self.detach and isinstance(msg["value"], Tensor):
             msg["value"] = msg["value"].detach()
+        if self.track:
+            msg["value"] = detach_provenance(msg["value"])
         self.sites[name] = msg.copy()
+        if self.track and not msg["is_observed"] and not site_is_subsample(msg):
+            msg["value"] = track_provenance(msg["value"], frozenset({name}))
 
 
-def _draw(fn: Any, num_particles: int) -> Tensor:
-    """One draw per particle, ``[particles, restarts, data, ...]``."""
+def draw_each(fn: Any, num_particles: int) -> Tensor:
+    """One draw per particle, ``[particles, restarts, data, *event]``."""
     batch = fn.batch_shape
     if len(batch) < 3:
         value: Tensor = fn((num_particles,) + (1,) * (2 - len(batch)))
@@ -203,37 +324,27 @@ def _draw(fn: Any, num_particles: int) -> Tensor:
     return value
 
 
-def _pair(model_sites: dict[str, Site], guide_sites: dict[str, Site]) -> Particles:
-    model_sites = {name: site for name, site in model_sites.items() if not site_is_subsample(site)}
-    guide_sites = {
-        name: site for name, site in guide_sites.items() if not (site_is_subsample(site) or site["is_observed"])
-    }
+def _without_subsamples(sites: Mapping[str, Site]) -> dict[str, Site]:
+    return {name: site for name, site in sites.items() if not site_is_subsample(site)}
+
+
+def _pair(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site]) -> Particles:
+    model_sites = _without_subsamples(model_sites)
+    guide_sites = {name: site for name, site in _without_subsamples(guide_sites).items() if not site["is_observed"]}
     check_pairing(model_sites, guide_sites)
     if not guide_sites:
         raise ValueError("the guide has no latent site, so there is nothing to infer")
     sites = [*model_sites.values(), *guide_sites.values()]
-    check_plates(sites)
-    return Particles(model_sites, guide_sites, common_scale(sites))
-
-
-def _log_prob(site: Site) -> Tensor:
-    """Log-probability of a site, zero where it is masked, ``[particles or 1, restarts or 1, data or 1]``."""
-    fn, value, mask = site["fn"], site["value"], site["mask"]
-    if isinstance(mask, Tensor):
-        # a value that is masked, NaN say, would reach the gradient of all the others: another takes its place
-        inside = mask.reshape(mask.shape + (1,) * fn.event_dim)
-        value = torch.where(inside, value, fn.sample().detach())
-    log_prob: Tensor = fn.log_prob(value)
-    if isinstance(mask, Tensor):
-        log_prob = torch.where(mask, log_prob, torch.zeros((), dtype=log_prob.dtype, device=log_prob.device))
-    elif mask is False:
-        log_prob = torch.zeros_like(log_prob)
-    check_batch_shape(site, log_prob.shape)
-    return log_prob.reshape((1,) * (3 - log_prob.dim()) + log_prob.shape)
+    shared = check_plates(sites)
+    scale = common_scale(site for site in sites if site["name"] not in shared)
+    if not shared:
+        return Particles(model_sites, guide_sites, scale)
+    shared_scale = common_scale(site for site in sites if site["name"] in shared)
+    return Particles(model_sites, guide_sites, scale, shared, shared_scale)
 
 
 def _total(log_probs: Iterable[Tensor]) -> Tensor:
     first, *rest = log_probs
-    for log_prob in rest:
-        first = first + log_prob
+    for log_p in rest:
+        first = first + log_p
     return first

@@ -147,7 +147,7 @@ def _in_plates(*plates: tuple[str, int, int], site: str = "h") -> Callable[..., 
             _in_plates(("rows", 2, -1)),
             "site 'h' is in plate 'data' at dim=-1 and site 'h' in plate 'rows' at dim=-1",
         ),
-        (_in_plates(("data", 2, -1)), _in_plates(), "site 'h' in no plate at dim=-1"),
+        (_in_plates(("data", 2, -1)), _in_plates(), "in no plate at dim=-1"),
         (
             _in_plates(("data", 2, -1), ("pixels", 2, -3)),
             _in_plates(("data", 2, -1)),

@@ -16,9 +16,10 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.gibbs_moves import Factor, factors, path_dtype
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.layers import site_names
-from pyro_helm.likelihoods.annealing import Factor, anneal, factors, path_dtype, temperatures
+from pyro_helm.likelihoods.annealing import anneal, temperatures
 from pyro_helm.likelihoods.counts import at_least_one
 from pyro_helm.likelihoods.importance import ImportanceEstimate, RunningWeights
 from pyro_helm.likelihoods.proposals import prior

@@ -1,86 +1,21 @@
 """Annealing of binary hierarchies between a start that can be sampled and the posterior, with exact Gibbs moves.
 
-    log f_b(h) = sum over factors of power_b log p(child layer | parent layer),   power_b = (1 - b) start + b end
-
-A network is its factors. From the guide, those of the guide fade out while those of the model fade in; from the prior,
-the model's hidden layers stand and ``p(x | h1)`` fades in. In a Gibbs move each unit in turn is drawn given all others
-under ``f_b``, whatever the imaging model: its own factors give a logit, and each child of it the difference of its
-log-probability with the unit on and off.
+The path and its moves are those of :mod:`pyro_helm.gibbs_moves`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from pyro.distributions import constraints
 from torch import Tensor
 
-from pyro_helm.guides import FactorialRecognition
-from pyro_helm.imaging import Imaging
+from pyro_helm.gibbs_moves import Factor, gibbs
 from pyro_helm.likelihoods.counts import is_whole
-from pyro_helm.models import BeliefNetwork
 
 _STEEPNESS = 4.0
-
-
-class Factor(NamedTuple):
-    """``p(child layer | parent layer)`` and its powers at either end of the path; layer 0 is the data."""
-
-    layer: Imaging
-    weight: Tensor
-    leak: Tensor
-    parent: int | None
-    child: int
-    start: float
-    end: float
-
-    def power(self, beta: float) -> float:
-        """At one point of the path."""
-        return (1 - beta) * self.start + beta * self.end
-
-    def drive(self, units: Sequence[Tensor]) -> Tensor:
-        """Of the child layer, ``[chains, restarts, data, units]``."""
-        return self.leak if self.parent is None else units[self.parent] @ self.weight + self.leak
-
-    def log_prob(self, drive: Tensor, units: Sequence[Tensor]) -> Tensor:
-        """Of the child layer, ``[chains, restarts, data]``."""
-        log_prob: Tensor = self.layer.distribution(drive).log_prob(units[self.child]).sum(-1)
-        return log_prob
-
-    def with_and_without(self, drive: Tensor, unit: int, value: Tensor) -> tuple[Tensor, Tensor]:
-        """The drive with a unit of the parent layer on, and off."""
-        weight = self.weight[:, unit, None, :]
-        off = drive - value * weight
-        if self.layer.constraint is not constraints.real:
-            # weights are positive: below the leak there is only rounding
-            off = torch.maximum(off, self.leak)
-        return off + weight, off
-
-
-def path_dtype(model: BeliefNetwork) -> torch.dtype:
-    """Double precision where drives are sums of positive terms: a large one that is taken off leaves its rounding."""
-    return model.generative[0].leak.dtype if set(model.imaging) == {"sigmoid"} else torch.float64
-
-
-def factors(model: BeliefNetwork, guide: FactorialRecognition | None) -> list[Factor]:
-    """The path from the guide to the posterior, or without a guide that from the prior."""
-    dtype, top = path_dtype(model), len(model.sizes) - 1
-    path = []
-    for child, layer in enumerate(model.generative):
-        stands = guide is None and child > 0
-        path.append(_factor(layer, None if child == top else child + 1, child, 1.0 if stands else 0.0, 1.0, dtype))
-    for parent, layer in enumerate([] if guide is None else guide.recognition):
-        path.append(_factor(layer, parent, parent + 1, 1.0, 0.0, dtype))
-    return path
-
-
-def _factor(layer: Imaging, parent: int | None, child: int, start: float, end: float, dtype: torch.dtype) -> Factor:
-    leak = layer.leak.to(dtype)
-    weight = leak.new_zeros(layer.restarts, 0, layer.num_units) if parent is None else layer.weight.to(dtype)
-    return Factor(layer, weight, leak, parent, child, start, end)
 
 
 def temperatures(schedule: int | Sequence[float]) -> list[float]:
@@ -132,29 +67,3 @@ def anneal(path: Sequence[Factor], units: list[Tensor], betas: Sequence[float]) 
             for level in range(1, len(units)):
                 gibbs(path, units, level, beta)
     return log_weight
-
-
-def gibbs(path: Sequence[Factor], units: list[Tensor], level: int, beta: float) -> None:
-    """Draw each unit of a layer in turn, given all others, under ``f_beta``; ``units[level]`` is replaced."""
-    values = units[level].clone()
-    at_work = [(factor, factor.power(beta)) for factor in path if factor.power(beta)]
-    logits = torch.zeros_like(values)
-    for factor, power in at_work:
-        if factor.child == level:
-            logits += power * factor.layer.distribution(factor.drive(units)).logits
-    children = [(factor, power, factor.drive(units)) for factor, power in at_work if factor.parent == level]
-    uniform = torch.rand_like(values)
-    for unit in range(values.shape[-1]):
-        logit, value = logits[..., unit], values[..., unit, None]
-        drives = []
-        for factor, power, drive in children:
-            on, off = factor.with_and_without(drive, unit, value)
-            logit = logit + power * (factor.log_prob(on, units) - factor.log_prob(off, units))
-            drives.append((on, off))
-        turned_on = uniform[..., unit] < torch.sigmoid(logit)
-        values[..., unit] = turned_on.to(values)
-        children = [
-            (factor, power, torch.where(turned_on[..., None], on, off))
-            for (factor, power, _), (on, off) in zip(children, drives, strict=True)
-        ]
-    units[level] = values

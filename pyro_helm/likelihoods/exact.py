@@ -12,8 +12,8 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.joint_enumeration import discrete_sites, joint_states, log_joint, num_states
 from pyro_helm.likelihoods.counts import at_least_one
-from pyro_helm.likelihoods.joint_enumeration import discrete_sites, joint_states, log_joint, num_states
 from pyro_helm.likelihoods.layer_enumeration import levels, log_marginal, num_terms
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.imaging import Imaging
+from pyro_helm.joint_enumeration import DiscreteSite, discrete_sites, joint_states, log_joint, num_states
 from pyro_helm.layers import check_sizes_agree, site_names
 from pyro_helm.likelihoods.exact import (
     TERMS_AT_ONCE,
@@ -30,7 +31,6 @@ from pyro_helm.likelihoods.exact import (
     rows_per_piece,
     states_per_piece,
 )
-from pyro_helm.likelihoods.joint_enumeration import DiscreteSite, discrete_sites, joint_states, log_joint, num_states
 from pyro_helm.likelihoods.layer_enumeration import JointTable, Level, Rows, levels, log_marginal, pieces
 from pyro_helm.likelihoods.observed import as_observed, check_data
 from pyro_helm.likelihoods.param_stores import stores_apart

@@ -26,9 +26,9 @@ from pyro_helm.likelihoods.frames import per_restart_and_datum, summarise
 from pyro_helm.likelihoods.importance import ImportanceEstimate, importance
 from pyro_helm.likelihoods.observed import as_observed, check_data
 from pyro_helm.likelihoods.param_stores import stores_apart
-from pyro_helm.likelihoods.support import states_missed
 from pyro_helm.particles import Program
 from pyro_helm.placement import forked_rng
+from pyro_helm.support import states_missed
 from pyro_helm.tables import write_table
 
 METHODS = ("importance", "exact", "ais")

@@ -13,9 +13,9 @@ from torch import Tensor
 
 import pyro_helm as helm
 from pyro_helm.likelihoods import defensive
-from pyro_helm.likelihoods.support import states_missed
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program
+from pyro_helm.support import states_missed
 
 X = torch.ones(4, 8)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_helm.likelihoods.joint_enumeration import discrete_sites, joint_states, log_joint, num_states
+from pyro_helm.joint_enumeration import discrete_sites, joint_states, log_joint, num_states
 
 X = torch.ones(2, 1)
 

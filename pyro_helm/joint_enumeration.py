@@ -1,26 +1,20 @@
-"""Sums over every joint state of the Bernoulli and Categorical sites of any Pyro model.
-
-The states are handed to the program by a guide that proposes all of them, so that they are scored as draws are.
-"""
+"""Every joint state of the Bernoulli and Categorical sites of any Pyro model, scored as particles are."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import Delta
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Independent
 from torch.nn.functional import one_hot
 
-from pyro_helm.likelihoods.support import impossible
-from pyro_helm.particles import Program, draw_from_guide
+from pyro_helm.particles import Program, score
+from pyro_helm.support import impossible
 
 
 class DiscreteSite(NamedTuple):
@@ -31,7 +25,6 @@ class DiscreteSite(NamedTuple):
     event_shape: torch.Size
     is_categorical: bool
     dtype: torch.dtype
-    plates: tuple[Any, ...]
 
     @property
     def num_elements(self) -> int:
@@ -75,8 +68,8 @@ def discrete_sites(model: Program, x: Tensor) -> list[DiscreteSite]:
                 f'{type(fn).__name__}; use method="importance"'
             )
         num_values = 2 if isinstance(fn, Bernoulli) else fn.logits.shape[-1]
-        shape, dtype, plates = site["fn"].event_shape, site["value"].dtype, tuple(site["cond_indep_stack"])
-        sites.append(DiscreteSite(name, num_values, shape, isinstance(fn, Categorical), dtype, plates))
+        shape, dtype = site["fn"].event_shape, site["value"].dtype
+        sites.append(DiscreteSite(name, num_values, shape, isinstance(fn, Categorical), dtype))
     if not sites:
         raise ValueError("the model has no latent site, so there is nothing to sum over")
     return sites
@@ -107,17 +100,7 @@ def joint_states(sites: list[DiscreteSite], at_once: int, device: torch.device) 
 
 def log_joint(program: Program, x: Tensor, sites: list[DiscreteSite], values: Mapping[str, Tensor]) -> Tensor:
     """Log-probability of a model or guide with its latent sites at given values, ``[states, restarts, data]``."""
-
-    def every_state(observations: Mapping[str, Tensor]) -> None:
-        for site in sites:
-            value = values[site.name]
-            value = value.reshape(len(value), 1, 1, *site.event_shape)
-            with ExitStack() as plates:
-                for frame in site.plates:
-                    plates.enter_context(pyro.plate(frame.name, frame.size, dim=frame.dim))
-                pyro.sample(site.name, Delta(value, event_dim=len(site.event_shape)))
-
-    # what it draws from is the enumeration, whose log-probability is 0
-    particles = draw_from_guide(program, every_state, 1, kwargs={"observations": {"x": x}})
+    placed = {site.name: values[site.name].reshape(-1, 1, 1, *site.event_shape) for site in sites}
+    particles = score(program, placed, kwargs={"observations": {"x": x}})
     # a Categorical or Bernoulli site that is given a probability of zero makes 1e-7 of it
     return particles.log_joint.masked_fill(impossible(particles.model_sites.values()), -torch.inf)
