@@ -7,21 +7,26 @@ the model's hidden layers stand and ``p(x | h1)`` fades in; at ``b = 1`` either 
 unit in turn is drawn given all others under ``f_b``, whatever the imaging model: its own factors give a logit, and each
 child of it the difference of its log-probability with the unit on and off.
 
+Any other program is scored once for each block of units, with all states of the block side by side as particles.
+
 Neal, Connectionist learning of belief networks, Artificial Intelligence 56, 1992.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from pyro.distributions import constraints
 from torch import Tensor
 
+from pyro_helm.discrete import elementwise, num_values
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.imaging import Imaging
+from pyro_helm.layers import site_names
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.particles import Program, score
 
 
 class Factor(NamedTuple):
@@ -105,3 +110,73 @@ def gibbs(path: Sequence[Factor], units: list[Tensor], level: int, beta: float) 
             for (factor, power, _), (on, off) in zip(children, drives, strict=True)
         ]
     units[level] = values
+
+
+def sweep(
+    model: Program,
+    states: Mapping[str, Tensor],
+    minibatch: Mapping[str, Tensor],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    block_size: int,
+) -> dict[str, Tensor]:
+    """Draw every latent unit once given all others and the data, from the posterior of a model.
+
+    Args:
+        model: any Pyro model of Bernoulli and Categorical sites.
+        states: of its latent sites, ``[chains, restarts, data, *event]``.
+        minibatch: rows of its subsampled plates.
+        args: of the model.
+        kwargs: likewise.
+        block_size: units of a site drawn jointly.
+
+    Raises:
+        TypeError: for another latent site, named.
+
+    """
+    only_x = not args and set(kwargs.get("observations") or ()) == {"x"}
+    if isinstance(model, BeliefNetwork) and block_size == 1 and only_x:
+        return _sweep_of_layers(model, states, kwargs["observations"]["x"])
+    counts = {}
+    sites = score(model, {**minibatch, **states}, args, kwargs).model_sites
+    for name in states:
+        site, count = sites[name], num_values(sites[name]["fn"])
+        if count is None:
+            raise TypeError(
+                f"Gibbs moves draw Bernoulli and Categorical sites, but site {name!r} is a "
+                f"{type(elementwise(site['fn'])).__name__}; use Reinforce or another scheme that samples from a guide"
+            )
+        counts[name] = count
+    moved = dict(states)
+    for name, values in states.items():
+        flat = values.reshape(*values.shape[:3], -1).clone()
+        for block in _blocks(flat.shape[-1], block_size):
+            size = block.stop - block.start
+            digits = [torch.arange(counts[name], device=values.device)] * size
+            joint = torch.cartesian_prod(*digits).reshape(-1, size).to(values)
+            # all joint states of the block side by side as particles, [states * chains, restarts, data, *event]
+            tried = {other: value.repeat(len(joint), *[1] * (value.dim() - 1)) for other, value in moved.items()}
+            candidates = flat.repeat(len(joint), 1, 1, 1)
+            candidates[..., block] = joint.repeat_interleave(len(flat), 0)[:, None, None]
+            tried[name] = candidates.reshape(-1, *values.shape[1:])
+            log_joint = score(model, {**minibatch, **tried}, args, kwargs).log_joint
+            log_joint = log_joint.reshape(len(joint), *flat.shape[:3])
+            # the state with the largest sum of log p and Gumbel noise is a draw from p
+            noise = -torch.empty_like(log_joint).exponential_().log()
+            flat[..., block] = joint[(log_joint + noise).argmax(0)]
+            moved[name] = flat.reshape(values.shape)
+    return moved
+
+
+def _blocks(total: int, size: int) -> list[slice]:
+    return [slice(first, min(first + size, total)) for first in range(0, total, size)]
+
+
+def _sweep_of_layers(model: BeliefNetwork, states: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+    names, path, dtype = site_names(model.sizes)[1:], factors(model, None), path_dtype(model)
+    chains, restarts, data = states[names[0]].shape[:3]
+    units = [x.to(dtype).expand(chains, restarts, data, -1), *(states[name].to(dtype) for name in names)]
+    for level in range(1, len(units)):
+        gibbs(path, units, level, beta=1.0)
+    return {name: units[level].to(states[name]) for level, name in enumerate(names, start=1)}

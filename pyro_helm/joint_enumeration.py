@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pyro import poutine
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Independent
+from torch.distributions import Categorical
 from torch.nn.functional import one_hot
 
+from pyro_helm.discrete import elementwise, num_values
 from pyro_helm.particles import Program, score
 from pyro_helm.support import impossible
 
@@ -47,29 +48,29 @@ class DiscreteSite(NamedTuple):
         return means.reshape(*means.shape[:2], *shape)
 
 
-def discrete_sites(model: Program, x: Tensor) -> list[DiscreteSite]:
-    """The latent sites of a model.
+def discrete_sites(
+    model: Program, kwargs: Mapping[str, Any], args: tuple[Any, ...] = (), *, remedy: str = 'use method="importance"'
+) -> list[DiscreteSite]:
+    """The latent sites of a model, called with ``args`` and ``kwargs``.
 
     Raises:
-        TypeError: for one that is neither Bernoulli nor Categorical.
+        TypeError: for one that is neither Bernoulli nor Categorical, with the remedy.
+        ValueError: for a model without any.
 
     """
-    trace = poutine.trace(model).get_trace(observations={"x": x})
+    trace = poutine.trace(model).get_trace(*args, **kwargs)
     sites = []
     for name, site in trace.nodes.items():
         if site["type"] != "sample" or site["is_observed"] or site_is_subsample(site):
             continue
-        fn = site["fn"]
-        while isinstance(fn, Independent):
-            fn = fn.base_dist
-        if not isinstance(fn, (Bernoulli, Categorical)):
+        values = num_values(site["fn"])
+        if values is None:
             raise TypeError(
-                f'method="exact" sums over Bernoulli and Categorical sites, but site {name!r} is a '
-                f'{type(fn).__name__}; use method="importance"'
+                f"enumeration sums over Bernoulli and Categorical sites, but site {name!r} is a "
+                f"{type(elementwise(site['fn'])).__name__}; {remedy}"
             )
-        num_values = 2 if isinstance(fn, Bernoulli) else fn.logits.shape[-1]
-        shape, dtype = site["fn"].event_shape, site["value"].dtype
-        sites.append(DiscreteSite(name, num_values, shape, isinstance(fn, Categorical), dtype))
+        is_categorical = isinstance(elementwise(site["fn"]), Categorical)
+        sites.append(DiscreteSite(name, values, site["fn"].event_shape, is_categorical, site["value"].dtype))
     if not sites:
         raise ValueError("the model has no latent site, so there is nothing to sum over")
     return sites
@@ -98,9 +99,15 @@ def joint_states(sites: list[DiscreteSite], at_once: int, device: torch.device) 
         }
 
 
-def log_joint(program: Program, x: Tensor, sites: list[DiscreteSite], values: Mapping[str, Tensor]) -> Tensor:
+def placed(sites: list[DiscreteSite], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """States ``[states, *event]`` as particles, ``[states, 1, 1, *event]``."""
+    return {site.name: values[site.name].reshape(-1, 1, 1, *site.event_shape) for site in sites}
+
+
+def log_joint(
+    program: Program, kwargs: Mapping[str, Any], sites: list[DiscreteSite], values: Mapping[str, Tensor]
+) -> Tensor:
     """Log-probability of a model or guide with its latent sites at given values, ``[states, restarts, data]``."""
-    placed = {site.name: values[site.name].reshape(-1, 1, 1, *site.event_shape) for site in sites}
-    particles = score(program, placed, kwargs={"observations": {"x": x}})
+    particles = score(program, placed(sites, values), kwargs=kwargs)
     # a Categorical or Bernoulli site that is given a probability of zero makes 1e-7 of it
     return particles.log_joint.masked_fill(impossible(particles.model_sites.values()), -torch.inf)

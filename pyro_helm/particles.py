@@ -7,7 +7,7 @@ shape ``[particles, restarts, data]``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -47,6 +47,7 @@ class Particles:
             logarithm of a multi-sample bound.
         shared: names of the sites outside the data plate, which all data share.
         shared_scale: what each of those counts for.
+        minibatch: rows of each subsampled plate, by its name; a run that is given them as ``values`` takes them too.
 
     """
 
@@ -55,6 +56,7 @@ class Particles:
     scale: float | Tensor
     shared: frozenset[str] = frozenset()
     shared_scale: float | Tensor = 1.0
+    minibatch: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def log_p(self) -> dict[str, Tensor]:
@@ -160,7 +162,8 @@ def score(
 
     Args:
         program: Pyro program, called with ``args`` and ``kwargs``.
-        values: of every latent site, ``[particles or 1, restarts or 1, data or 1, *event]``; others are left out.
+        values: of every latent site, ``[particles or 1, restarts or 1, data or 1, *event]``, and the minibatch of
+            another run if it is to be this one's.
         args: positional arguments of the program.
         kwargs: keyword arguments of the program.
 
@@ -168,15 +171,26 @@ def score(
         ValueError: for a latent site without a value, or sites and plates that break the shape convention.
 
     """
-    num_particles = max(len(value) for value in values.values()) if values else 1
+    # the rows of a minibatch have no dimension of particles
+    num_particles = max((len(value) for value in values.values() if value.dim() > 2), default=1)
     recorder = _Recorder(num_particles, values)
-    sites = _without_subsamples(_run(program, recorder, args, {} if kwargs is None else kwargs))
+    sites = _run(program, recorder, args, {} if kwargs is None else kwargs)
     for name, site in sites.items():
-        if name not in values and not site["is_observed"]:
+        if name not in values and not site["is_observed"] and not site_is_subsample(site):
             raise ValueError(f"latent site {name!r} was given no value; the sites with one are {', '.join(values)}")
-    shared = check_plates(sites.values())
-    check_none_shared(shared, sites)
-    return Particles(sites, {}, common_scale(sites.values()))
+    return _alone(sites)
+
+
+def draw_from_prior(
+    model: Program, num_particles: int, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+) -> Particles:
+    """Draw the latent sites of a model from their prior, with its observed sites as they are.
+
+    Raises:
+        ValueError: where sites and plates break the shape convention, naming the site and the remedy.
+
+    """
+    return _alone(_run(model, _Recorder(num_particles, {}, detach=True), args, {} if kwargs is None else kwargs))
 
 
 def draw_from_model(
@@ -328,7 +342,12 @@ def _without_subsamples(sites: Mapping[str, Site]) -> dict[str, Site]:
     return {name: site for name, site in sites.items() if not site_is_subsample(site)}
 
 
+def _minibatch(sites: Mapping[str, Site]) -> dict[str, Tensor]:
+    return {name: site["value"] for name, site in sites.items() if site_is_subsample(site)}
+
+
 def _pair(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site]) -> Particles:
+    minibatch = _minibatch(model_sites) | _minibatch(guide_sites)
     model_sites = _without_subsamples(model_sites)
     guide_sites = {name: site for name, site in _without_subsamples(guide_sites).items() if not site["is_observed"]}
     check_pairing(model_sites, guide_sites)
@@ -337,10 +356,14 @@ def _pair(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site]) -> P
     sites = [*model_sites.values(), *guide_sites.values()]
     shared = check_plates(sites)
     scale = common_scale(site for site in sites if site["name"] not in shared)
-    if not shared:
-        return Particles(model_sites, guide_sites, scale)
-    shared_scale = common_scale(site for site in sites if site["name"] in shared)
-    return Particles(model_sites, guide_sites, scale, shared, shared_scale)
+    shared_scale = common_scale(site for site in sites if site["name"] in shared) if shared else 1.0
+    return Particles(model_sites, guide_sites, scale, shared, shared_scale, minibatch)
+
+
+def _alone(sites: Mapping[str, Site]) -> Particles:
+    model_sites = _without_subsamples(sites)
+    check_none_shared(check_plates(model_sites.values()), model_sites)
+    return Particles(model_sites, {}, common_scale(model_sites.values()), minibatch=_minibatch(sites))
 
 
 def _total(log_probs: Iterable[Tensor]) -> Tensor:

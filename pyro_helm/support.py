@@ -13,9 +13,10 @@ from pyro import poutine
 from pyro.distributions import Delta
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Distribution, Independent
+from torch.distributions import Bernoulli, Categorical, Distribution
 
 from pyro_helm.conventions import Site
+from pyro_helm.discrete import elementwise
 from pyro_helm.particles import Program, draw_from_guide
 
 DRAWS = 10
@@ -51,7 +52,7 @@ def _missed(model: Program, guide: Program, x: Tensor) -> Tensor:
         return missed
     values = {name: site["value"] for name, site in particles.guide_sites.items()}
     for name, site in particles.guide_sites.items():
-        for state, excluded in _excluded(site, _elementwise(particles.model_sites[name]["fn"])):
+        for state, excluded in _excluded(site, elementwise(particles.model_sites[name]["fn"])):
             if bool((excluded & ~missed).any()):
                 found = excluded & _possible(model, values | {name: state}, observations)
                 missed |= found.expand(shape).any(0)
@@ -60,7 +61,7 @@ def _missed(model: Program, guide: Program, x: Tensor) -> Tensor:
 
 def _excluded(site: Site, prior: Distribution) -> Iterator[tuple[Tensor, Tensor]]:
     """Values of a site with one element replaced, and where its factor excludes that, ``[draws, restarts, data]``."""
-    factor, value, event_dim = _elementwise(site["fn"]), site["value"], site["fn"].event_dim
+    factor, value, event_dim = elementwise(site["fn"]), site["value"], site["fn"].event_dim
     if not isinstance(prior, (Bernoulli, Categorical)) or site["mask"] is not None:
         return
     for number in range(2 if isinstance(prior, Bernoulli) else prior.logits.shape[-1]):
@@ -89,19 +90,13 @@ def impossible(sites: Iterable[Site]) -> Tensor:
     one_by_one = []
     for site in sites:
         fn, value, mask = site["fn"], site["value"], site["mask"]
-        zero = _has_probability_zero(_elementwise(fn), value)
+        zero = _has_probability_zero(elementwise(fn), value)
         if zero is None:
             zero = fn.log_prob(value) == -torch.inf
         elif fn.event_dim:
             zero = zero.flatten(zero.dim() - fn.event_dim).any(-1)
         one_by_one.append(zero if mask is None else zero & mask)
     return torch.stack(torch.broadcast_tensors(*one_by_one)).any(0)
-
-
-def _elementwise(fn: Distribution) -> Distribution:
-    while isinstance(fn, Independent):
-        fn = fn.base_dist
-    return fn
 
 
 def _has_probability_zero(fn: Distribution, value: Tensor) -> Tensor | None:

@@ -88,14 +88,22 @@ class Machine:
         log_q = self.log_guide(x)
         return (log_q.exp() * (self.log_joint(x) - log_q)).sum(-1)
 
-    def over_pairs(self, x: Tensor, value: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """E over two guide draws, held fixed, of ``value(log_p, log_q)`` with log_p, log_q [data, pairs, 2]; [data]."""
+    def over_pairs(
+        self,
+        x: Tensor,
+        value: Callable[[Tensor, Tensor], Tensor],
+        log_proposal: Callable[[Tensor], Tensor] = lambda log_q: log_q,
+    ) -> Tensor:
+        """E over two draws, held fixed, of ``value(log_p, log_q)`` with log_p, log_q [data, pairs, 2]; [data].
+
+        The draws are the guide's, or those of what ``log_proposal`` makes of its log-probabilities.
+        """
         log_p, log_q = self.log_joint(x), self.log_guide(x)
         count = log_p.shape[-1]
         first, second = torch.cartesian_prod(torch.arange(count), torch.arange(count)).unbind(-1)
         pair_p = torch.stack([log_p[:, first], log_p[:, second]], -1)
         pair_q = torch.stack([log_q[:, first], log_q[:, second]], -1)
-        return (pair_q.sum(-1).exp().detach() * value(pair_p, pair_q)).sum(-1)
+        return (log_proposal(pair_q).sum(-1).exp().detach() * value(pair_p, pair_q)).sum(-1)
 
     def importance_bound(self, x: Tensor) -> Tensor:
         """E over two guide draws of log mean w, [data]; the gradient is theta's alone."""
@@ -111,6 +119,47 @@ class Machine:
     def wake_phi(self, x: Tensor) -> Tensor:
         """E over two guide draws of sum_k v_k log q(h_k | x), v and draws held fixed, [data]."""
         return self.over_pairs(x, lambda log_p, log_q: ((log_p - log_q).detach().softmax(-1) * log_q).sum(-1))
+
+    def thermodynamic_value(self, x: Tensor, points: list[float], *, upper: bool = False) -> Tensor:
+        """E over two guide draws of the thermodynamic objective, with pi_b by their self-normalised weights, [data]."""
+
+        def of_pair(log_p: Tensor, log_q: Tensor) -> Tensor:
+            log_w = (log_p - log_q).detach()
+            return sum(
+                (high - low) * (((high if upper else low) * log_w).softmax(-1) * log_w).sum(-1)
+                for low, high in itertools.pairwise(points)
+            ) + torch.zeros(())
+
+        return self.over_pairs(x, of_pair)
+
+    def thermodynamic_gradient(self, x: Tensor, points: list[float], *, upper: bool = False) -> Tensor:
+        """A function with the mean gradient of the covariance estimator of two draws, [data]."""
+
+        def of_pair(log_p: Tensor, log_q: Tensor) -> Tensor:
+            log_w = log_p - log_q
+            total = torch.zeros(())
+            for low, high in itertools.pairwise(points):
+                beta = high if upper else low
+                weight = (beta * log_w).softmax(-1).detach()
+                path = (1 - beta) * log_q + beta * log_p
+                mean_f, mean_path = (weight * log_w).sum(-1, keepdim=True), (weight * path).sum(-1, keepdim=True)
+                covariance = 2 * (weight * (log_w - mean_f).detach() * (path - mean_path)).sum(-1)
+                total = total + (high - low) * ((weight * log_w).sum(-1) + covariance)
+            return total
+
+        return self.over_pairs(x, of_pair)
+
+    def posterior(self, x: Tensor) -> Tensor:
+        """p(h | x) for every datum and state, held fixed, [data, states]."""
+        return self.log_joint(x).softmax(-1).detach()
+
+    def posterior_joint(self, x: Tensor) -> Tensor:
+        """E under the posterior, held fixed, of log p(x, h), [data]."""
+        return (self.posterior(x) * self.log_joint(x)).sum(-1)
+
+    def posterior_guide(self, x: Tensor) -> Tensor:
+        """E under the posterior, held fixed, of log q(h | x), [data]."""
+        return (self.posterior(x) * self.log_guide(x)).sum(-1)
 
     def wake_theta(self, x: Tensor) -> Tensor:
         """E under the guide, held fixed, of log p(x, h), [data]."""

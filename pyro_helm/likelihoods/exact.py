@@ -15,6 +15,7 @@ from torch import Tensor
 from pyro_helm.joint_enumeration import discrete_sites, joint_states, log_joint, num_states
 from pyro_helm.likelihoods.counts import at_least_one
 from pyro_helm.likelihoods.layer_enumeration import levels, log_marginal, num_terms
+from pyro_helm.likelihoods.observed import observing
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program
 
@@ -69,7 +70,7 @@ def check_layers(model: BeliefNetwork, num_data: int, max_terms: int | None) -> 
 
 def check_joint_states(model: Program, x: Tensor, max_terms: int | None) -> None:
     """Refuse to sum over too many joint states."""
-    joint = num_states(discrete_sites(model, x[:1]))
+    joint = num_states(discrete_sites(model, observing(x[:1])))
     terms = joint * getattr(model, "restarts", 1) * len(x)
     states = f"2^{math.log2(joint):.1f} joint states of the latent sites and {len(x)} data"
     _check(terms, MAX_TERMS_OF_JOINT_STATES if max_terms is None else max_terms, states)
@@ -86,13 +87,13 @@ def _check(terms: int, max_terms: int, states: str) -> None:
 
 
 def _joint(model: Program, x: Tensor, terms_at_once: int) -> Tensor:
-    states = num_states(discrete_sites(model, x[:1]))
+    states = num_states(discrete_sites(model, observing(x[:1])))
     total = []
     for rows in x.split(rows_per_piece(x, states, terms_at_once)):
-        sites = discrete_sites(model, rows)  # anew, since plates are as long as the data
+        sites = discrete_sites(model, observing(rows))  # anew, since plates are as long as the data
         log_p = torch.tensor(-torch.inf, device=x.device)
         for values in joint_states(sites, states_per_piece(x, len(rows), terms_at_once), x.device):
-            log_p = torch.logaddexp(log_p, log_joint(model, rows, sites, values).logsumexp(0))
+            log_p = torch.logaddexp(log_p, log_joint(model, observing(rows), sites, values).logsumexp(0))
         total.append(log_p.reshape(-1, len(rows)))
     return torch.cat(total, dim=-1)
 

@@ -24,6 +24,11 @@ def as_observed(model: Program, data: Tensor) -> Tensor:
     return data if data.is_floating_point() else data.to(torch.get_default_dtype())
 
 
+def observing(x: Tensor) -> dict[str, dict[str, Tensor]]:
+    """Keyword arguments with which a program is shown data."""
+    return {"observations": {"x": x}}
+
+
 def check_data(model: Program, data: Tensor) -> None:
     """Refuse data that the model does not take.
 

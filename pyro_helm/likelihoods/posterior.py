@@ -32,7 +32,7 @@ from pyro_helm.likelihoods.exact import (
     states_per_piece,
 )
 from pyro_helm.likelihoods.layer_enumeration import JointTable, Level, Rows, levels, log_marginal, pieces
-from pyro_helm.likelihoods.observed import as_observed, check_data
+from pyro_helm.likelihoods.observed import as_observed, check_data, observing
 from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program
@@ -62,8 +62,8 @@ class Posterior:
     def log_prob(self, values: Mapping[str, Tensor]) -> Tensor:
         """``log p(h | x)`` of joint states, ``[states, restarts, data]``, given by site as ``[states, *event]``."""
         with stores_apart(self.model), torch.no_grad(), pyro.validation_enabled(False):
-            sites = discrete_sites(self.model, self.data)
-            return log_joint(self.model, self.data, sites, values) - self.log_likelihood
+            sites = discrete_sites(self.model, observing(self.data))
+            return log_joint(self.model, observing(self.data), sites, values) - self.log_likelihood
 
 
 def exact_posterior(
@@ -160,12 +160,12 @@ def _given_below(
 
 
 def _of_joint_states(model: Program, guide: Program | None, x: Tensor, terms_at_once: int) -> Posterior:
-    states = num_states(discrete_sites(model, x[:1]))
+    states = num_states(discrete_sites(model, observing(x[:1])))
     pieces = [
         _of_rows(model, guide, rows, states_per_piece(x, len(rows), terms_at_once))
         for rows in x.split(rows_per_piece(x, states, terms_at_once))
     ]
-    sites = discrete_sites(model, x[:1])
+    sites = discrete_sites(model, observing(x[:1]))
     log_p, entropy, kl, means = (torch.cat(parts, dim=1) for parts in zip(*pieces, strict=True))
     features = means.split([site.num_features for site in sites], dim=-1)
     marginals = {site.name: site.unflatten(feature) for site, feature in zip(sites, features, strict=True)}
@@ -175,20 +175,20 @@ def _of_joint_states(model: Program, guide: Program | None, x: Tensor, terms_at_
 def _of_rows(
     model: Program, guide: Program | None, x: Tensor, states_at_once: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    sites = discrete_sites(model, x)
+    sites = discrete_sites(model, observing(x))
     log_p = torch.tensor(-torch.inf, device=x.device)
     for values in joint_states(sites, states_at_once, x.device):
-        log_p = torch.logaddexp(log_p, log_joint(model, x, sites, values).logsumexp(0))
+        log_p = torch.logaddexp(log_p, log_joint(model, observing(x), sites, values).logsumexp(0))
     log_p = log_p.reshape(-1, len(x))
     entropy, kl = torch.zeros_like(log_p), torch.zeros_like(log_p)
     means: Tensor = log_p.new_zeros(())
     for values in joint_states(sites, states_at_once, x.device):
-        log_post = log_joint(model, x, sites, values) - log_p
+        log_post = log_joint(model, observing(x), sites, values) - log_p
         post = log_post.exp()
         entropy += torch.special.entr(post).sum(0)
         means = means + torch.einsum("srd,sf->rdf", post, _features(sites, values).to(post))
         if guide is not None:
-            log_q = log_joint(guide, x, sites, values)
+            log_q = log_joint(guide, observing(x), sites, values)
             # 0 log 0 is 0; a state of the guide's that the posterior has not makes the divergence infinite
             kl += torch.where(log_q == -torch.inf, 0.0, log_q.exp() * (log_q - log_post)).sum(0)
     return log_p, entropy, kl, means

@@ -1,21 +1,49 @@
 """Inference schemes, one file each, and their registry."""
 
+from pyro_helm.schemes.disarm import DisARM
+from pyro_helm.schemes.exact_em import ExactEM
 from pyro_helm.schemes.exact_mean_field import ExactMeanField
+from pyro_helm.schemes.gibbs import Gibbs
 from pyro_helm.schemes.mean_field import MeanField
+from pyro_helm.schemes.nvil import NVIL
 from pyro_helm.schemes.reinforce import Reinforce
+from pyro_helm.schemes.relaxed import Relaxed
 from pyro_helm.schemes.reweighted_wake_sleep import ReweightedWakeSleep
-from pyro_helm.schemes.scheme import Scheme
+from pyro_helm.schemes.scheme import Intractable, Scheme
+from pyro_helm.schemes.tvo import TVO
 from pyro_helm.schemes.vimco import VIMCO
 from pyro_helm.schemes.wake_sleep import WakeSleep
 
 SCHEMES: dict[str, type[Scheme]] = {
     "reinforce": Reinforce,
+    "nvil": NVIL,
+    "disarm": DisARM,
+    "vimco": VIMCO,
+    "tvo": TVO,
     "wake_sleep": WakeSleep,
     "reweighted_wake_sleep": ReweightedWakeSleep,
-    "vimco": VIMCO,
+    "gibbs": Gibbs,
+    "exact_em": ExactEM,
     "mean_field": MeanField,
     "exact_mean_field": ExactMeanField,
+    "relaxed": Relaxed,
 }
 """Inference schemes by the name that the command line and the tables use."""
 
-__all__ = ["SCHEMES", "VIMCO", "ExactMeanField", "MeanField", "Reinforce", "ReweightedWakeSleep", "Scheme", "WakeSleep"]
+__all__ = [
+    "NVIL",
+    "SCHEMES",
+    "TVO",
+    "VIMCO",
+    "DisARM",
+    "ExactEM",
+    "ExactMeanField",
+    "Gibbs",
+    "Intractable",
+    "MeanField",
+    "Reinforce",
+    "Relaxed",
+    "ReweightedWakeSleep",
+    "Scheme",
+    "WakeSleep",
+]

@@ -1,20 +1,23 @@
-"""REINFORCE: gradient of the free energy by the score function, with a leave-one-out signal.
+"""REINFORCE: gradient of the free energy by the score function, with local credit and a leave-one-out signal.
 
     -F            = mean_k [ log p(x, h_k) - log q(h_k | x) ],       h_k ~ q(h | x)
-    signal_k      = f_k - mean_{j != k} f_j,                         f_k = log p(x, h_k) - log q(h_k | x)
-    d(-F)/dphi    ~ mean_k signal_k d/dphi log q(h_k | x)
+    f_k^s         = the terms of log p(x, h_k) - log q(h_k | x) that the draws of site s can influence
+    signal_k^s    = f_k^s - mean_{j != k} f_j^s
+    d(-F)/dphi    ~ mean_k sum_s signal_k^s d/dphi log q(h_k^s | x)
     d(-F)/dtheta  ~ mean_k d/dtheta log p(x, h_k)
 
 The paper's stochastic machine (Dayan et al. 1995, equations 3.8 and 3.9); Williams 1992; the leave-one-out signal as
-in Mnih & Rezende 2016 and Kool, van Hoof & Welling 2019.
+in Mnih & Rezende 2016 and Kool, van Hoof & Welling 2019; local credit: :mod:`pyro_helm.credit`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
+from pyro_helm.credit import dependencies, signals
 from pyro_helm.particles import Particles, Program, draw_from_guide
 from pyro_helm.schemes.scheme import Scheme, with_gradient_of
 
@@ -22,8 +25,8 @@ from pyro_helm.schemes.scheme import Scheme, with_gradient_of
 class Reinforce(Scheme):
     """Unbiased gradient of the free energy for model and guide.
 
-    With two particles or more, each is judged against the mean of the others; one alone is judged by its own
-    log-weight, which is unbiased but noisy. Reparameterised sites get their pathwise gradient instead.
+    With two particles or more, each is judged against the mean of the others; one alone is judged by its own terms,
+    which is unbiased but noisy. Reparameterised sites get their pathwise gradient instead.
 
     Args:
         num_particles: draws per datum and restart.
@@ -38,19 +41,25 @@ class Reinforce(Scheme):
 
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Free energy F summed over the data, ``[restarts]``, in nats."""
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True)
-        surrogate = particles.sum_over_data(surrogate_elbo(particles).mean(0))
-        elbo = particles.sum_over_data(particles.log_weight.mean(0))
-        return -with_gradient_of(elbo, surrogate)
+        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True)
+        judged = signals(particles, dependencies(particles, model, guide, args, kwargs))
+        surrogate = surrogate_elbo(particles, {site: leave_one_out(signal) for site, signal in judged.items()})
+        return -with_gradient_of(particles.elbo.mean(0), surrogate.mean(0))
 
 
-def surrogate_elbo(particles: Particles) -> Tensor:
-    """Tensor ``[particles, restarts, data]`` whose gradient, averaged over particles, estimates that of ``-F``."""
-    surrogate = particles.log_joint
-    signal, scored = leave_one_out(particles.log_weight.detach()), particles.scored
-    for name, log_q in particles.log_q.items():
-        # the entropy's own gradient, -d log q, has mean zero at a scored site: leaving it out only lowers the variance
-        surrogate = surrogate + signal * log_q if name in scored else surrogate - log_q
+def surrogate_elbo(particles: Particles, signal: Mapping[str, Tensor]) -> Tensor:
+    """Tensor ``[particles, restarts]`` whose gradient, averaged over particles, estimates that of ``-F``.
+
+    Args:
+        particles: drawn with ``pathwise=True``.
+        signal: of each scored site, ``[particles, restarts, data]``, with its scale in it.
+
+    """
+    # the entropy's own gradient, -d log q, has mean zero at a scored site: leaving it out only lowers the variance
+    followed = {name: log_q for name, log_q in particles.log_q.items() if name not in signal}
+    surrogate = particles.total(particles.log_p) - particles.total(followed)
+    for site, value in signal.items():
+        surrogate = surrogate + (value * particles.log_q[site]).sum(-1)
     return surrogate
 
 

@@ -5,7 +5,11 @@
     wake-phi:   d/dphi    sum_k v_k log q(h_k | x)              (v held fixed: lowers KL(posterior || q))
     sleep-phi:  d/dphi    mean_k log q(h_k | x_k),  (x_k, h_k) ~ p(x, h)
 
-Bornschein & Bengio 2015; Le, Kosiorek, Siddharth, Teh & Wood 2019.
+With a defensive mixture the draws come from ``(1 - a) q(h | x) + a u(h)``, u uniform over the states, and the weights
+are formed with its density: what the guide has given up on is still proposed now and then.
+
+Bornschein & Bengio, Reweighted wake-sleep, 2015; Le, Kosiorek, Siddharth, Teh & Wood, Revisiting reweighted wake-sleep
+for models with stochastic control flow, 2019, from which the defensive mixture is.
 """
 
 from __future__ import annotations
@@ -13,9 +17,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from pyro_helm.particles import Program, draw_from_guide, draw_from_model
+from pyro_helm.conventions import Site
+from pyro_helm.discrete import elementwise, num_values
+from pyro_helm.particles import Program, draw_each, draw_from_guide, draw_from_model
 from pyro_helm.schemes.scheme import Scheme, with_gradient_of
 
 
@@ -29,9 +36,11 @@ class ReweightedWakeSleep(Scheme):
         num_particles: draws per datum and restart; at least 2, since one particle's weight is always 1. The sleep
             phase dreams as many per datum.
         insomnia: share of wake-phi in the guide's gradient, from 0 (sleep-phi alone) to 1 (wake-phi alone).
+        defensive: share of uniform draws among those from the guide, from 0 to below 1.
 
     Raises:
-        ValueError: for fewer than 2 particles or ``insomnia`` outside [0, 1].
+        ValueError: for fewer than 2 particles or a share out of range; in use, for uniform draws of a site that is
+            neither Bernoulli nor Categorical.
 
     >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
     >>> x = torch.ones(10, 6)
@@ -42,16 +51,21 @@ class ReweightedWakeSleep(Scheme):
     name = "reweighted_wake_sleep"
     min_particles = 2
 
-    def __init__(self, num_particles: int = 5, *, insomnia: float = 1.0) -> None:
+    def __init__(self, num_particles: int = 5, *, insomnia: float = 1.0, defensive: float = 0.0) -> None:
         super().__init__(num_particles)
         if not 0 <= insomnia <= 1:
             raise ValueError(f"insomnia must be between 0 (sleep-phi alone) and 1 (wake-phi alone), got {insomnia}")
+        if not 0 <= defensive < 1:
+            raise ValueError(f"defensive must be from 0 (the guide alone) to below 1, got {defensive}")
         self.insomnia = insomnia
+        self.defensive = defensive
 
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Negative importance-weighted bound summed over the data, ``[restarts]``, in nats."""
-        wake = draw_from_guide(model, guide, self.num_particles, args, kwargs)
-        log_weight = wake.log_weight.detach()
+        mixture = _DefensiveMixture(self.defensive) if self.defensive else None
+        wake = draw_from_guide(model, guide, self.num_particles, args, kwargs, draw=mixture)
+        log_proposal = wake.log_guide if mixture is None else mixture.log_prob(wake.log_guide)
+        log_weight = (wake.log_joint - log_proposal).detach()
         weight = log_weight.softmax(0)
         surrogate = wake.sum_over_data((weight * (wake.log_joint + self.insomnia * wake.log_guide)).sum(0))
         if self.insomnia < 1:
@@ -59,3 +73,35 @@ class ReweightedWakeSleep(Scheme):
             surrogate = surrogate + (1 - self.insomnia) * sleep.sum_over_data(sleep.log_guide.mean(0))
         bound = wake.sum_over_data(log_weight.logsumexp(0) - math.log(self.num_particles))
         return -with_gradient_of(bound, surrogate)
+
+
+class _DefensiveMixture:
+    """Draws of the guide, or with a small probability for all sites of a particle together, uniform ones."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.is_uniform: Tensor | None = None
+        self.log_states: float | Tensor = 0.0
+
+    def __call__(self, site: Site, num_particles: int) -> Tensor:
+        count = num_values(site["fn"])
+        if count is None:
+            raise ValueError(
+                f"site {site['name']!r} of the guide is a {type(elementwise(site['fn'])).__name__}, which has no "
+                "uniform distribution over finitely many values for a defensive mixture; use defensive=0"
+            )
+        value = draw_each(site["fn"], num_particles)
+        event_dim = site["fn"].event_dim
+        batch = value.shape[: value.dim() - event_dim]
+        if self.is_uniform is None:
+            self.is_uniform = torch.rand(batch, device=value.device) < self.share
+        # what is masked counts for nothing
+        counts = 1.0 if site["mask"] is None else torch.as_tensor(site["mask"])
+        self.log_states = self.log_states + counts * (site["fn"].event_shape.numel() * math.log(count))
+        uniform = torch.randint(count, value.shape, device=value.device).to(value)
+        return torch.where(self.is_uniform.reshape(batch + (1,) * event_dim), uniform, value)
+
+    def log_prob(self, log_guide: Tensor) -> Tensor:
+        """Of the mixture, where ``log_guide`` is the guide's."""
+        log_uniform = torch.as_tensor(-self.log_states).to(log_guide)
+        return torch.logaddexp(math.log1p(-self.share) + log_guide, math.log(self.share) + log_uniform)

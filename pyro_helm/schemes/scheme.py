@@ -12,6 +12,10 @@ from torch import Tensor
 from pyro_helm.particles import Program
 
 
+class Intractable(ValueError):
+    """A model that a scheme could train, but for the number of its states."""
+
+
 class Scheme(ELBO):  # type: ignore[misc]
     """An inference scheme, used as Pyro's own objectives are.
 

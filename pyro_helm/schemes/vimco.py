@@ -56,9 +56,13 @@ class VIMCO(Scheme):
 
 def logsumexp_without_each(log_weight: Tensor) -> Tensor:
     """``logsumexp`` over particles with each in turn replaced by the mean of the others, ``[particles, ...]``."""
+    return logsumexp_replacing_each(log_weight, (log_weight.sum(0) - log_weight) / (len(log_weight) - 1))
+
+
+def logsumexp_replacing_each(log_weight: Tensor, by: Tensor) -> Tensor:
+    """``logsumexp`` over particles with each in turn replaced by another's log-weight, ``[particles, ...]``."""
     num_particles = len(log_weight)
-    of_others = (log_weight.sum(0) - log_weight) / (num_particles - 1)
     # [replaced, particles, ...]: the diagonal is what stands in for the particle
     replaced = log_weight.expand(num_particles, *log_weight.shape).clone()
-    replaced.diagonal().copy_(of_others.movedim(0, -1))
+    replaced.diagonal().copy_(by.movedim(0, -1))
     return replaced.logsumexp(1)

@@ -36,8 +36,7 @@ class WakeSleep(Scheme):
 
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Free energy F summed over the data, ``[restarts]``, in nats."""
-        wake = draw_from_guide(model, guide, self.num_particles, args, kwargs)
-        sleep = draw_from_model(model, guide, self.num_particles, args, kwargs)
-        elbo = wake.sum_over_data(wake.log_weight.mean(0))
-        surrogate = wake.sum_over_data(wake.log_joint.mean(0)) + sleep.sum_over_data(sleep.log_guide.mean(0))
-        return -with_gradient_of(elbo, surrogate)
+        wake = draw_from_guide(model, guide, self.num_particles, args, kwargs, shared=True)
+        sleep = draw_from_model(model, guide, self.num_particles, args, kwargs, shared=True)
+        surrogate = wake.total(wake.log_p).mean(0) + sleep.total(sleep.log_q).mean(0)
+        return -with_gradient_of(wake.elbo.mean(0), surrogate)

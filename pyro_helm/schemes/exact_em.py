@@ -1,0 +1,85 @@
+"""Exact EM: the posterior by enumeration, a generalised M-step by gradient; the top surface of the paper's Fig. 2.
+
+    E:  p(h | x) for every joint state h of the latent sites
+    M:  d/dtheta  sum_h p(h | x) log p(x, h)  =  d/dtheta log p(x)
+        d/dphi    sum_h p(h | x) log q(h | x)                  (lowers KL(posterior || q); left out without a guide)
+
+There is no sampling noise and no bound: the value is ``-log p(x)`` itself.
+
+Dempster, Laird & Rubin 1977; Neal & Hinton, A view of the EM algorithm that justifies incremental, sparse, and other
+variants, 1998; Dayan, Hinton, Neal & Zemel 1995, section 2 and Fig. 2.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_helm.joint_enumeration import discrete_sites, joint_states, num_states, placed
+from pyro_helm.particles import Program, draw_from_guide, score
+from pyro_helm.schemes.scheme import Intractable, Scheme, with_gradient_of
+from pyro_helm.support import impossible
+
+
+class ExactEM(Scheme):
+    """Exact gradient of ``log p(x)`` for the model; the guide, if there is one, follows the exact posterior.
+
+    Every step scores each joint state of the Bernoulli and Categorical sites with each datum: 2^units x data x restarts
+    terms, held in memory with their gradients.
+
+    Args:
+        max_terms: refuse a step of more terms.
+
+    Raises:
+        Intractable: in use, for more terms than ``max_terms``, with their number.
+        TypeError: in use, for latent sites that are neither Bernoulli nor Categorical.
+
+    >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
+    >>> x = torch.ones(10, 6)
+    >>> loss = ExactEM().loss(model, None, observations={"x": x})
+    >>> abs(loss + 10 * log_likelihood(model, None, x, method="exact").summary.log_likelihood.item()) < 1e-3
+    True
+    """
+
+    name = "exact_em"
+    samples = False
+
+    def __init__(self, *, max_terms: int = 2**23) -> None:
+        super().__init__()
+        if not isinstance(max_terms, int) or max_terms < 1:
+            raise ValueError(f"max_terms must be a whole number of at least 1, got {max_terms!r}")
+        self.max_terms = max_terms
+
+    def restart_losses(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> Tensor:
+        """``-log p(x)`` summed over the data, ``[restarts]``, in nats."""
+        with torch.no_grad():
+            sites = discrete_sites(model, kwargs, args, remedy="use a scheme that samples, such as Reinforce or VIMCO")
+            count = num_states(sites)
+            # of a single state, to learn how many data and restarts there are
+            one = placed(sites, {s.name: torch.zeros(1, *s.event_shape, dtype=s.dtype) for s in sites})
+            terms = count * score(model, one, args, kwargs).log_joint.numel()
+        if terms > self.max_terms:
+            raise Intractable(
+                f"exact EM would sum over {count:,} joint states for each datum and restart, 2^{math.log2(terms):.1f} "
+                f"terms a step, more than max_terms (2^{math.log2(self.max_terms):.1f}); use fewer hidden units, "
+                "smaller minibatches or fewer restarts, or a scheme that samples"
+            )
+        device = next(iter(score(model, one, args, kwargs).model_sites.values()))["value"].device
+        (states,) = joint_states(sites, count, device)
+        values = placed(sites, states)
+        if guide is None:
+            particles = score(model, values, args, kwargs)
+        else:
+            particles = draw_from_guide(model, guide, count, args, kwargs, values=values)
+            for name in particles.guide_sites.keys() - values.keys():
+                raise ValueError(f"site {name!r} of the guide is auxiliary, so that log q(h | x) is not known; drop it")
+        # a site that is given a probability of zero makes 1e-7 of it
+        log_joint = particles.log_joint.masked_fill(impossible(particles.model_sites.values()), -torch.inf)
+        log_p = particles.sum_over_data(log_joint.logsumexp(0))
+        if guide is None:
+            return -with_gradient_of(log_p, log_p)
+        posterior = log_joint.detach().softmax(0)
+        return -with_gradient_of(log_p, log_p + particles.sum_over_data((posterior * particles.log_guide).sum(0)))

@@ -1,0 +1,163 @@
+"""NVIL: the free energy by the score function, with a learned baseline for every site and normalised signals.
+
+    f^s           = the terms of log p(x, h) - log q(h | x) that the draws of site s can influence
+    signal^s      = (f^s - C^s(below) - c^s) / max(1, v^s)
+    d(-F)/dphi    ~ mean_k sum_s signal_k^s d/dphi log q(h_k^s | x)
+    d(-F)/dtheta  ~ mean_k d/dtheta log p(x, h_k)
+
+``C^s`` is a network of one hidden layer of tanh units that predicts ``f^s`` from what the site was drawn from: the
+layer below, or the data. ``c^s`` and ``v^s`` are running mean and standard deviation of what is left. All three are of
+earlier steps, so that they are constants to the draws of this one: without ``v`` the gradient is unbiased, with it that
+of each site is shortened by a common factor.
+
+Mnih & Gregor, Neural variational inference and learning in belief networks, 2014, sections 2.3 to 2.5, algorithm 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_helm.credit import dependencies, signals
+from pyro_helm.memory import Memory
+from pyro_helm.particles import Particles, Program, draw_from_guide
+from pyro_helm.schemes.reinforce import surrogate_elbo
+from pyro_helm.schemes.scheme import Scheme, with_gradient_of
+
+
+class NVIL(Scheme):
+    """Gradient of the free energy for model and guide, judged by learned baselines; one particle will do.
+
+    The baselines are the scheme's own: they are kept for each pair of model and guide, learn with their own Adam
+    whenever a loss is made with gradients, and need nothing from the optimiser of the pair. Reparameterised sites get
+    their pathwise gradient instead.
+
+    Args:
+        num_particles: draws per datum and restart.
+        normalise: divide signals by their running standard deviation where that is above 1 nat.
+        hidden_units: of each baseline network.
+        learning_rate: of the baselines' Adam.
+        decay: of running mean and variance, per step.
+
+    Raises:
+        ValueError: for settings out of range.
+
+    >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
+    >>> x = torch.ones(10, 6)
+    >>> NVIL().loss(model, guide, observations={"x": x}) > 0
+    True
+    """
+
+    name = "nvil"
+
+    def __init__(
+        self,
+        num_particles: int = 1,
+        *,
+        normalise: bool = True,
+        hidden_units: int = 100,
+        learning_rate: float = 1e-3,
+        decay: float = 0.8,
+    ) -> None:
+        super().__init__(num_particles)
+        if not isinstance(hidden_units, int) or hidden_units < 1:
+            raise ValueError(f"hidden_units must be a whole number of at least 1, got {hidden_units!r}")
+        if not learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be from 0 to below 1, got {decay}")
+        self.normalise = normalise
+        self.hidden_units = hidden_units
+        self.learning_rate = learning_rate
+        self.decay = decay
+        self._baselines = Memory()
+
+    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        """Free energy F summed over the data, ``[restarts]``, in nats."""
+        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True)
+        known = dependencies(particles, model, guide, args, kwargs)
+        baselines = self._baselines.of(model, guide)
+        judged = {}
+        for site, signal in signals(particles, known).items():
+            # per datum, so that neither a baseline nor the normalisation sees how many data a minibatch stands for
+            scale = torch.as_tensor(particles.scale_of(site)).to(signal)
+            per_datum = signal / torch.where(scale == 0, 1.0, scale)
+            below = _inputs(particles, site, known.guide[site])
+            baseline = baselines.get(site)
+            if baseline is None:
+                baseline = baselines[site] = _Baseline(self.hidden_units, self.learning_rate, per_datum, below)
+            prediction = baseline.predict(below)
+            centred = per_datum - prediction.detach() - baseline.mean
+            spread = baseline.variance.sqrt().clamp(min=1) if self.normalise else 1.0
+            judged[site] = scale * centred / spread
+            if torch.is_grad_enabled():
+                baseline.learn(per_datum, prediction, self.decay)
+        surrogate = surrogate_elbo(particles, judged)
+        return -with_gradient_of(particles.elbo.mean(0), surrogate.mean(0))
+
+
+class _Baseline:
+    """Prediction of one site's signal, for every restart by itself."""
+
+    def __init__(self, hidden_units: int, learning_rate: float, signal: Tensor, below: Tensor | None) -> None:
+        restarts = signal.shape[-2]
+        self.mean = signal.new_zeros(restarts, 1)
+        self.variance = signal.new_zeros(restarts, 1)
+        self.is_new = True
+        self.weights: list[Tensor] = []
+        if below is not None:
+            # the same for every restart and in every run; the output starts at 0
+            generator = torch.Generator().manual_seed(0)
+            first = torch.randn(below.shape[-1], hidden_units, generator=generator) / below.shape[-1] ** 0.5
+            into = first.to(signal).expand(restarts, -1, -1)
+            out = signal.new_zeros(restarts, hidden_units, 1)
+            shapes = [into, into.new_zeros(restarts, 1, hidden_units), out, out.new_zeros(restarts, 1, 1)]
+            self.weights = [weight.clone().requires_grad_() for weight in shapes]
+            self.descent = torch.optim.Adam(self.weights, lr=learning_rate)
+
+    def predict(self, below: Tensor | None) -> Tensor:
+        """``C(below)``, ``[particles, restarts, data]``; 0 where there is nothing to predict from."""
+        if below is None:
+            return self.mean.new_zeros(())
+        into, shift, out, level = self.weights
+        predicted: Tensor = (torch.tanh(below @ into + shift) @ out + level).squeeze(-1)
+        return predicted
+
+    def learn(self, signal: Tensor, prediction: Tensor, decay: float) -> None:
+        """Move mean and variance towards those of this step, and the network towards the signal."""
+        left = signal - prediction.detach()
+        mean = left.mean((0, -1))[:, None]
+        variance = left.var((0, -1), correction=0)[:, None]
+        decay = 0.0 if self.is_new else decay
+        if self.weights:
+            loss = (signal - self.mean - prediction).square().mean((0, -1)).sum()
+            gradients = torch.autograd.grad(loss, self.weights)
+            for weight, gradient in zip(self.weights, gradients, strict=True):
+                weight.grad = gradient
+            self.descent.step()
+        self.mean = decay * self.mean + (1 - decay) * mean
+        self.variance = decay * self.variance + (1 - decay) * variance
+        self.is_new = False
+
+
+def _inputs(particles: Particles, site: str, parents: frozenset[str]) -> Tensor | None:
+    """What a site was drawn from, ``[particles, restarts, data, features]``; None for a site that all data share."""
+    if site in particles.shared:
+        return None
+    below = [particles.guide_sites[name] for name in particles.guide_sites if name in parents]
+    below = below or [node for node in particles.model_sites.values() if node["is_observed"]]
+    parts = []
+    for node in below:
+        if node["name"] in particles.shared or not isinstance(node["value"], Tensor):
+            continue
+        value = node["value"].detach()
+        batch = value.shape[: value.dim() - node["fn"].event_dim]
+        parts.append(value.reshape(*(1,) * (3 - len(batch)), *batch, -1))
+    if not parts:
+        return None
+    widest = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    features = torch.cat([part.expand(*widest, -1) for part in parts], dim=-1)
+    # a missing pixel says nothing
+    return features.nan_to_num().to(particles.log_q[site])

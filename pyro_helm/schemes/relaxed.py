@@ -1,0 +1,106 @@
+"""Concrete relaxation: Bernoulli draws replaced by differentiable ones. Biased; the baseline that everyone knows.
+
+    s = sigmoid((a + log u - log(1 - u)) / T),     u ~ Uniform(0, 1),    a the logits of q
+    straight through:  h = 1[s > 1/2] forwards, with the gradient of s backwards
+    continuous:        h = s
+    -F ~ mean_k [ log p(x, h_k) - log q(h_k | x) ],    log p(h) = h log p + (1 - h) log(1 - p)
+
+The gradient goes through the draws. Straight through, draws and value are those of the Bernoulli guide, and the
+gradient for theta is unbiased; that for phi is not, at any temperature T. With continuous draws both are biased, and
+the value is no bound on ``log p(x)``; all tends to the exact as T falls to 0, while the variance grows without limit.
+
+Maddison, Mnih & Teh, The concrete distribution, 2017; Jang, Gu & Poole, Categorical reparameterization with
+Gumbel-softmax, 2017; straight through: Bengio, Leonard & Courville 2013.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, OneHotCategorical
+
+from pyro_helm.conventions import Site
+from pyro_helm.discrete import elementwise
+from pyro_helm.particles import Program, draw_each, draw_from_guide, log_prob
+from pyro_helm.schemes.scheme import Scheme, with_gradient_of
+
+
+class Relaxed(Scheme):
+    """Gradient of the free energy through relaxed draws of Bernoulli and OneHotCategorical sites; biased.
+
+    Args:
+        num_particles: draws per datum and restart.
+        temperature: T; the lower, the less bias and the more variance.
+        straight_through: draw zeros and ones, and let only the gradient be relaxed.
+
+    Raises:
+        ValueError: for a temperature that is not positive; in use, for a site of the guide that is neither Bernoulli,
+            OneHotCategorical nor reparameterised.
+
+    >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
+    >>> x = torch.ones(10, 6)
+    >>> Relaxed(num_particles=5).loss(model, guide, observations={"x": x}) > 0
+    True
+    """
+
+    name = "relaxed"
+
+    def __init__(self, num_particles: int = 1, *, temperature: float = 0.5, straight_through: bool = True) -> None:
+        super().__init__(num_particles)
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.temperature = temperature
+        self.straight_through = straight_through
+
+    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        """Free energy F of the draws summed over the data, ``[restarts]``, in nats."""
+        particles = draw_from_guide(
+            model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True, draw=self._draw
+        )
+        log_p, log_q = (
+            {name: log_prob(site, _linear) for name, site in sites.items()}
+            for sites in (particles.model_sites, particles.guide_sites)
+        )
+        elbo = (particles.total(log_p) - particles.total(log_q)).mean(0)
+        return -with_gradient_of(elbo, elbo)
+
+    def _draw(self, site: Site, num_particles: int) -> Tensor:
+        fn, single = site["fn"], elementwise(site["fn"])
+        if fn.has_rsample:
+            return draw_each(fn, num_particles)
+        shape = (num_particles, *(1, 1, *fn.batch_shape)[-2:], *fn.event_shape)
+        if isinstance(single, Bernoulli):
+            uniform = torch.rand(shape, dtype=single.logits.dtype, device=single.logits.device)
+            drive = single.logits + torch.logit(uniform, eps=torch.finfo(uniform.dtype).eps)
+            soft = torch.sigmoid(drive / self.temperature)
+            hard = (drive > 0).to(soft)
+        elif isinstance(single, OneHotCategorical):
+            noise = -torch.empty(shape, dtype=single.logits.dtype, device=single.logits.device).exponential_().log()
+            drive = single.logits + noise
+            soft = (drive / self.temperature).softmax(-1)
+            hard = torch.nn.functional.one_hot(drive.argmax(-1), drive.shape[-1]).to(soft)
+        else:
+            raise ValueError(
+                f"site {site['name']!r} of the guide is a {type(single).__name__}, which can't be relaxed; make it "
+                "Bernoulli or OneHotCategorical, or use a scheme such as Reinforce or VIMCO"
+            )
+        return hard + (soft - soft.detach()) if self.straight_through else soft
+
+
+def _linear(fn: Any, value: Tensor) -> Tensor:
+    """Log-probability of a value between those that a Bernoulli or OneHotCategorical has, on the line between them."""
+    single = elementwise(fn)
+    declared = fn.event_dim - len(single.event_shape)
+    if isinstance(single, Bernoulli):
+        one = torch.ones((), dtype=value.dtype, device=value.device)
+        log_p = value * single.log_prob(one) + (1 - value) * single.log_prob(1 - one)
+    elif isinstance(single, OneHotCategorical):
+        log_p = (value * single.logits).sum(-1)
+    else:
+        exact: Tensor = fn.log_prob(value)
+        return exact
+    # the event dimensions that are declared by Independent, which the single distribution has as batch dimensions
+    summed: Tensor = log_p.flatten(log_p.dim() - declared).sum(-1) if declared else log_p
+    return summed
