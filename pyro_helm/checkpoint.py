@@ -20,7 +20,7 @@ FILE_NAME = "machine.safetensors"
 _CLASSES: dict[str, type[nn.Module]] = {"BeliefNetwork": BeliefNetwork, "FactorialRecognition": FactorialRecognition}
 
 
-def save(path: str | Path, model: nn.Module, guide: nn.Module) -> None:
+def save(path: str | Path, model: nn.Module, guide: nn.Module | None) -> None:
     """Save a model and its guide to one safetensors file, whole or not at all.
 
     A folder gets a file ``machine.safetensors``. Machines made of this library's classes are rebuilt by :func:`load`;
@@ -29,7 +29,7 @@ def save(path: str | Path, model: nn.Module, guide: nn.Module) -> None:
     Args:
         path: file, or existing folder.
         model: generative model.
-        guide: recognition guide.
+        guide: recognition guide, or None for a model without one.
 
     >>> save("machine.safetensors", BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0))
     >>> model, guide = load("machine.safetensors")
@@ -39,10 +39,13 @@ def save(path: str | Path, model: nn.Module, guide: nn.Module) -> None:
     tensors = {
         f"{part}.{name}": value.detach().cpu().clone()  # safetensors refuses tensors that share memory
         for part, module in (("model", model), ("guide", guide))
+        if module is not None
         for name, value in module.state_dict().items()
     }
     header = {
-        part: json.dumps({"class": type(module).__name__, "config": getattr(module, "config", None)})
+        part: json.dumps(
+            {"class": None if module is None else type(module).__name__, "config": getattr(module, "config", None)}
+        )
         for part, module in (("model", model), ("guide", guide))
     }
     with atomic_path(_file(path)) as temporary:
@@ -55,7 +58,7 @@ def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | No
     Args:
         path: file, or folder that holds ``machine.safetensors``.
         model: where the parameters go; None rebuilds a model of this library.
-        guide: likewise.
+        guide: likewise; what comes back is None if the model was saved without one.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -78,11 +81,12 @@ def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | No
     parts = {
         part: _rebuild(file, part, described[part]).to(_dtype(tensors)) if module is None else module
         for part, module in (("model", model), ("guide", guide))
+        if described[part]["class"] is not None or module is not None
     }
     states = {part: _state(file, part, tensors, module) for part, module in parts.items()}
     for part, module in parts.items():
         module.load_state_dict(states[part])
-    return parts["model"], parts["guide"]
+    return parts["model"], parts.get("guide")
 
 
 def _file(path: str | Path) -> Path:

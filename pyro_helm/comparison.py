@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -16,7 +17,7 @@ from pyro_helm.data import Data
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods import log_likelihood
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.schemes import Scheme
+from pyro_helm.schemes import Intractable, Scheme
 from pyro_helm.tables import tidy, write_table
 from pyro_helm.training import Result, fit
 
@@ -55,7 +56,7 @@ def compare(
     """Train a belief network and a factorial recognition network with every scheme and imaging model.
 
     Machines of one imaging model start from the same initial values under every scheme. Ctrl-C ends the comparison
-    with what there is.
+    with what there is. A scheme for which the machines have too many states is left out with a warning.
 
     Args:
         data: data set with ``train``, ``valid`` and ``test``.
@@ -72,6 +73,7 @@ def compare(
 
     Raises:
         ValueError: for settings out of range, or schemes or imaging models that are none or named twice.
+        Intractable: if that leaves no scheme.
 
     >>> data = load_data("digits")
     >>> schemes = [WakeSleep(), ReweightedWakeSleep(5)]
@@ -90,19 +92,25 @@ def compare(
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     rows: list[pd.DataFrame] = []
     interrupted = False
+    refused: Intractable | None = None
     try:
         for name, scheme in product(imaging, schemes):
-            result = fit(
-                BeliefNetwork(sizes, name, restarts=restarts, fixed_leak=fixed_leak, seed=seed),
-                FactorialRecognition(sizes, restarts=restarts, seed=seed),
-                data.train,
-                scheme=scheme,
-                valid=data.valid,
-                seed=seed,
-                dataset=data.name,
-                out=None if out is None else Path(out) / f"{name}-{scheme.name}",
-                **settings,
-            )
+            try:
+                result = fit(
+                    BeliefNetwork(sizes, name, restarts=restarts, fixed_leak=fixed_leak, seed=seed),
+                    FactorialRecognition(sizes, restarts=restarts, seed=seed),
+                    data.train,
+                    scheme=scheme,
+                    valid=data.valid,
+                    seed=seed,
+                    dataset=data.name,
+                    out=None if out is None else Path(out) / f"{name}-{scheme.name}",
+                    **settings,
+                )
+            except Intractable as error:
+                refused = error
+                warnings.warn(f"{scheme.name} is left out: {error}", RuntimeWarning, stacklevel=2)
+                continue
             interrupted = result.interrupted
             if not result.history.empty:
                 rows += [result.history, _final(result, data, num_samples, seed)]
@@ -112,6 +120,8 @@ def compare(
                 break
     except KeyboardInterrupt:  # while scoring; fit has its own
         interrupted = True
+    if refused is not None and not rows and not interrupted:
+        raise refused
     table = pd.concat(rows, ignore_index=True) if rows else tidy([])
     return Comparison(table, summarise(table), interrupted)
 

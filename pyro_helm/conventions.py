@@ -41,6 +41,8 @@ def check_plates(sites: Iterable[Site]) -> frozenset[str]:
     Empty where no site is in a data plate: the program is then one datum. Refuses plates for which a weight per datum
     is not defined or would silently mix data.
     """
+    sites = list(sites)
+    _check_restarts(sites)
     inside: dict[str, str] = {}
     in_plate, outside = set(), set()
     for site in sites:
@@ -73,6 +75,21 @@ def check_plates(sites: Iterable[Site]) -> frozenset[str]:
             "sites must share the data plate there, declare other dimensions as events with .to_event()"
         )
     return frozenset(outside) if inside else frozenset()
+
+
+def _check_restarts(sites: Iterable[Site]) -> None:
+    """Refuse sites that differ in their plate at dim=-2, which would be counted once for every restart."""
+    plates: dict[str | None, str] = {}
+    for site in sites:
+        restarts = [frame.name for frame in site["cond_indep_stack"] if frame.dim == -2 and frame.size > 1]
+        plates.setdefault(restarts[0] if restarts else None, site["name"])
+    if len(plates) > 1:
+        (plate, inside), (other, outside) = sorted(plates.items(), key=lambda item: item[0] is None)[:2]
+        where = "in no plate there" if other is None else f"in plate {other!r}"
+        raise ValueError(
+            f"site {inside!r} is in plate {plate!r} at dim=-2 and site {outside!r} {where}; dim=-2 is for restarts, "
+            "which all sites must share, declare other dimensions as events with .to_event()"
+        )
 
 
 def check_none_shared(shared: frozenset[str], plate_sites: Iterable[str]) -> None:

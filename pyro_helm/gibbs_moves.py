@@ -53,14 +53,11 @@ class Factor(NamedTuple):
         log_prob: Tensor = self.layer.distribution(drive).log_prob(units[self.child]).sum(-1)
         return log_prob
 
-    def with_and_without(self, drive: Tensor, unit: int, value: Tensor) -> tuple[Tensor, Tensor]:
-        """The drive with a unit of the parent layer on, and off."""
-        weight = self.weight[:, unit, None, :]
-        off = drive - value * weight
-        if self.layer.constraint is not constraints.real:
-            # weights are positive: below the leak there is only rounding
-            off = torch.maximum(off, self.leak)
-        return off + weight, off
+    def turned_over(self, drive: Tensor, unit: int, value: Tensor) -> Tensor:
+        """The drive with a unit of the parent layer turned over, from a value ``[..., 1]`` to the other."""
+        other = torch.addcmul(drive, 1 - 2 * value, self.weight[:, unit, None, :])
+        # weights that are positive by their constraint: below the leak there is only rounding
+        return other if self.layer.constraint is constraints.real else torch.maximum(other, self.leak)
 
 
 def path_dtype(model: BeliefNetwork) -> torch.dtype:
@@ -94,20 +91,25 @@ def gibbs(path: Sequence[Factor], units: list[Tensor], level: int, beta: float) 
     for factor, power in at_work:
         if factor.child == level:
             logits += power * factor.layer.distribution(factor.drive(units)).logits
-    children = [(factor, power, factor.drive(units)) for factor, power in at_work if factor.parent == level]
+    children = [
+        (factor, power, drive := factor.drive(units), factor.log_prob(drive, units))
+        for factor, power in at_work
+        if factor.parent == level
+    ]
     uniform = torch.rand_like(values)
     for unit in range(values.shape[-1]):
-        logit, value = logits[..., unit], values[..., unit, None]
-        drives = []
-        for factor, power, drive in children:
-            on, off = factor.with_and_without(drive, unit, value)
-            logit = logit + power * (factor.log_prob(on, units) - factor.log_prob(off, units))
-            drives.append((on, off))
-        turned_on = uniform[..., unit] < torch.sigmoid(logit)
-        values[..., unit] = turned_on.to(values)
+        logit, value = logits[..., unit], values[..., unit].clone()
+        tried = []
+        for factor, power, drive, log_prob in children:
+            other = factor.turned_over(drive, unit, value[..., None])
+            log_other = factor.log_prob(other, units)
+            logit = logit + power * (1 - 2 * value) * (log_other - log_prob)
+            tried.append((other, log_other))
+        values[..., unit] = (uniform[..., unit] < torch.sigmoid(logit)).to(values)
+        turns = values[..., unit] != value
         children = [
-            (factor, power, torch.where(turned_on[..., None], on, off))
-            for (factor, power, _), (on, off) in zip(children, drives, strict=True)
+            (factor, power, torch.where(turns[..., None], other, drive), torch.where(turns, log_other, log_prob))
+            for (factor, power, drive, log_prob), (other, log_other) in zip(children, tried, strict=True)
         ]
     units[level] = values
 

@@ -61,7 +61,7 @@ class Result:
     """
 
     model: nn.Module
-    guide: nn.Module
+    guide: nn.Module | None
     history: pd.DataFrame
     restarts: pd.DataFrame
     interrupted: bool
@@ -69,7 +69,7 @@ class Result:
 
 def fit(
     model: nn.Module,
-    guide: nn.Module,
+    guide: nn.Module | None,
     data: Tensor | Distribution,
     *,
     scheme: Scheme,
@@ -97,7 +97,7 @@ def fit(
     Args:
         model: called with ``observations={"x": batch}``. With ``model.restarts`` above 1, the first dimension of every
             parameter is the restart.
-        guide: called likewise.
+        guide: called likewise; may be None for a scheme that needs none, without ``valid``.
         data: ``[data, units]`` of zeros and ones; or a :class:`Distribution`, whose patterns are then the data, each
             counting in proportion to its probability.
         scheme: inference scheme; its loss is averaged over the data of a minibatch.
@@ -144,14 +144,15 @@ def fit(
         Path(out).mkdir(parents=True, exist_ok=True)  # what can't be written to is found before the training
 
     model.to(device=checked_device(device), dtype=dtype)
-    guide.to(device=checked_device(device), dtype=dtype)
+    if guide is not None:
+        guide.to(device=checked_device(device), dtype=dtype)
     place = placement(model)
     cases = cases.to(**place)
     valid_cases, weights, valid_weights = (
         None if tensor is None else tensor.to(**place) for tensor in (valid_cases, weights, valid_weights)
     )
     batch_size = len(cases) if batch_size is None else min(batch_size, len(cases))
-    parameters = list(dict.fromkeys([*model.parameters(), *guide.parameters()]))
+    parameters = list(dict.fromkeys(p for part in (model, guide) if part is not None for p in part.parameters()))
     restarts = Restarts(parameters, getattr(model, "restarts", 1))
     descent = optimizer(parameters) if learning_rate is None else optimizer(parameters, lr=learning_rate)
     check_separable(descent, restarts.number)
@@ -185,7 +186,7 @@ def fit(
                     scheduler.step()
                 seconds += time.perf_counter() - began
                 metrics: _Metrics = {"train_bound": (train_bound, None)}
-                if valid_cases is not None:
+                if valid_cases is not None and guide is not None:
                     metrics |= _validate(model, guide, valid_cases, valid_weights, valid_samples, seed)
                 score, _ = metrics["valid_log_likelihood" if valid is not None else "train_bound"]
                 restarts.record(epoch, score, keep_last=valid is None, patience=patience)
@@ -209,7 +210,7 @@ _Metrics = dict[str, tuple[Tensor, Tensor | None]]
 
 def _train_epoch(
     model: nn.Module,
-    guide: nn.Module,
+    guide: nn.Module | None,
     data: Tensor,
     weights: Tensor | None,
     scheme: Scheme,
@@ -237,7 +238,7 @@ def _train_epoch(
     return bound / len(data)
 
 
-def _try_out(model: nn.Module, guide: nn.Module, batch: Tensor, scheme: Scheme, num_restarts: int) -> None:
+def _try_out(model: nn.Module, guide: nn.Module | None, batch: Tensor, scheme: Scheme, num_restarts: int) -> None:
     """One loss with all of Pyro's checks, which in training would only cost time."""
     try:
         with forked_rng(0, batch.device), torch.no_grad(), pyro.validation_enabled(True):

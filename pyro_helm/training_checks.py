@@ -56,19 +56,31 @@ def check_distribution(name: str, distribution: Distribution) -> None:
 
 def check_programs(model: Any, guide: Any, scheme: Any, data: Tensor, valid: Tensor | None) -> None:
     """Refuse what is no module or scheme, programs that differ, and data that they can't take."""
+    if not isinstance(scheme, Scheme):
+        raise TypeError(f"scheme must be an inference scheme such as ReweightedWakeSleep(), got {scheme!r}")
+    if guide is None:
+        _check_guide_can_be_left_out(scheme, valid)
     for part, module in (("model", model), ("guide", guide)):
-        if not isinstance(module, nn.Module):
+        if not isinstance(module, nn.Module) and not (part == "guide" and module is None):
             raise TypeError(
                 f"{part} must be a torch or Pyro module so that fit can find its parameters, got "
                 f"{type(module).__name__}; train plain functions with pyro.infer.SVI(model, guide, optim, loss=scheme)"
             )
-    if not isinstance(scheme, Scheme):
-        raise TypeError(f"scheme must be an inference scheme such as ReweightedWakeSleep(), got {scheme!r}")
     check_sizes_agree(model, guide)
     check_names_differ(model, guide)
     for name, tensor in (("data", data), ("valid", valid)):
         if tensor is not None:
             check_binary(tensor, name=name, width=visible_units(model))
+
+
+def _check_guide_can_be_left_out(scheme: Scheme, valid: Tensor | None) -> None:
+    if scheme.needs_guide:
+        raise TypeError(f"{type(scheme).__name__} draws from a guide, got None; without one use Gibbs or ExactEM")
+    if valid is not None:
+        raise ValueError(
+            "validation draws from a guide, got guide=None and data in valid; leave valid out and score the model "
+            'afterwards with log_likelihood(model, None, data, method="exact"), or method="ais" with start="prior"'
+        )
 
 
 def checked_scheduler(scheduler: torch.optim.lr_scheduler.LRScheduler) -> torch.optim.lr_scheduler.LRScheduler:

@@ -46,8 +46,9 @@ class ExactEM(Scheme):
 
     name = "exact_em"
     samples = False
+    needs_guide = False
 
-    def __init__(self, *, max_terms: int = 2**23) -> None:
+    def __init__(self, *, max_terms: int = 2**21) -> None:
         super().__init__()
         if not isinstance(max_terms, int) or max_terms < 1:
             raise ValueError(f"max_terms must be a whole number of at least 1, got {max_terms!r}")

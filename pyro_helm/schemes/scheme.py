@@ -35,6 +35,8 @@ class Scheme(ELBO):  # type: ignore[misc]
     min_particles: ClassVar[int] = 1
     samples: ClassVar[bool] = True
     """Whether it draws particles; the value of a scheme that does not is the same at every call."""
+    needs_guide: ClassVar[bool] = True
+    """Whether it draws from a guide; with one that does not, the guide may be None."""
 
     def __init__(self, num_particles: int = 1) -> None:
         if not isinstance(num_particles, int) or num_particles < self.min_particles:
@@ -45,19 +47,19 @@ class Scheme(ELBO):  # type: ignore[misc]
         super().__init__(num_particles=num_particles, max_plate_nesting=2, vectorize_particles=True)
 
     @abstractmethod
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def restart_losses(self, model: Program, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Negative bound summed over the data, per restart, ``[restarts]``, in nats; its gradient is the scheme's."""
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> Tensor:
         """Sum of :meth:`restart_losses`, a scalar to call ``backward()`` on."""
         return self.restart_losses(model, guide, *args, **kwargs).sum()
 
-    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+    def loss(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> float:
         """Value of the negative bound, in nats."""
         with torch.no_grad():
             return float(self.differentiable_loss(model, guide, *args, **kwargs))
 
-    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
+    def loss_and_grads(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> float:
         """Value of the negative bound, in nats; adds the gradients to the parameters'."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
