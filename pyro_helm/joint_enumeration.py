@@ -26,6 +26,7 @@ class DiscreteSite(NamedTuple):
     event_shape: torch.Size
     is_categorical: bool
     dtype: torch.dtype
+    device: torch.device
 
     @property
     def num_elements(self) -> int:
@@ -70,7 +71,8 @@ def discrete_sites(
                 f"{type(elementwise(site['fn'])).__name__}; {remedy}"
             )
         is_categorical = isinstance(elementwise(site["fn"]), Categorical)
-        sites.append(DiscreteSite(name, values, site["fn"].event_shape, is_categorical, site["value"].dtype))
+        like = site["value"]
+        sites.append(DiscreteSite(name, values, site["fn"].event_shape, is_categorical, like.dtype, like.device))
     if not sites:
         raise ValueError("the model has no latent site, so there is nothing to sum over")
     return sites

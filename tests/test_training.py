@@ -23,9 +23,24 @@ from pyro_helm.tables import COLUMNS
 
 SIZES = (6, 4, 2)
 RAND = torch.rand
-SCHEMES = [helm.Reinforce(2), helm.WakeSleep(2), helm.ReweightedWakeSleep(2, insomnia=0.5)]
+SCHEMES = [
+    helm.Reinforce(2),
+    helm.NVIL(2),
+    helm.DisARM(2),
+    helm.VIMCO(2),
+    helm.TVO(2),
+    helm.WakeSleep(2),
+    helm.ReweightedWakeSleep(2, insomnia=0.5),
+    helm.Gibbs(2),
+    helm.Relaxed(2),
+]
 # the last at a tolerance at which another number of nodes gives another value
-DETERMINISTIC = [helm.MeanField(), helm.ExactMeanField(), helm.ExactMeanField(tolerance=1e-2, max_enumerated=0)]
+DETERMINISTIC = [
+    helm.ExactEM(),
+    helm.MeanField(),
+    helm.ExactMeanField(),
+    helm.ExactMeanField(tolerance=1e-2, max_enumerated=0),
+]
 
 
 def data(rows: int = 60, seed: int = 0) -> Tensor:
@@ -63,6 +78,11 @@ class SharedNoise:
         return every[:, self.restarts].reshape(shape)
 
 
+def share_noise(monkeypatch: pytest.MonkeyPatch, noise: SharedNoise) -> None:
+    monkeypatch.setattr(torch, "rand", noise)
+    monkeypatch.setattr(torch, "rand_like", lambda like: noise(like.shape))
+
+
 @pytest.mark.parametrize("imaging", ["sigmoid", "noisy_or", "odds"])
 @pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC], ids=lambda scheme: scheme.name)
 def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,13 +90,15 @@ def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, m
     restarts, x = 3, data()
     together = machine(restarts, imaging)
     initial = [{name: value.clone() for name, value in part.state_dict().items()} for part in together]
-    monkeypatch.setattr(torch, "rand", SharedNoise(list(range(restarts)), restarts))
+    if scheme.samples:
+        share_noise(monkeypatch, SharedNoise(list(range(restarts)), restarts))
     fit(*together, x, scheme=scheme, dtype=torch.float64)
     for restart in range(restarts):
         alone = machine(1, imaging)
         for part, values in zip(alone, initial, strict=True):
             part.load_state_dict({name: value[restart : restart + 1] for name, value in values.items()})
-        monkeypatch.setattr(torch, "rand", SharedNoise([restart], restarts))
+        if scheme.samples:
+            share_noise(monkeypatch, SharedNoise([restart], restarts))
         fit(*alone, x, scheme=scheme, dtype=torch.float64)
         for batch_part, part, values in zip(together, alone, initial, strict=True):
             for name, value in part.state_dict().items():
@@ -84,7 +106,7 @@ def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, m
                 assert not torch.equal(value, values[name][restart : restart + 1])
 
 
-@pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC[:2]], ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC[:3]], ids=lambda scheme: scheme.name)
 def test_training_finds_the_structure_of_the_data(scheme: helm.Scheme) -> None:
     model, guide = machine(restarts=4)
     fit(model, guide, data(400), scheme=scheme, num_epochs=40)

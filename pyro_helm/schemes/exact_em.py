@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pyro_helm.joint_enumeration import discrete_sites, joint_states, num_states, placed
 from pyro_helm.particles import Program, draw_from_guide, score
+from pyro_helm.placement import forked_rng, placement
 from pyro_helm.schemes.scheme import Intractable, Scheme, with_gradient_of
 from pyro_helm.support import impossible
 
@@ -56,11 +57,12 @@ class ExactEM(Scheme):
 
     def restart_losses(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> Tensor:
         """``-log p(x)`` summed over the data, ``[restarts]``, in nats."""
-        with torch.no_grad():
+        # looking at the sites draws from them, which must not show in a scheme without noise
+        with torch.no_grad(), forked_rng(0, placement(model)["device"]):
             sites = discrete_sites(model, kwargs, args, remedy="use a scheme that samples, such as Reinforce or VIMCO")
             count = num_states(sites)
             # of a single state, to learn how many data and restarts there are
-            one = placed(sites, {s.name: torch.zeros(1, *s.event_shape, dtype=s.dtype) for s in sites})
+            one = placed(sites, {s.name: torch.zeros(1, *s.event_shape, dtype=s.dtype, device=s.device) for s in sites})
             terms = count * score(model, one, args, kwargs).log_joint.numel()
         if terms > self.max_terms:
             raise Intractable(
@@ -68,8 +70,7 @@ class ExactEM(Scheme):
                 f"terms a step, more than max_terms (2^{math.log2(self.max_terms):.1f}); use fewer hidden units, "
                 "smaller minibatches or fewer restarts, or a scheme that samples"
             )
-        device = next(iter(score(model, one, args, kwargs).model_sites.values()))["value"].device
-        (states,) = joint_states(sites, count, device)
+        (states,) = joint_states(sites, count, sites[0].device)
         values = placed(sites, states)
         if guide is None:
             particles = score(model, values, args, kwargs)

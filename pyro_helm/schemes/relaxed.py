@@ -18,8 +18,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pyro.distributions import MaskedDistribution
 from torch import Tensor
-from torch.distributions import Bernoulli, OneHotCategorical
+from torch.distributions import Bernoulli, Independent, OneHotCategorical
 
 from pyro_helm.conventions import Site
 from pyro_helm.discrete import elementwise
@@ -91,16 +92,18 @@ class Relaxed(Scheme):
 
 def _linear(fn: Any, value: Tensor) -> Tensor:
     """Log-probability of a value between those that a Bernoulli or OneHotCategorical has, on the line between them."""
+    if isinstance(fn, MaskedDistribution):
+        log_p = _linear(fn.base_dist, value)
+        return torch.where(torch.as_tensor(fn._mask, device=log_p.device), log_p, 0.0)
+    if isinstance(fn, Independent):
+        log_p = _linear(fn.base_dist, value)
+        return log_p.flatten(-fn.reinterpreted_batch_ndims).sum(-1)
     single = elementwise(fn)
-    declared = fn.event_dim - len(single.event_shape)
     if isinstance(single, Bernoulli):
         one = torch.ones((), dtype=value.dtype, device=value.device)
-        log_p = value * single.log_prob(one) + (1 - value) * single.log_prob(1 - one)
+        linear: Tensor = value * single.log_prob(one) + (1 - value) * single.log_prob(1 - one)
     elif isinstance(single, OneHotCategorical):
-        log_p = (value * single.logits).sum(-1)
+        linear = (value * single.logits).sum(-1)
     else:
-        exact: Tensor = fn.log_prob(value)
-        return exact
-    # the event dimensions that are declared by Independent, which the single distribution has as batch dimensions
-    summed: Tensor = log_p.flatten(log_p.dim() - declared).sum(-1) if declared else log_p
-    return summed
+        linear = fn.log_prob(value)
+    return linear

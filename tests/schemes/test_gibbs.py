@@ -1,0 +1,130 @@
+"""Gibbs: chains belong to their data, go on where they were, and need no guide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from gradients import DATA, tiny_machine
+from torch import Tensor
+
+from pyro_helm.models import BeliefNetwork
+from pyro_helm.particles import draw_from_prior
+from pyro_helm.schemes import Gibbs
+from pyro_helm.schemes.gibbs import _Chains, keys_of
+
+KWARGS = {"observations": {"x": DATA}}
+
+
+def chains_of(scheme: Gibbs, model: BeliefNetwork) -> _Chains:
+    (chains,) = scheme._chains.of(model, None).values()
+    assert isinstance(chains, _Chains)
+    return chains
+
+
+def test_equal_data_have_equal_keys_and_others_have_not() -> None:
+    def keys(x: Tensor) -> list[int]:
+        found: list[int] = keys_of(
+            draw_from_prior(tiny_machine("odds").model, 1, (), {"observations": {"x": x}})
+        ).tolist()
+        return found
+
+    first = keys(DATA)
+    assert len(set(first)) == 3
+    assert keys(DATA[[2, 0, 0]]) == [first[2], first[0], first[0]]
+
+
+def test_a_chain_goes_on_where_it_was_in_whatever_minibatch() -> None:
+    chains = _Chains()
+    keys = torch.tensor([7, 3, 5])
+    states = {"h": torch.tensor([[[0.0, 1.0, 1.0]]])}  # [chains, restarts, data]
+    chains.remember(keys, states)
+    fresh = {"h": torch.full((1, 1, 3), 0.0)}
+    assert chains.recall(torch.tensor([5, 7, 9]), fresh)["h"].tolist() == [[[1, 0, 0]]]
+    chains.remember(torch.tensor([9, 7]), {"h": torch.tensor([[[1.0, 1.0]]])})
+    assert chains.keys.tolist() == [3, 5, 7, 9]
+    assert chains.recall(torch.tensor([3, 5, 7, 9]), {"h": torch.zeros(1, 1, 4)})["h"].tolist() == [[[1, 1, 1, 1]]]
+
+
+def test_chains_persist_from_step_to_step() -> None:
+    scheme, machine = Gibbs(2), tiny_machine("sigmoid")
+    scheme.loss(machine.model, machine.guide, **KWARGS)
+    assert len(chains_of(scheme, machine.model).keys) == 3
+    scheme.loss(machine.model, machine.guide, observations={"x": 1 - DATA[:2]})
+    assert len(chains_of(scheme, machine.model).keys) == 5
+    assert chains_of(scheme, machine.model).states["h1"].shape == (5, 2, 1, 2)
+
+
+def test_without_a_guide_the_model_alone_learns() -> None:
+    model = BeliefNetwork((6, 3), seed=0)
+    x = (torch.rand(60, 1, generator=torch.Generator().manual_seed(0)) < 0.5).float().expand(60, 6).contiguous()
+    scheme, descent = Gibbs(2), torch.optim.Adam(model.parameters(), lr=0.05)
+    pyro.set_rng_seed(0)
+    losses = []
+    for _ in range(150):
+        descent.zero_grad()
+        losses.append(scheme.loss_and_grads(model, None, observations={"x": x}))
+        descent.step()
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
+def test_blocks_cross_where_single_units_are_stuck() -> None:
+    """Two units that must agree: one at a time never leaves the state it is in."""
+
+    def model(observations: Mapping[str, Tensor]) -> None:
+        with pyro.plate("data", len(observations["x"]), dim=-1):
+            pair = pyro.sample("pair", dist.Bernoulli(torch.tensor([0.5, 0.5])).to_event(1))
+            agree = (pair[..., 0] == pair[..., 1]).float()
+            pyro.sample("x", dist.Bernoulli(1e-9 + (1 - 2e-9) * agree), obs=observations["x"][:, 0])
+
+    def moved(block_size: int) -> float:
+        scheme, x = Gibbs(200, num_sweeps=5, block_size=block_size), torch.ones(1, 1)
+        pyro.set_rng_seed(0)
+        scheme.loss(model, None, observations={"x": x})
+        (chains,) = scheme._chains.of(model, None).values()
+        before = chains.states["pair"].clone()
+        scheme.loss(model, None, observations={"x": x})
+        return float((chains.states["pair"] != before).float().mean())
+
+    assert moved(1) == 0
+    assert abs(moved(2) - 0.5) < 4 * 0.5 / 200**0.5  # z-threshold 4
+
+
+def test_a_network_and_the_same_program_move_alike() -> None:
+    """The moves of layers and those of any program, from equal chains, have the same distribution."""
+    machine = tiny_machine("noisy_or")
+    exact = machine.posterior(DATA)
+
+    def program(observations: Mapping[str, Tensor]) -> None:
+        machine.model(observations)
+
+    for model in (machine.model, program):
+        pyro.set_rng_seed(0)
+        scheme = Gibbs(4000, num_sweeps=25)
+        scheme.loss(model, None, **KWARGS)
+        (chains,) = scheme._chains.of(model, None).values()
+        order = torch.argsort(keys_of(draw_from_prior(machine.model, 1, (), KWARGS)))
+        state = torch.cat([chains.states["h1"], chains.states["h2"]], -1)[:, :, 0].double()
+        index = (state @ torch.tensor([8.0, 4, 2, 1]).double()).long()
+        share = torch.nn.functional.one_hot(index, 16).double().mean(1)
+        z = (share - exact[order]) / (exact[order] * (1 - exact[order]) / 4000).sqrt()
+        assert float(z.abs().max()) < 4.8
+
+
+@pytest.mark.parametrize("setting", ["num_sweeps", "block_size"])
+def test_settings_out_of_range_are_refused(setting: str) -> None:
+    with pytest.raises(ValueError, match=f"{setting} must be a whole number of at least 1, got 0"):
+        Gibbs(1, **{setting: 0})
+
+
+def test_a_continuous_site_is_refused_by_name() -> None:
+    def model(observations: Mapping[str, Tensor]) -> None:
+        with pyro.plate("data", 3, dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=observations["x"][:, 0])
+
+    with pytest.raises(TypeError, match="Gibbs moves draw Bernoulli and Categorical sites, but site 'z' is a Normal"):
+        Gibbs().loss(model, None, **KWARGS)

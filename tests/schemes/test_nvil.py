@@ -1,0 +1,108 @@
+"""NVIL: baselines learn by themselves, leave the mean as it is and lower the variance."""
+
+from __future__ import annotations
+
+import gc
+
+import pyro
+import pytest
+import torch
+from gradients import DATA, Z_THRESHOLD, exact_gradient, named_gradients, replicates, tiny_machine, worst_z
+from oracle import Machine
+from torch import Tensor
+
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.models import BeliefNetwork
+from pyro_helm.schemes import NVIL, Reinforce
+
+KWARGS = {"observations": {"x": DATA}}
+NUMBER = 10_000
+
+
+def warmed_up(scheme: NVIL, machine: Machine, steps: int = 30) -> tuple[BeliefNetwork, FactorialRecognition]:
+    """Replicates for which the baselines have learned."""
+    model, guide = replicates(machine, NUMBER)
+    pyro.set_rng_seed(1)
+    for _ in range(steps):
+        scheme.restart_losses(model, guide, **KWARGS)
+    return model, guide
+
+
+def gradients(scheme: NVIL | Reinforce, model: BeliefNetwork, guide: FactorialRecognition) -> dict[str, Tensor]:
+    scheme.restart_losses(model, guide, **KWARGS).sum().backward()
+    return named_gradients(model, guide)
+
+
+def variance(found: dict[str, Tensor]) -> float:
+    return sum(float(value.var(0).sum()) for name, value in found.items() if name.startswith("guide"))
+
+
+def test_learned_baselines_leave_the_gradient_unbiased_and_lower_its_variance() -> None:
+    scheme = NVIL(1, normalise=False, hidden_units=5, learning_rate=0.03)
+    machine = tiny_machine("sigmoid")
+    learned = gradients(scheme, *warmed_up(scheme, machine))
+    for name, z in worst_z(learned, exact_gradient(machine, -machine.elbo(DATA).sum())).items():
+        assert z < Z_THRESHOLD, f"{name} is {z:.1f} standard errors off"
+    assert variance(learned) < 0.5 * variance(gradients(Reinforce(1), *replicates(machine, NUMBER)))
+
+
+def test_normalisation_shortens_the_gradient_of_each_site_by_its_running_deviation() -> None:
+    scheme, machine = NVIL(1, hidden_units=5), tiny_machine("sigmoid", spread=2.0)
+    model, guide = warmed_up(scheme, machine)
+    spreads = {site: state.variance.sqrt().clamp(min=1) for site, state in scheme._baselines.of(model, guide).items()}
+    found = gradients(scheme, model, guide)
+    exact = exact_gradient(machine, -machine.elbo(DATA).sum())
+    for level, site in enumerate(("h1", "h2")):
+        assert float(spreads[site].mean()) > 1.01
+        for name in exact:
+            if name.startswith(f"guide.recognition.{level}"):
+                found[name] = found[name] * spreads[site].reshape(-1, 1, 1)
+    for name, z in worst_z(found, exact).items():
+        assert z < Z_THRESHOLD, f"{name} is {z:.1f} standard errors off"
+
+
+def test_a_baseline_sees_the_layer_below_or_the_data() -> None:
+    scheme, machine = NVIL(2, hidden_units=5), tiny_machine("sigmoid")
+    scheme.restart_losses(machine.model, machine.guide, **KWARGS)
+    inputs = {
+        site: state.weights[0].shape for site, state in scheme._baselines.of(machine.model, machine.guide).items()
+    }
+    assert inputs == {"h1": (1, 3, 5), "h2": (1, 2, 5)}
+
+
+def test_restarts_have_baselines_of_their_own() -> None:
+    scheme = NVIL(1, hidden_units=5)
+    model, guide = BeliefNetwork((3, 2), restarts=2, seed=0), FactorialRecognition((3, 2), restarts=2, seed=0)
+    for _ in range(3):
+        scheme.restart_losses(model, guide, observations={"x": DATA.float()})
+    (state,) = scheme._baselines.of(model, guide).values()
+    assert state.mean.shape == (2, 1)
+    assert not torch.equal(state.weights[2][0], state.weights[2][1])
+
+
+def test_the_value_alone_teaches_nothing() -> None:
+    scheme, machine = NVIL(1), tiny_machine("sigmoid")
+    scheme.loss(machine.model, machine.guide, **KWARGS)
+    assert all(state.is_new for state in scheme._baselines.of(machine.model, machine.guide).values())
+
+
+def test_baselines_go_with_their_machine() -> None:
+    scheme, machine = NVIL(1), tiny_machine("sigmoid")
+    scheme.restart_losses(machine.model, machine.guide, **KWARGS)
+    assert len(scheme._baselines._of_models) == 1
+    del machine
+    gc.collect()
+    assert len(scheme._baselines._of_models) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"hidden_units": 0}, "hidden_units must be a whole number of at least 1, got 0"),
+        ({"learning_rate": 0.0}, r"learning_rate must be positive, got 0\.0"),
+        ({"decay": 1.0}, r"decay must be from 0 to below 1, got 1\.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, float], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        NVIL(1, **settings)  # type: ignore[arg-type]
