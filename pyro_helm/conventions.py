@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
+from pyro_helm.discrete import num_values
+
 Site = Mapping[str, Any]
 """A recorded sample site: Pyro's message, with ``name, fn, value, scale, mask, is_observed, cond_indep_stack``."""
 
@@ -30,6 +32,11 @@ def check_pairing(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Sit
             raise ValueError(
                 f"site {name!r} of the guide is missing in the model; sample it there or mark it "
                 'infer={"is_auxiliary": True}'
+            )
+        if name not in model_sites and site["mask"] is not False and num_values(site["fn"]) is not None:
+            raise ValueError(
+                f"auxiliary site {name!r} of the guide is discrete, so that log q(h | x) would be a sum over its "
+                "values; make it a latent site of the model too, or sum it out in the guide"
             )
         if name in model_sites and model_sites[name]["is_observed"]:
             raise ValueError(f"site {name!r} is sampled in the guide but observed in the model; drop it from the guide")
@@ -98,8 +105,8 @@ def check_none_shared(shared: frozenset[str], plate_sites: Iterable[str]) -> Non
         outside, inside = sorted(shared)[0], next(name for name in plate_sites if name not in shared)
         raise ValueError(
             f"site {outside!r} is outside the data plate that site {inside!r} is in, so that all data share it and a "
-            "weight per datum is not defined; use a scheme with a bound that is a sum over the data (Reinforce, NVIL, "
-            "DisARM, Relaxed or WakeSleep), or move it into the plate"
+            "weight per datum is not defined; condition on it or move it into the plate, or train with a scheme whose "
+            "bound is a sum over the data: Reinforce, NVIL, DisARM, Relaxed or WakeSleep"
         )
 
 

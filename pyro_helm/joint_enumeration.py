@@ -14,7 +14,7 @@ from torch.distributions import Categorical
 from torch.nn.functional import one_hot
 
 from pyro_helm.discrete import elementwise, num_values
-from pyro_helm.particles import Program, score
+from pyro_helm.particles import Particles, Program, score
 from pyro_helm.support import impossible
 
 
@@ -110,6 +110,19 @@ def log_joint(
     program: Program, kwargs: Mapping[str, Any], sites: list[DiscreteSite], values: Mapping[str, Tensor]
 ) -> Tensor:
     """Log-probability of a model or guide with its latent sites at given values, ``[states, restarts, data]``."""
-    particles = score(program, placed(sites, values), kwargs=kwargs)
-    # a Categorical or Bernoulli site that is given a probability of zero makes 1e-7 of it
-    return particles.log_joint.masked_fill(impossible(particles.model_sites.values()), -torch.inf)
+    return to_be_summed(score(program, placed(sites, values), kwargs=kwargs), sites)
+
+
+def to_be_summed(particles: Particles, sites: list[DiscreteSite]) -> Tensor:
+    """``log p(x, h)`` of joint states, of which the sum over all is ``p(x)``, ``[states, restarts, data]``.
+
+    A state that is impossible has minus infinity, where a Categorical or Bernoulli site that is given a probability of
+    zero makes 1e-7 of it. The states of a site that is masked count as one.
+    """
+    log_p = particles.log_joint.masked_fill(impossible(particles.model_sites.values()), -torch.inf)
+    for site in sites:
+        mask = particles.model_sites[site.name]["mask"]
+        if mask is not None:
+            one = log_p.new_tensor(site.num_elements * math.log(site.num_values))
+            log_p = log_p - torch.where(torch.as_tensor(mask, device=log_p.device), torch.zeros_like(one), one)
+    return log_p

@@ -220,6 +220,11 @@ def draw_from_model(
     latents = {name: site["value"] for name, site in model_sites.items() if name not in dream}
     try:
         guide_sites = _run(guide, _Recorder(num_particles, latents), args, {**kwargs, "observations": dream})
+    except KeyError as error:
+        raise ValueError(
+            f"the sleep phase shows the guide dreams of the model's observed sites ({', '.join(dream)}), but it asked "
+            f"for {error}; name what it is shown after the sites, or use a scheme without a sleep phase"
+        ) from error
     except TypeError as error:
         if "observations" not in str(error):
             raise

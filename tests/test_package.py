@@ -83,12 +83,12 @@ def test_examples_in_the_docs_run(code: str, tmp_path: Path, monkeypatch: pytest
     exec(compile(code.replace("num_samples=1000", "num_samples=10"), "example", "exec"), {"__name__": "example"})
 
 
-def test_there_are_five_examples() -> None:
-    assert len(examples()) == 5
+def test_there_are_seven_examples() -> None:
+    assert len(examples()) == 7
 
 
 def test_docs_have_no_gaps_and_no_dead_links() -> None:
-    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")):
         text = page.read_text()
         assert not re.findall(r"\b(?:[A-Z]+_[A-Z_]+|TODO|TBD)\b", re.sub(r"`[^`]*`", "", text)), page
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):

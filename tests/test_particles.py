@@ -245,3 +245,25 @@ def test_a_guide_without_sites_is_refused() -> None:
 def test_a_sleep_phase_says_that_it_needs_observations_by_keyword() -> None:
     with pytest.raises(TypeError, match="the scheme be called with observations by keyword"):
         WakeSleep().loss(model, guide, {"x": X})
+
+
+def test_a_discrete_auxiliary_site_is_refused_since_the_guides_density_is_not_known() -> None:
+    def with_switch(observations: Observations) -> None:
+        with pyro.plate("data", len(observations["x"]), dim=-1):
+            switch = pyro.sample("switch", dist.Bernoulli(0.5), infer={"is_auxiliary": True})
+            pyro.sample("h", dist.Bernoulli(0.2 + 0.5 * switch[..., None] * torch.ones(3)).to_event(1))
+
+    with pytest.raises(ValueError, match="auxiliary site 'switch' of the guide is discrete"):
+        Reinforce(2).loss(model, with_switch, **ARGUMENTS)
+
+
+def test_a_guide_that_asks_the_sleep_phase_for_another_site_is_told_which_there_are() -> None:
+    mask = torch.tensor([True, False])
+
+    def half_observed(observations: Observations) -> None:
+        with pyro.plate("data", 2, dim=-1):
+            h = pyro.sample("h", dist.Bernoulli(torch.full((3,), 0.3)).to_event(1))
+            pyro.sample("x", dist.Bernoulli(0.2 + 0.6 * h).to_event(1), obs=X, obs_mask=mask)
+
+    with pytest.raises(ValueError, match=r"dreams of the model's observed sites \(x_observed\), but it asked for 'x'"):
+        draw_from_model(half_observed, guide, 2, kwargs=ARGUMENTS)

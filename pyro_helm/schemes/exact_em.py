@@ -18,11 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_helm.joint_enumeration import discrete_sites, joint_states, num_states, placed
+from pyro_helm.joint_enumeration import discrete_sites, joint_states, num_states, placed, to_be_summed
 from pyro_helm.particles import Program, draw_from_guide, score
 from pyro_helm.placement import forked_rng, placement
 from pyro_helm.schemes.scheme import Intractable, Scheme, with_gradient_of
-from pyro_helm.support import impossible
 
 
 class ExactEM(Scheme):
@@ -78,8 +77,7 @@ class ExactEM(Scheme):
             particles = draw_from_guide(model, guide, count, args, kwargs, values=values)
             for name in particles.guide_sites.keys() - values.keys():
                 raise ValueError(f"site {name!r} of the guide is auxiliary, so that log q(h | x) is not known; drop it")
-        # a site that is given a probability of zero makes 1e-7 of it
-        log_joint = particles.log_joint.masked_fill(impossible(particles.model_sites.values()), -torch.inf)
+        log_joint = to_be_summed(particles, sites)
         log_p = particles.sum_over_data(log_joint.logsumexp(0))
         if guide is None:
             return -with_gradient_of(log_p, log_p)

@@ -2,7 +2,7 @@
 
     -F            = mean_k [ log p(x, h_k) - log q(h_k | x) ],       h_k ~ q(h | x)
     f_k^s         = the terms of log p(x, h_k) - log q(h_k | x) that the draws of site s can influence
-    signal_k^s    = f_k^s - mean_{j != k} f_j^s
+    signal_k^s    = f_k^s - mean_{j != k} f_j^s         (f^s alone where there is a single particle)
     d(-F)/dphi    ~ mean_k sum_s signal_k^s d/dphi log q(h_k^s | x)
     d(-F)/dtheta  ~ mean_k d/dtheta log p(x, h_k)
 

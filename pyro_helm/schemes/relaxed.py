@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from pyro.distributions import MaskedDistribution
+from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, OneHotCategorical
 
@@ -30,6 +31,8 @@ from pyro_helm.schemes.scheme import Scheme, with_gradient_of
 
 class Relaxed(Scheme):
     """Gradient of the free energy through relaxed draws of Bernoulli and OneHotCategorical sites; biased.
+
+    Where a program takes a draw for an index or compares it, no gradient passes, and the bias is larger.
 
     Args:
         num_particles: draws per datum and restart.
@@ -97,7 +100,8 @@ def _linear(fn: Any, value: Tensor) -> Tensor:
         return torch.where(torch.as_tensor(fn._mask, device=log_p.device), log_p, 0.0)
     if isinstance(fn, Independent):
         log_p = _linear(fn.base_dist, value)
-        return log_p.flatten(-fn.reinterpreted_batch_ndims).sum(-1)
+        summed: Tensor = sum_rightmost(log_p, fn.reinterpreted_batch_ndims)
+        return summed
     single = elementwise(fn)
     if isinstance(single, Bernoulli):
         one = torch.ones((), dtype=value.dtype, device=value.device)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pyro_helm.conventions import Site
 from pyro_helm.discrete import elementwise, num_values
-from pyro_helm.particles import Program, draw_each, draw_from_guide, draw_from_model
+from pyro_helm.particles import Particles, Program, draw_each, draw_from_guide, draw_from_model
 from pyro_helm.schemes.scheme import Scheme, with_gradient_of
 
 
@@ -30,7 +30,7 @@ class ReweightedWakeSleep(Scheme):
     """Wake-theta for the model; for the guide ``insomnia`` x wake-phi + (1 - ``insomnia``) x sleep-phi.
 
     The weights are normalised over the particles of each datum, not of the whole batch as in Pyro's own class of this
-    name. The value is the importance-weighted bound, ``log mean_k w_k``.
+    name. The value is the importance-weighted bound, ``log mean_k w_k``. Draws are constants, reparameterised ones too.
 
     Args:
         num_particles: draws per datum and restart; at least 2, since one particle's weight is always 1. The sleep
@@ -64,7 +64,7 @@ class ReweightedWakeSleep(Scheme):
         """Negative importance-weighted bound summed over the data, ``[restarts]``, in nats."""
         mixture = _DefensiveMixture(self.defensive) if self.defensive else None
         wake = draw_from_guide(model, guide, self.num_particles, args, kwargs, draw=mixture)
-        log_proposal = wake.log_guide if mixture is None else mixture.log_prob(wake.log_guide)
+        log_proposal = wake.log_guide if mixture is None else mixture.log_prob(wake)
         log_weight = (wake.log_joint - log_proposal).detach()
         weight = log_weight.softmax(0)
         surrogate = wake.sum_over_data((weight * (wake.log_joint + self.insomnia * wake.log_guide)).sum(0))
@@ -81,7 +81,6 @@ class _DefensiveMixture:
     def __init__(self, share: float) -> None:
         self.share = share
         self.is_uniform: Tensor | None = None
-        self.log_states: float | Tensor = 0.0
 
     def __call__(self, site: Site, num_particles: int) -> Tensor:
         count = num_values(site["fn"])
@@ -93,15 +92,17 @@ class _DefensiveMixture:
         value = draw_each(site["fn"], num_particles)
         event_dim = site["fn"].event_dim
         batch = value.shape[: value.dim() - event_dim]
-        if self.is_uniform is None:
+        # a second data plate is refused in words once the sites are known
+        if self.is_uniform is None or self.is_uniform.shape[-1] not in (1, batch[-1]):
             self.is_uniform = torch.rand(batch, device=value.device) < self.share
-        # what is masked counts for nothing
-        counts = 1.0 if site["mask"] is None else torch.as_tensor(site["mask"])
-        self.log_states = self.log_states + counts * (site["fn"].event_shape.numel() * math.log(count))
         uniform = torch.randint(count, value.shape, device=value.device).to(value)
-        return torch.where(self.is_uniform.reshape(batch + (1,) * event_dim), uniform, value)
+        return torch.where(self.is_uniform.reshape(self.is_uniform.shape + (1,) * event_dim), uniform, value)
 
-    def log_prob(self, log_guide: Tensor) -> Tensor:
-        """Of the mixture, where ``log_guide`` is the guide's."""
-        log_uniform = torch.as_tensor(-self.log_states).to(log_guide)
+    def log_prob(self, particles: Particles) -> Tensor:
+        """Log-probability of draws under the mixture, ``[particles, restarts, data]``."""
+        log_guide, log_uniform = particles.log_guide, torch.zeros_like(particles.log_guide)
+        for site in particles.guide_sites.values():
+            # what is masked counts for nothing; a handler around the scheme sets its mask after the draw
+            counts = 1.0 if site["mask"] is None else torch.as_tensor(site["mask"]).to(log_guide)
+            log_uniform = log_uniform - counts * site["fn"].event_shape.numel() * math.log(num_values(site["fn"]) or 1)
         return torch.logaddexp(math.log1p(-self.share) + log_guide, math.log(self.share) + log_uniform)

@@ -6,7 +6,7 @@
 
 Expectations and covariances under ``pi_b`` are taken with the particles of the guide, weighted by ``w^b`` and
 normalised for each datum: exact at ``b = 0``, and elsewhere with a bias of order 1/K in K particles. A single interval
-is the free energy, followed as :class:`Reinforce` does.
+is the free energy. Every draw is followed by its score, reparameterised ones too.
 
 Masrani, Le & Wood, The thermodynamic variational objective, 2019, equations 7 to 12.
 """

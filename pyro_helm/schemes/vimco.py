@@ -22,6 +22,7 @@ from pyro_helm.schemes.scheme import Scheme, with_gradient_of
 class VIMCO(Scheme):
     """Unbiased gradient of the importance-weighted bound, each particle judged by what it adds to the bound.
 
+    Memory for the signals grows with the square of the particles.
     Reparameterised sites get their pathwise gradient instead of a signal.
 
     Args:

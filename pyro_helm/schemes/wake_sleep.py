@@ -21,7 +21,7 @@ class WakeSleep(Scheme):
 
     The two phases do not follow the gradient of one function. The value is that of the free energy, which the wake
     phase lowers. The sleep phase dreams as many cases as there are data, and calls the guide with
-    ``observations={site: dream}``.
+    ``observations={site: dream}``. Draws are constants, reparameterised ones too.
 
     Args:
         num_particles: draws per datum and restart in the wake phase, and dreams per datum in the sleep phase.

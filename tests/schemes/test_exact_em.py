@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 from gradients import DATA, tiny_machine
+from pyro import poutine
 
 import pyro_helm as helm
 from pyro_helm.models import BeliefNetwork
@@ -46,6 +47,12 @@ def test_conjugate_gradient_takes_it_since_it_has_no_noise() -> None:
     )
     assert result.guide is None
     assert result.restarts.best.min() > -2.1
+
+
+def test_what_is_masked_counts_for_nothing() -> None:
+    model, mask = BeliefNetwork((3, 4), seed=0).double(), torch.tensor([True, False, True])
+    masked = ExactEM().loss(poutine.mask(model, mask), None, observations={"x": DATA})
+    assert masked == pytest.approx(ExactEM().loss(model, None, observations={"x": DATA[mask]}))
 
 
 def test_too_many_states_are_refused_with_their_number_before_anything_is_summed() -> None:

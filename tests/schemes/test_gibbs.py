@@ -128,3 +128,13 @@ def test_a_continuous_site_is_refused_by_name() -> None:
 
     with pytest.raises(TypeError, match="Gibbs moves draw Bernoulli and Categorical sites, but site 'z' is a Normal"):
         Gibbs().loss(model, None, **KWARGS)
+
+
+def test_a_factor_has_no_part_in_the_key_of_a_datum() -> None:
+    def model(observations: Mapping[str, Tensor]) -> None:
+        with pyro.plate("data", len(observations["x"]), dim=-1):
+            h = pyro.sample("h", dist.Bernoulli(0.5))
+            pyro.factor("pull", 0.3 * h)
+            pyro.sample("x", dist.Bernoulli(0.2 + 0.6 * h), obs=observations["x"][:, 0])
+
+    assert Gibbs(2).loss(model, None, **KWARGS) > 0
