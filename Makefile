@@ -4,7 +4,7 @@ VENV ?= .venv
 INSTALLED := $(VENV)/installed
 WHEEL_VENV := build/wheel-venv
 
-.PHONY: compare paper test lint test-wheel benchmark clean
+.PHONY: compare schemes gradients paper test lint test-wheel benchmark clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -14,11 +14,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 compare: $(INSTALLED) ## train on the shifter and on digits, print one table, write figures to results/
 	$(VENV)/bin/python analysis/compare.py --out results
 
+schemes: $(INSTALLED) ## what each inference scheme learns, at equal steps and equal seconds, in results/schemes
+	$(VENV)/bin/python analysis/schemes.py --out results/schemes
+
 paper: $(INSTALLED) ## reproduce the figures of the paper and its shifter machines, in results/paper
 	$(VENV)/bin/python analysis/paper/reproduce.py --out results/paper
 
 test: $(INSTALLED) ## run the tests
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n auto
 
 lint: $(INSTALLED) ## style and types
 	$(VENV)/bin/ruff check
@@ -30,7 +33,7 @@ test-wheel: $(INSTALLED) ## build the wheel and run the tests on it in a clean e
 	$(VENV)/bin/python -m build --quiet
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/python -m pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[test]"
-	$(WHEEL_VENV)/bin/pytest
+	$(WHEEL_VENV)/bin/pytest -n auto
 
 benchmark: $(INSTALLED) ## time training steps against hand-written loops, and the product over causes against a matmul
 	$(VENV)/bin/python analysis/benchmarks/training_step.py

@@ -66,7 +66,7 @@ def main(
     nets = [net for net in NETS if net[0] in available and (data == "all" or net[0] in data.split(","))]
     num_samples = 500
     if quick:
-        steps, restarts, num_samples, nets = 3, 2, 10, [("bars", (8, 2)), ("digits", (32, 16))]
+        steps, restarts, num_samples, nets = 3, 2, 10, [("bars", (4, 2)), ("digits", (12, 10))]
     tables: list[pd.DataFrame] = []
     for name, hidden in nets:
         loaded = shortened(helm.load_data(name), 300 if quick else MOST_TRAINED, 50 if quick else MOST_SCORED)

@@ -85,7 +85,7 @@ def index() -> str:
 def page(scheme: type[Scheme]) -> str:
     """The page of one scheme."""
     module = _module(scheme)
-    source = Path(inspect.getfile(scheme)).resolve().relative_to(ROOT).as_posix()
+    source = scheme.__module__.replace(".", "/") + ".py"
     _, *body, reference = _paragraphs(inspect.getdoc(module) or "")
     prose, sections, example = _class_docstring(scheme)
     parts = [

@@ -99,3 +99,11 @@ def test_a_machine_of_a_newer_library_is_refused_in_a_sentence(tmp_path: Path, m
     helm.save(tmp_path, model, guide)
     with pytest.raises(ValueError, match="can't be rebuilt by this version of the library"):
         helm.load(tmp_path)
+
+
+def test_a_model_without_a_guide_is_rebuilt_without_one(tmp_path: Path) -> None:
+    model, _ = machine()
+    helm.save(tmp_path, model, None)
+    loaded, guide = helm.load(tmp_path)
+    assert guide is None
+    assert torch.equal(loaded.generative[0].weight, model.generative[0].weight)

@@ -117,7 +117,7 @@ def test_compare_writes_tables_figures_and_machines(own_data: Path, tmp_path: Pa
         "--samples", "10", *QUICK,
     )  # fmt: skip
     assert "nats per datum" in shown
-    for scheme in ("reinforce", "wake_sleep", "reweighted_wake_sleep", "vimco"):
+    for scheme in helm.SCHEMES:
         assert shown.count(f" {scheme} ") >= 2
     written = {path.name for path in tmp_path.iterdir()}
     figures = {"learning_curves.png", "dreams.png", "weights-sigmoid.png", "weights-odds.png"}
@@ -131,7 +131,7 @@ def test_data_lists_what_can_be_loaded() -> None:
 
 def test_what_cannot_be_done_is_said_in_a_sentence(trained: Path, own_data: Path, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "out")]
-    assert "known are reinforce, wake_sleep, reweighted_wake_sleep, vimco" in refused(
+    assert f"known are {', '.join(helm.SCHEMES)}" in refused(
         "compare", own_data, "--sizes", "3", "--schemes", "unheard_of", *out
     )
     assert "known are sigmoid, noisy_or, odds" in refused("compare", own_data, "--sizes", "3", "--imaging", "x", *out)
@@ -139,7 +139,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(trained: Path, own_data: Path
         "fit", own_data, "--sizes", "a-b", *out
     )
     for option, name, known in (
-        ("--scheme", "all", "reinforce, wake_sleep"),
+        ("--scheme", "all", "reinforce, nvil, disarm, vimco, tvo, wake_sleep"),
         ("--scheme", "vimco,reinforce", "reinforce, wake_sleep"),
         ("--optimizer", "all", "adam, conjugate_gradient, lbfgs"),
     ):

@@ -179,3 +179,17 @@ def test_ctrl_c_while_scoring_keeps_the_earlier_machines(monkeypatch: pytest.Mon
     result = helm.compare(data, schemes=[helm.WakeSleep(2), helm.Reinforce(2)], **SETTINGS)
     assert result.interrupted
     assert result.summary.scheme.tolist() == ["wake_sleep"]
+
+
+def test_a_scheme_with_too_many_states_is_left_out_and_the_others_go_on() -> None:
+    data = small(helm.load_data("bars"))
+    schemes = [helm.ExactEM(max_terms=1000), helm.WakeSleep(2)]
+    with pytest.warns(RuntimeWarning, match="exact_em is left out: exact EM would sum over 16 joint states"):
+        comparison = helm.compare(data, schemes=schemes, **SETTINGS)
+    assert comparison.summary.scheme.tolist() == ["wake_sleep"]
+
+
+def test_if_that_leaves_no_scheme_the_reason_is_an_error() -> None:
+    data = small(helm.load_data("bars"))
+    with pytest.warns(RuntimeWarning, match="left out"), pytest.raises(helm.Intractable, match="more than max_terms"):
+        helm.compare(data, schemes=[helm.ExactEM(max_terms=1000)], **SETTINGS)

@@ -606,3 +606,21 @@ def test_what_is_no_distribution_is_refused_in_a_sentence(
         fit(*machine(), distribution)
     with pytest.raises(ValueError, match=re.escape(sentence.replace("data", "valid"))):
         fit(*machine(), valid=distribution)
+
+
+@pytest.mark.parametrize("scheme", [helm.Gibbs(2), helm.ExactEM()], ids=lambda scheme: scheme.name)
+def test_a_scheme_that_needs_no_guide_trains_the_model_alone(scheme: helm.Scheme, tmp_path: Path) -> None:
+    model, _ = machine(restarts=2)
+    before = helm.log_likelihood(model, None, data(), method="exact").summary.log_likelihood.min()
+    result = fit(model, None, scheme=scheme, num_epochs=20, out=tmp_path)
+    assert result.guide is None
+    assert helm.log_likelihood(model, None, data(), method="exact").summary.log_likelihood.min() > before + 0.2
+    assert helm.load(tmp_path)[1] is None
+
+
+def test_a_guide_is_left_out_only_where_nothing_draws_from_it() -> None:
+    model, _ = machine()
+    with pytest.raises(TypeError, match="VIMCO draws from a guide, got None; without one use Gibbs or ExactEM"):
+        fit(model, None, scheme=helm.VIMCO(2))
+    with pytest.raises(ValueError, match="validation draws from a guide, got guide=None and data in valid"):
+        fit(model, None, scheme=helm.ExactEM(), valid=data(10))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+import pyro_helm as helm
+
 ANALYSIS = Path(__file__).parents[2] / "analysis"
 
 
@@ -81,3 +83,16 @@ def test_likelihoods_sets_every_estimate_against_the_truth(tmp_path: Path) -> No
     assert set(table.method) == {"importance", "ais"}
     assert table.error.abs().max() < 10
     assert (tmp_path / "likelihoods.png").stat().st_size > 0
+
+
+def test_schemes_compares_all_of_them_at_equal_steps_and_equal_seconds(tmp_path: Path) -> None:
+    shown = run("schemes.py", "--quick", "--out", tmp_path)
+    assert "95 % interval" in shown
+    summary = pd.read_csv(tmp_path / "summary.csv")
+    for dataset, left_out in (("bars", set()), ("digits", {"exact_em"})):
+        for budget in ("equal steps", "equal seconds"):
+            rows = summary[(summary.dataset == dataset) & (summary.budget == budget)]
+            assert set(rows.scheme) == set(helm.SCHEMES) - left_out
+    assert (summary[summary.scheme == "reweighted_wake_sleep"].difference == 0).all()
+    assert (summary[summary.budget == "equal steps"].steps == 3).all()
+    assert (tmp_path / "schemes.png").stat().st_size > 0
