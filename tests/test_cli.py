@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import pyro_helm as helm
 from pyro_helm.cli import app
 
 RUNNER = CliRunner()

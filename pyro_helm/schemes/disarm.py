@@ -4,8 +4,11 @@
     d/da_i E[f(b)]  ~  (f(b) - f(b')) / 2  (-1)^{b'_i} 1[b_i != b'_i] sigmoid(|a_i|)
 
 For a layer of a hierarchy, f is what it can influence, with the layers above drawn anew from the partner and those
-below kept; each layer so takes one more pass. In the multi-sample form f is the importance-weighted bound
-``log mean_k w_k`` as a function of one particle, all others kept.
+below kept; each layer so takes one more pass.
+
+In the multi-sample form, which follows ``L = log mean_k w_k``, f is ``L - v_k`` with ``v_k = w_k / sum_j w_j``, as a
+function of one particle, all others kept: ``v_k`` stands for the gradient of the guide's own part of the bound,
+``-v_k d log q(h_k)``, a score function too. Judged together the two mostly cancel.
 
 Dong, Mnih & Tucker, DisARM: an antithetic gradient estimator for binary latent variables, 2020, equations 5 to 7 and
 section 3.2; Yin, Ho, Yan, Qian & Zhou, Probabilistic best subset selection by gradient-based optimization (U2G), 2020.
@@ -59,14 +62,16 @@ class DisARM(Scheme):
         particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=shared)
         known = dependencies(particles, model, guide, args, kwargs)
         judged = signals(particles, known)
-        log_weight = particles.log_weight.detach() if self.multi_sample else torch.zeros(())
+        log_weight = particles.log_weight.detach()
+        pathwise = {name: log_q for name, log_q in particles.log_q.items() if name not in judged}
         if self.multi_sample:
             bound = particles.sum_over_data(log_weight.logsumexp(0) - math.log(self.num_particles))
-            surrogate = particles.sum_over_data((log_weight.softmax(0) * particles.log_weight).sum(0))
+            share = log_weight.softmax(0)
+            surrogate = particles.total({name: share * log_p for name, log_p in particles.log_p.items()})
+            surrogate = (surrogate - particles.total({name: share * log_q for name, log_q in pathwise.items()})).sum(0)
         else:
             bound = particles.elbo.mean(0)
-            followed = {name: log_q for name, log_q in particles.log_q.items() if name not in judged}
-            surrogate = (particles.total(particles.log_p) - particles.total(followed)).mean(0)
+            surrogate = (particles.total(particles.log_p) - particles.total(pathwise)).mean(0)
         for name, signal in judged.items():
             partner, factor = antithetic(particles.guide_sites[name])
             reached = known.influenced_by(name)
@@ -82,8 +87,10 @@ class DisARM(Scheme):
                     values={**particles.minibatch, **kept, name: partner},
                 )
                 if self.multi_sample:
-                    with_partner = logsumexp_replacing_each(log_weight, others.log_weight.expand_as(log_weight))
-                    difference = particles.scale * (log_weight.logsumexp(0) - with_partner)
+                    log_partner = others.log_weight.expand_as(log_weight)
+                    with_partner = logsumexp_replacing_each(log_weight, log_partner)
+                    own, partners = log_weight.logsumexp(0) - share, with_partner - (log_partner - with_partner).exp()
+                    difference = particles.scale * (own - partners)
                 else:
                     difference = (signal - signals(others, known, name)[name]) / self.num_particles
             surrogate = surrogate + (difference / 2 * factor).sum((0, -1))

@@ -6,8 +6,9 @@
     -F ~ mean_k [ log p(x, h_k) - log q(h_k | x) ],    log p(h) = h log p + (1 - h) log(1 - p)
 
 The gradient goes through the draws. Straight through, draws and value are those of the Bernoulli guide, and the
-gradient for theta is unbiased; that for phi is not, at any temperature T. With continuous draws both are biased, and
-the value is no bound on ``log p(x)``; all tends to the exact as T falls to 0, while the variance grows without limit.
+gradient for theta is unbiased; that for phi is biased at every temperature T, also in the limit of 0. With continuous
+draws both are biased, and the value is no bound on ``log p(x)``; these tend to the exact ones as T falls to 0, while
+the variance grows without limit.
 
 Maddison, Mnih & Teh, The concrete distribution, 2017; Jang, Gu & Poole, Categorical reparameterization with
 Gumbel-softmax, 2017; straight through: Bengio, Leonard & Courville 2013.
@@ -36,7 +37,7 @@ class Relaxed(Scheme):
 
     Args:
         num_particles: draws per datum and restart.
-        temperature: T; the lower, the less bias and the more variance.
+        temperature: T; the lower, the more variance, and with continuous draws the less bias.
         straight_through: draw zeros and ones, and let only the gradient be relaxed.
 
     Raises:
