@@ -141,7 +141,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(trained: Path, own_data: Path
     )
     for option, name, known in (
         ("--scheme", "all", "reinforce, nvil, disarm, vimco, tvo, wake_sleep"),
-        ("--scheme", "vimco,reinforce", "reinforce, wake_sleep"),
+        ("--scheme", "vimco,reinforce", "reinforce, nvil"),
         ("--optimizer", "all", "adam, conjugate_gradient, lbfgs"),
     ):
         sentence = f"unknown name {name!r}; known are {known}"
