@@ -84,18 +84,36 @@ def check_plates(sites: Iterable[Site]) -> frozenset[str]:
     return frozenset(outside) if inside else frozenset()
 
 
-def _check_restarts(sites: Iterable[Site]) -> None:
-    """Refuse sites that differ in their plate at dim=-2, which would be counted once for every restart."""
-    plates: dict[str | None, str] = {}
+def _restarts(sites: Iterable[Site]) -> dict[str | None, str]:
+    """A site for each plate of several rows at dim=-2, under None one outside."""
+    found: dict[str | None, str] = {}
     for site in sites:
-        restarts = [frame.name for frame in site["cond_indep_stack"] if frame.dim == -2 and frame.size > 1]
-        plates.setdefault(restarts[0] if restarts else None, site["name"])
+        plates = [frame.name for frame in site["cond_indep_stack"] if frame.dim == -2 and frame.size > 1]
+        found.setdefault(plates[0] if plates else None, site["name"])
+    return found
+
+
+def _check_restarts(sites: Iterable[Site]) -> None:
+    """Refuse several plates at dim=-2, each of which would pass for restarts."""
+    plates = [(plate, name) for plate, name in _restarts(sites).items() if plate is not None]
     if len(plates) > 1:
-        (plate, inside), (other, outside) = sorted(plates.items(), key=lambda item: item[0] is None)[:2]
-        where = "in no plate there" if other is None else f"in plate {other!r}"
+        (plate, one), (other, another) = plates[:2]
         raise ValueError(
-            f"site {inside!r} is in plate {plate!r} at dim=-2 and site {outside!r} {where}; dim=-2 is for restarts, "
-            "which all sites must share, declare other dimensions as events with .to_event()"
+            f"site {one!r} is in plate {plate!r} at dim=-2 and site {another!r} in plate {other!r}; dim=-2 is for "
+            "restarts, which all sites must share, declare other dimensions as events with .to_event()"
+        )
+
+
+def check_all_in_restarts(sites: Iterable[Site]) -> None:
+    """Refuse sites outside the restarts plate that others are in: every restart would weigh them as its own."""
+    found = _restarts(sites)
+    if len(found) > 1 and None in found:
+        outside = found.pop(None)
+        plate, inside = next(iter(found.items()))
+        raise ValueError(
+            f"site {inside!r} is in plate {plate!r} at dim=-2 and site {outside!r} in no plate there, so that a weight "
+            "per datum and restart is not defined; put it in the plate too, or, if the plate is not one of restarts, "
+            "declare its dimension as an event with .to_event()"
         )
 
 

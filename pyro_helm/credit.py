@@ -92,6 +92,8 @@ def signals(particles: Particles, known: Dependencies, *sites: str) -> dict[str,
         for name, depends, term in terms:
             if depends & reached:
                 scaled = particles.scale_of(name) * term.detach()
+                if particles.log_q[site].shape[-2] < particles.restarts:
+                    scaled = particles.of_restart(scaled)  # the draw is judged by the sum over all restarts
                 mixes = site in particles.shared and name not in particles.shared
                 signal = signal + (scaled.sum(-1, keepdim=True) if mixes else scaled)
         if site not in particles.shared and signal.shape[-1] != particles.log_q[site].shape[-1]:

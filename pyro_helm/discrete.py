@@ -1,10 +1,15 @@
-"""Which values a discrete site can take, element by element of its event."""
+"""Discrete sites element by element of their event: which values they can take, and how they are scored otherwise."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from pyro.distributions import ExpandedDistribution, MaskedDistribution
+from pyro.distributions.util import sum_rightmost
+from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent
 
 
@@ -28,3 +33,37 @@ def num_values(fn: Any) -> int | None:
     if isinstance(single, Categorical):
         return int(single.logits.shape[-1])
     return None
+
+
+def elementwise_log_prob(fn: Any, value: Tensor, density: Callable[[Any, Tensor], Tensor]) -> Tensor:
+    """Log-probability of a value with its elements scored by a density of one's own.
+
+    Args:
+        fn: distribution, whose events are summed over and whose own masks count for nothing.
+        value: of it.
+        density: from the distribution of single elements and their values to log-probabilities.
+
+    """
+    if isinstance(fn, MaskedDistribution):
+        log_p = elementwise_log_prob(fn.base_dist, value, density)
+        return torch.where(torch.as_tensor(fn._mask, device=log_p.device), log_p, torch.zeros_like(log_p))
+    if isinstance(fn, Independent):
+        summed: Tensor = sum_rightmost(elementwise_log_prob(fn.base_dist, value, density), fn.reinterpreted_batch_ndims)
+        return summed
+    return density(elementwise(fn), value)
+
+
+def uniform_log_prob(fn: Any, value: Tensor) -> Tensor:
+    """Minus the log of the number of values that a site can take, masked elements left out.
+
+    >>> uniform_log_prob(Bernoulli(torch.full((3,), 0.5)), torch.zeros(3))
+    tensor([-0.6931, -0.6931, -0.6931], dtype=torch.float64)
+    """
+    count = num_values(fn)
+    if count is None:
+        raise ValueError(f"a {type(elementwise(fn)).__name__} has no finite number of values")
+    return elementwise_log_prob(
+        fn,
+        value,
+        lambda _, elements: torch.full(elements.shape, -math.log(count), dtype=torch.float64, device=value.device),
+    )

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.distributions import Categorical
 from torch.nn.functional import one_hot
 
-from pyro_helm.discrete import elementwise, num_values
-from pyro_helm.particles import Particles, Program, score
+from pyro_helm.discrete import elementwise, num_values, uniform_log_prob
+from pyro_helm.particles import Particles, Program, log_prob, score
 from pyro_helm.support import impossible
 
 
@@ -117,12 +117,11 @@ def to_be_summed(particles: Particles, sites: list[DiscreteSite]) -> Tensor:
     """``log p(x, h)`` of joint states, of which the sum over all is ``p(x)``, ``[states, restarts, data]``.
 
     A state that is impossible has minus infinity, where a Categorical or Bernoulli site that is given a probability of
-    zero makes 1e-7 of it. The states of a site that is masked count as one.
+    zero makes 1e-7 of it.
     """
     log_p = particles.log_joint.masked_fill(impossible(particles.model_sites.values()), -torch.inf)
     for site in sites:
-        mask = particles.model_sites[site.name]["mask"]
-        if mask is not None:
-            one = log_p.new_tensor(site.num_elements * math.log(site.num_values))
-            log_p = log_p - torch.where(torch.as_tensor(mask, device=log_p.device), torch.zeros_like(one), one)
+        # a masked unit has the same terms in all of its states, of which one is to count
+        unmasked = -log_prob(particles.model_sites[site.name], uniform_log_prob)
+        log_p = log_p - (site.num_elements * math.log(site.num_values) - unmasked).to(log_p)
     return log_p

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pyro_helm.conventions import (
     Site,
+    check_all_in_restarts,
     check_batch_shape,
     check_none_shared,
     check_pairing,
@@ -99,11 +100,21 @@ class Particles:
 
     def total(self, log_probs: Mapping[str, Tensor]) -> Tensor:
         """Scaled sum of some sites' log-probabilities over sites and data, ``[particles, restarts]``."""
-        per_datum = [log_p for name, log_p in log_probs.items() if name not in self.shared]
+        per_datum = [self.of_restart(log_p) for name, log_p in log_probs.items() if name not in self.shared]
         total = self.sum_over_data(_total(per_datum)) if per_datum else torch.zeros(())
         for name in self.shared & log_probs.keys():
-            total = total + (self.shared_scale * log_probs[name]).sum(-1)
+            total = total + (self.shared_scale * self.of_restart(log_probs[name])).sum(-1)
         return total
+
+    @cached_property
+    def restarts(self) -> int:
+        """Size of the restarts plate, 1 without one."""
+        sites = (*self.model_sites.values(), *self.guide_sites.values())
+        return max((frame.size for site in sites for frame in site["cond_indep_stack"] if frame.dim == -2), default=1)
+
+    def of_restart(self, log_p: Tensor) -> Tensor:
+        """A site's log-probabilities, of which each restart has its share where the site is outside their plate."""
+        return log_p / self.restarts if log_p.shape[-2] < self.restarts else log_p
 
     def scale_of(self, name: str) -> float | Tensor:
         """What a site's log-probabilities count for."""
@@ -149,6 +160,7 @@ def draw_from_guide(
     particles = _pair(model_sites, guide_sites)
     if not shared:
         check_none_shared(particles.shared, [*particles.model_sites, *particles.guide_sites])
+        check_all_in_restarts([*particles.model_sites.values(), *particles.guide_sites.values()])
     return particles
 
 
@@ -235,6 +247,7 @@ def draw_from_model(
     particles = _pair(model_sites, guide_sites)
     if not shared:
         check_none_shared(particles.shared, [*particles.model_sites, *particles.guide_sites])
+        check_all_in_restarts([*particles.model_sites.values(), *particles.guide_sites.values()])
     # no dream belongs to a datum, so that each counts for the average of theirs
     scale = particles.scale
     return replace(particles, scale=scale.mean(-1, keepdim=True)) if isinstance(scale, Tensor) else particles
@@ -368,6 +381,7 @@ def _pair(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site]) -> P
 def _alone(sites: Mapping[str, Site]) -> Particles:
     model_sites = _without_subsamples(sites)
     check_none_shared(check_plates(model_sites.values()), model_sites)
+    check_all_in_restarts(model_sites.values())
     return Particles(model_sites, {}, common_scale(model_sites.values()), minibatch=_minibatch(sites))
 
 

@@ -128,6 +128,8 @@ def keys_of(particles: Particles) -> Tensor:
     """A number for the observed values of each datum, ``[data]``; equal data have equal ones."""
     observed = [site for site in particles.model_sites.values() if site["is_observed"]]
     rows = [_rows(site) for site in observed if site["fn"].event_shape.numel()]  # a pyro.factor has no values
+    if not rows:
+        raise ValueError("the model has no observed site, by whose values Gibbs would know a datum and its chain again")
     number = max((len(row) for row in rows), default=particles.log_joint.shape[-1])
     bits = torch.cat([row.expand(number, -1) for row in rows], dim=-1).double().contiguous().view(torch.long)
     generator = torch.Generator().manual_seed(0)

@@ -19,13 +19,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pyro.distributions import MaskedDistribution
-from pyro.distributions.util import sum_rightmost
 from torch import Tensor
-from torch.distributions import Bernoulli, Independent, OneHotCategorical
+from torch.distributions import Bernoulli, OneHotCategorical
 
 from pyro_helm.conventions import Site
-from pyro_helm.discrete import elementwise
+from pyro_helm.discrete import elementwise, elementwise_log_prob
 from pyro_helm.particles import Program, draw_each, draw_from_guide, log_prob
 from pyro_helm.schemes.scheme import Scheme, with_gradient_of
 
@@ -96,19 +94,15 @@ class Relaxed(Scheme):
 
 def _linear(fn: Any, value: Tensor) -> Tensor:
     """Log-probability of a value between those that a Bernoulli or OneHotCategorical has, on the line between them."""
-    if isinstance(fn, MaskedDistribution):
-        log_p = _linear(fn.base_dist, value)
-        return torch.where(torch.as_tensor(fn._mask, device=log_p.device), log_p, 0.0)
-    if isinstance(fn, Independent):
-        log_p = _linear(fn.base_dist, value)
-        summed: Tensor = sum_rightmost(log_p, fn.reinterpreted_batch_ndims)
-        return summed
-    single = elementwise(fn)
+    return elementwise_log_prob(fn, value, _on_the_line)
+
+
+def _on_the_line(single: Any, value: Tensor) -> Tensor:
     if isinstance(single, Bernoulli):
         one = torch.ones((), dtype=value.dtype, device=value.device)
-        linear: Tensor = value * single.log_prob(one) + (1 - value) * single.log_prob(1 - one)
+        on_the_line: Tensor = value * single.log_prob(one) + (1 - value) * single.log_prob(1 - one)
     elif isinstance(single, OneHotCategorical):
-        linear = (value * single.logits).sum(-1)
+        on_the_line = (value * single.logits).sum(-1)
     else:
-        linear = fn.log_prob(value)
-    return linear
+        on_the_line = single.log_prob(value)
+    return on_the_line

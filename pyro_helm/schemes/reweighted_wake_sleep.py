@@ -18,13 +18,10 @@ import math
 from typing import Any
 
 import torch
-from pyro.distributions import MaskedDistribution
-from pyro.distributions.util import sum_rightmost
 from torch import Tensor
-from torch.distributions import Independent
 
 from pyro_helm.conventions import Site
-from pyro_helm.discrete import elementwise, num_values
+from pyro_helm.discrete import elementwise, num_values, uniform_log_prob
 from pyro_helm.particles import Particles, Program, draw_each, draw_from_guide, draw_from_model, log_prob
 from pyro_helm.schemes.scheme import Scheme, with_gradient_of
 
@@ -105,16 +102,7 @@ class _DefensiveMixture:
         """Log-probability of draws under the mixture, ``[particles, restarts, data]``."""
         log_guide = particles.log_guide
         # of the sites as they are after the run: a handler around the scheme sets its mask after the draw
-        log_uniform = sum(log_prob(site, _uniform) for site in particles.guide_sites.values()) + log_guide.new_zeros(())
+        log_uniform = log_guide.new_zeros(())
+        for site in particles.guide_sites.values():
+            log_uniform = log_uniform + log_prob(site, uniform_log_prob).to(log_guide)
         return torch.logaddexp(math.log1p(-self.share) + log_guide, math.log(self.share) + log_uniform)
-
-
-def _uniform(fn: Any, value: Tensor) -> Tensor:
-    """Log-probability of a value if all are as likely, zero for what the distribution itself masks."""
-    if isinstance(fn, MaskedDistribution):
-        log_p = _uniform(fn.base_dist, value)
-        return torch.where(torch.as_tensor(fn._mask, device=log_p.device), log_p, 0.0)
-    if isinstance(fn, Independent):
-        summed: Tensor = sum_rightmost(_uniform(fn.base_dist, value), fn.reinterpreted_batch_ndims)
-        return summed
-    return torch.full(value.shape, -math.log(num_values(fn) or 1), dtype=torch.float64, device=value.device)

@@ -138,3 +138,12 @@ def test_a_factor_has_no_part_in_the_key_of_a_datum() -> None:
             pyro.sample("x", dist.Bernoulli(0.2 + 0.6 * h), obs=observations["x"][:, 0])
 
     assert Gibbs(2).loss(model, None, **KWARGS) > 0
+
+
+def test_a_model_that_observes_nothing_has_no_data_to_tell_apart() -> None:
+    def model(observations: Mapping[str, Tensor]) -> None:
+        with pyro.plate("data", 3, dim=-1):
+            pyro.sample("h", dist.Bernoulli(0.5))
+
+    with pytest.raises(ValueError, match="the model has no observed site"):
+        Gibbs().loss(model, None, **KWARGS)
