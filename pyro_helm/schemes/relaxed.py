@@ -99,8 +99,7 @@ def _linear(fn: Any, value: Tensor) -> Tensor:
 
 def _on_the_line(single: Any, value: Tensor) -> Tensor:
     if isinstance(single, Bernoulli):
-        one = torch.ones((), dtype=value.dtype, device=value.device)
-        on_the_line: Tensor = value * single.log_prob(one) + (1 - value) * single.log_prob(1 - one)
+        on_the_line: Tensor = value * single.logits + single.log_prob(value.new_zeros(()))
     elif isinstance(single, OneHotCategorical):
         on_the_line = (value * single.logits).sum(-1)
     else:
