@@ -53,12 +53,12 @@ COLOURS = {"steps": "#0072B2", "seconds": "#D55E00"}
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for tables and figure.")] = Path("results/schemes"),
-    steps: Annotated[int, typer.Option(help="Training steps of 100 cases each.")] = 1000,
-    restarts: Annotated[int, typer.Option(help="Machines per scheme.")] = 8,
+    steps: Annotated[int, typer.Option(help="Training steps of 100 cases each.")] = 500,
+    restarts: Annotated[int, typer.Option(help="Machines per scheme.")] = 6,
     particles: Annotated[int, typer.Option(help="Draws per datum of every scheme that samples.")] = 5,
     data: Annotated[str, typer.Option(help="Data sets, separated by commas, or all.")] = "all",
     quick: Annotated[bool, typer.Option("--quick", help="A few steps of each, to see that all works.")] = False,
-    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:
     """Train, score, print and draw."""
     torch.set_num_threads(threads)

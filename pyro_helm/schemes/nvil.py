@@ -7,7 +7,7 @@
 
 ``C^s`` is a network of one hidden layer of tanh units that predicts ``f^s`` from what the site was drawn from: the
 layer below, or the data. ``c^s`` and ``v^s`` are running mean and standard deviation of what is left. All three are of
-earlier steps, so that they are constants to the draws of this one: without ``v`` the gradient is unbiased, with it that
+earlier steps, so that they are constants to the draws they judge: without ``v`` the gradient is unbiased, with it that
 of each site is shortened by a common factor.
 
 Mnih & Gregor, Neural variational inference and learning in belief networks, 2014, sections 2.3 to 2.5, algorithm 1.
@@ -89,9 +89,8 @@ class NVIL(Scheme):
             if baseline is None:
                 baseline = baselines[site] = _Baseline(self.hidden_units, self.learning_rate, per_datum, below)
             prediction = baseline.predict(below)
-            centred = per_datum - prediction.detach() - baseline.mean
-            spread = baseline.variance.sqrt().clamp(min=1) if self.normalise else 1.0
-            judged[site] = scale * centred / spread
+            centred, variance = baseline.centre(per_datum - prediction.detach())
+            judged[site] = scale * centred / (variance.sqrt().clamp(min=1) if self.normalise else 1.0)
             if torch.is_grad_enabled():
                 baseline.learn(per_datum, prediction, self.decay)
         surrogate = surrogate_elbo(particles, judged)
@@ -124,6 +123,18 @@ class _Baseline:
         into, shift, out, level = self.weights
         predicted: Tensor = (torch.tanh(below @ into + shift) @ out + level).squeeze(-1)
         return predicted
+
+    def centre(self, left: Tensor) -> tuple[Tensor, Tensor]:
+        """What is left of a signal less its running mean, and the running variance ``[restarts, 1]``.
+
+        In the first step each draw is judged by the mean of the others instead, which leaves the gradient unbiased too:
+        signals as they are would fill the memory of an optimiser such as Adam for hundreds of steps.
+        """
+        count = left.shape[0] * left.shape[-1]
+        if not self.is_new or count == 1:
+            return left - self.mean, self.variance
+        mean = left.mean((0, -1))[:, None]
+        return (left - mean) * (count / (count - 1)), left.var((0, -1))[:, None]
 
     def learn(self, signal: Tensor, prediction: Tensor, decay: float) -> None:
         """Move mean and variance towards those of this step, and the network towards the signal."""
