@@ -2,10 +2,11 @@
 
     d/dphi E[f] = E[ sum_s  signal_s  d/dphi log q_s ],     signal_s = sum of the terms that depend on the draws of s
 
-A term that does not depend on them has mean zero times the score of s, so leaving it out changes no mean and lowers the
-variance: Rao-Blackwellisation by site. Of a layered machine, h2 is judged by ``log p(h2) + log p(h1 | h2) -
-log q(h2 | h1)`` and not by how well h1 explains the data. What depends on what is read from the programs themselves, by
-running them once on tensors that remember their origin (:mod:`pyro.ops.provenance`).
+A term that does not depend on them has mean zero times the score of s, so leaving it out changes no mean:
+Rao-Blackwellisation by site. (As a control variate it may still be of use, as in REINFORCE.) Of a layered
+machine, h2 is judged by ``log p(h2) + log p(h1 | h2) - log q(h2 | h1)`` and not by how well h1 explains the data. What
+depends on what is read from the programs themselves, by running them once on tensors that remember their origin
+(:mod:`pyro.ops.provenance`).
 
 Schulman, Heess, Weber & Abbeel, Gradient estimation using stochastic computation graphs, 2015; for layered networks
 Mnih & Gregor, Neural variational inference and learning in belief networks, 2014, section 2.4.

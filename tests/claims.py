@@ -15,7 +15,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from gradients import Z_THRESHOLD, named_gradients, z_scores
+from checker import Z_THRESHOLD, named_gradients, z_scores
 from own_models import Observations, Pair, Part
 from pyro import poutine
 from torch import Tensor, nn

@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import pyro.infer
 import pytest
 import torch
-from gradients import DATA, Z_THRESHOLD, exact_gradient, named_gradients, replicates, tiny_machine, worst_z, z_scores
+from checker import DATA, Z_THRESHOLD, exact_gradient, named_gradients, replicates, tiny_machine, worst_z, z_scores
 from oracle import binary_rows
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceTMC_ELBO, config_enumerate
 from pyro.infer.importance import Importance, vectorized_importance_weights

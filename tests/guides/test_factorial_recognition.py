@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gradients import DATA, tiny_machine
+from checker import DATA, tiny_machine
 from pyro import poutine
 
 from pyro_helm.guides import FactorialRecognition

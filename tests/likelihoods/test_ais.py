@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyro
 import pytest
 import torch
-from gradients import DATA, replicates, tiny_machine
+from checker import DATA, replicates, tiny_machine
 from oracle import IMAGING
 
 import pyro_helm as helm

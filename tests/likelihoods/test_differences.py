@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from gradients import DATA, tiny_machine
+from checker import DATA, tiny_machine
 from oracle import binary_rows
 
 import pyro_helm as helm

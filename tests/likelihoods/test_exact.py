@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from gradients import tiny_machine
+from checker import tiny_machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import IMAGING, Machine, binary_rows

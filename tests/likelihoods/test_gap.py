@@ -9,7 +9,7 @@ import pandas as pd
 import pyro
 import pytest
 import torch
-from gradients import tiny_machine
+from checker import tiny_machine
 
 import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition

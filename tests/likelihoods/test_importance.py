@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from gradients import DATA, replicates, tiny_machine
+from checker import DATA, replicates, tiny_machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

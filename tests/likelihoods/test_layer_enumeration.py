@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gradients import tiny_machine
+from checker import tiny_machine
 from oracle import IMAGING, binary_rows
 
 from pyro_helm.likelihoods.layer_enumeration import levels, num_terms, pieces

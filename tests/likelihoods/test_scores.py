@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from gradients import DATA, tiny_machine
+from checker import DATA, tiny_machine
 from oracle import binary_rows
 
 import pyro_helm as helm

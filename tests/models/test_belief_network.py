@@ -10,7 +10,7 @@ import pyro
 import pyro.infer
 import pytest
 import torch
-from gradients import DATA, tiny_machine
+from checker import DATA, tiny_machine
 from oracle import IMAGING, binary_rows
 from pyro import poutine
 from pyro.infer import SVI, Predictive, RenyiELBO, Trace_ELBO, TraceGraph_ELBO

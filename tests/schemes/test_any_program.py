@@ -11,7 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from gradients import REPLICATES, Z_THRESHOLD, named_gradients, z_scores
+from checker import REPLICATES, Z_THRESHOLD, named_gradients, z_scores
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 

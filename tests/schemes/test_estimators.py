@@ -14,7 +14,7 @@ from typing import Any
 import pyro
 import pytest
 import torch
-from gradients import (
+from checker import (
     DATA,
     Z_THRESHOLD,
     estimates,

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from gradients import DATA, tiny_machine
+from checker import DATA, tiny_machine
 from pyro import poutine
 
 import pyro_helm as helm

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from gradients import DATA, named_gradients
+from checker import DATA, named_gradients
 from oracle import IMAGING, binary_rows, unit_probabilities
 from torch import Tensor
 from torch.nn.functional import logsigmoid

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 import torch
-from gradients import DATA, exact_gradient, named_gradients
+from checker import DATA, exact_gradient, named_gradients
 from oracle import IMAGING, Machine, binary_rows
 from pyro import poutine
 from torch import Tensor

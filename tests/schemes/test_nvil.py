@@ -7,7 +7,7 @@ import gc
 import pyro
 import pytest
 import torch
-from gradients import DATA, Z_THRESHOLD, exact_gradient, named_gradients, replicates, tiny_machine, worst_z
+from checker import DATA, Z_THRESHOLD, exact_gradient, named_gradients, replicates, tiny_machine, worst_z
 from oracle import Machine
 from torch import Tensor
 

@@ -11,6 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from checker import Z_THRESHOLD, z_scores
 from claims import (
     CLAIMS,
     REPLICATES,
@@ -25,7 +26,6 @@ from claims import (
     exact_gradient,
     own_param_store,  # noqa: F401 - holds for all tests here
 )
-from gradients import Z_THRESHOLD, z_scores
 from numpy.polynomial.hermite_e import hermegauss
 from own_models import PAIRS, SEASONAL, SERIES, Chain, Filter, Observations, Pair, Part
 from pyro.infer import SVI

@@ -7,7 +7,7 @@ import copy
 import pyro
 import pytest
 import torch
-from gradients import DATA, tiny_machine
+from checker import DATA, tiny_machine
 from pyro.infer import ELBO, SVI
 
 import pyro_helm
