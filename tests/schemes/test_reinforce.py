@@ -36,9 +36,8 @@ def test_the_control_variate_is_as_good_as_the_better_of_leaving_out_and_putting
     if epochs:
         helm.fit(*one, data, scheme=helm.ReweightedWakeSleep(5), num_epochs=epochs, progress=False)
     many = BeliefNetwork(SIZES, restarts=NUMBER), FactorialRecognition(SIZES, restarts=NUMBER)
-    copies: nn.Module
-    part: nn.Module
-    for copies, part in zip(many, one, strict=True):
+    pairs: list[tuple[nn.Module, nn.Module]] = [(many[0], one[0]), (many[1], one[1])]
+    for copies, part in pairs:
         state = {name: value.expand(NUMBER, *value.shape[1:]) for name, value in part.state_dict().items()}
         copies.load_state_dict(state)
 
