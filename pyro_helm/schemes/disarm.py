@@ -17,6 +17,7 @@ section 3.2; Yin, Ho, Yan, Qian & Zhou, Probabilistic best subset selection by g
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from torch.distributions import Bernoulli
 from pyro_helm.conventions import Site
 from pyro_helm.credit import dependencies, signals
 from pyro_helm.discrete import elementwise
-from pyro_helm.particles import Program, draw_from_guide
+from pyro_helm.particles import Particles, Program, draw_from_guide
 from pyro_helm.schemes.scheme import Scheme, with_gradient_of
 from pyro_helm.schemes.vimco import logsumexp_replacing_each
 
@@ -62,39 +63,42 @@ class DisARM(Scheme):
         particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=shared)
         known = dependencies(particles, model, guide, args, kwargs)
         judged = signals(particles, known)
-        log_weight = particles.log_weight.detach()
-        pathwise = {name: log_q for name, log_q in particles.log_q.items() if name not in judged}
-        if self.multi_sample:
-            bound = particles.sum_over_data(log_weight.logsumexp(0) - math.log(self.num_particles))
-            share = log_weight.softmax(0)
-            surrogate = particles.total({name: share * log_p for name, log_p in particles.log_p.items()})
-            surrogate = (surrogate - particles.total({name: share * log_q for name, log_q in pathwise.items()})).sum(0)
-        else:
-            bound = particles.elbo.mean(0)
-            surrogate = (particles.total(particles.log_p) - particles.total(pathwise)).mean(0)
-        for name, signal in judged.items():
+        bound, surrogate = self._without_scores(particles, judged)
+        for name in judged:
             partner, factor = antithetic(particles.guide_sites[name])
             reached = known.influenced_by(name)
             kept = {other: site["value"] for other, site in particles.guide_sites.items() if other not in reached}
+            values = {**particles.minibatch, **kept, name: partner}
             with torch.no_grad():
-                others = draw_from_guide(
-                    model,
-                    guide,
-                    self.num_particles,
-                    args,
-                    kwargs,
-                    shared=shared,
-                    values={**particles.minibatch, **kept, name: partner},
-                )
+                others = draw_from_guide(model, guide, self.num_particles, args, kwargs, shared=shared, values=values)
                 if self.multi_sample:
-                    log_partner = others.log_weight.expand_as(log_weight)
-                    with_partner = logsumexp_replacing_each(log_weight, log_partner)
-                    own, partners = log_weight.logsumexp(0) - share, with_partner - (log_partner - with_partner).exp()
-                    difference = particles.scale * (own - partners)
+                    difference = particles.scale * _difference_of_bounds(particles.log_weight, others.log_weight)
                 else:
-                    difference = (signal - signals(others, known, name)[name]) / self.num_particles
+                    difference = (judged[name] - signals(others, known, name)[name]) / self.num_particles
             surrogate = surrogate + (difference / 2 * factor).sum((0, -1))
         return -with_gradient_of(bound, surrogate)
+
+    def _without_scores(self, particles: Particles, judged: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The bound, and what has its gradient but for the draws of the sites that are judged, ``[restarts]``."""
+        pathwise = {name: log_q for name, log_q in particles.log_q.items() if name not in judged}
+        if not self.multi_sample:
+            return particles.elbo.mean(0), (particles.total(particles.log_p) - particles.total(pathwise)).mean(0)
+        log_weight = particles.log_weight.detach()
+        bound = particles.sum_over_data(log_weight.logsumexp(0) - math.log(self.num_particles))
+        share = log_weight.softmax(0)
+        of_p, of_q = (
+            particles.total({name: share * log_prob for name, log_prob in log_probs.items()})
+            for log_probs in (particles.log_p, pathwise)
+        )
+        return bound, (of_p - of_q).sum(0)
+
+
+def _difference_of_bounds(log_weight: Tensor, log_partner: Tensor) -> Tensor:
+    """``L - v_k`` less what it is with the partner in the place of particle k, ``[particles, restarts, data]``."""
+    log_partner = log_partner.expand_as(log_weight)
+    replaced = logsumexp_replacing_each(log_weight, log_partner)
+    own = log_weight.logsumexp(0) - log_weight.softmax(0)
+    return own - (replaced - (log_partner - replaced).exp())
 
 
 def antithetic(site: Site) -> tuple[Tensor, Tensor]:
