@@ -17,6 +17,9 @@ compare: $(INSTALLED) ## train on the shifter and on digits, print one table, wr
 schemes: $(INSTALLED) ## what each inference scheme learns, at equal steps and equal seconds, in results/schemes
 	$(VENV)/bin/python analysis/schemes.py --out results/schemes
 
+gradients: $(INSTALLED) ## bias, variance and cost of each scheme's gradient against the exact one, in results/gradients
+	$(VENV)/bin/python analysis/gradients.py --out results/gradients
+
 paper: $(INSTALLED) ## reproduce the figures of the paper and its shifter machines, in results/paper
 	$(VENV)/bin/python analysis/paper/reproduce.py --out results/paper
 

@@ -129,7 +129,7 @@ def check_none_shared(shared: frozenset[str], plate_sites: Iterable[str]) -> Non
 
 
 def common_scale(sites: Iterable[Site]) -> float | Tensor:
-    """The one scale of all sites, 1 of none; refuse several, which could not stand outside the logarithm."""
+    """The one scale of all sites; refuse several, which could not stand outside the logarithm."""
     first, *others = sites
     for site in others:
         if not _same(site["scale"], first["scale"]):

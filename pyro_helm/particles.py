@@ -157,11 +157,7 @@ def draw_from_guide(
     guide_sites = _run(guide, recorder, args, kwargs)
     draws = {name: site["value"] for name, site in guide_sites.items() if not site["is_observed"]}
     model_sites = _run(model, _Recorder(num_particles, draws, track=track), args, kwargs)
-    particles = _pair(model_sites, guide_sites)
-    if not shared:
-        check_none_shared(particles.shared, [*particles.model_sites, *particles.guide_sites])
-        check_all_in_restarts([*particles.model_sites.values(), *particles.guide_sites.values()])
-    return particles
+    return _pair(model_sites, guide_sites, shared=shared)
 
 
 def score(
@@ -244,10 +240,7 @@ def draw_from_model(
             "the sleep phase shows dreams to the guide as its keyword argument observations; the guide must take it, "
             f"and the scheme be called with observations by keyword ({error})"
         ) from error
-    particles = _pair(model_sites, guide_sites)
-    if not shared:
-        check_none_shared(particles.shared, [*particles.model_sites, *particles.guide_sites])
-        check_all_in_restarts([*particles.model_sites.values(), *particles.guide_sites.values()])
+    particles = _pair(model_sites, guide_sites, shared=shared)
     # no dream belongs to a datum, so that each counts for the average of theirs
     scale = particles.scale
     return replace(particles, scale=scale.mean(-1, keepdim=True)) if isinstance(scale, Tensor) else particles
@@ -364,7 +357,7 @@ def _minibatch(sites: Mapping[str, Site]) -> dict[str, Tensor]:
     return {name: site["value"] for name, site in sites.items() if site_is_subsample(site)}
 
 
-def _pair(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site]) -> Particles:
+def _pair(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site], *, shared: bool) -> Particles:
     minibatch = _minibatch(model_sites) | _minibatch(guide_sites)
     model_sites = _without_subsamples(model_sites)
     guide_sites = {name: site for name, site in _without_subsamples(guide_sites).items() if not site["is_observed"]}
@@ -372,10 +365,13 @@ def _pair(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site]) -> P
     if not guide_sites:
         raise ValueError("the guide has no latent site, so there is nothing to infer")
     sites = [*model_sites.values(), *guide_sites.values()]
-    shared = check_plates(sites)
-    scale = common_scale(site for site in sites if site["name"] not in shared)
-    shared_scale = common_scale(site for site in sites if site["name"] in shared) if shared else 1.0
-    return Particles(model_sites, guide_sites, scale, shared, shared_scale, minibatch)
+    outside = check_plates(sites)
+    scale = common_scale(site for site in sites if site["name"] not in outside)
+    shared_scale = common_scale(site for site in sites if site["name"] in outside) if outside else 1.0
+    if not shared:
+        check_none_shared(outside, [*model_sites, *guide_sites])
+        check_all_in_restarts(sites)
+    return Particles(model_sites, guide_sites, scale, outside, shared_scale, minibatch)
 
 
 def _alone(sites: Mapping[str, Site]) -> Particles:
