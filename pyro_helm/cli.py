@@ -29,6 +29,7 @@ from pyro_helm.cli_options import (
     Seconds,
     Seed,
     Sizes,
+    StepKind,
     chosen_names,
     descent_settings,
     layer_sizes,
@@ -70,6 +71,7 @@ def fit(
     learning_rate: AdamLearningRate = None,
     on_distribution: OnDistribution = False,
     patience: Patience = None,
+    step: StepKind = "eager",
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
@@ -96,6 +98,7 @@ def fit(
             max_seconds=seconds,
             **descent_settings(optimizer, batch_size, learning_rate),
             patience=patience,
+            step=step,
             seed=seed,
             device=device,
             dataset=loaded.name,
@@ -128,6 +131,7 @@ def compare(
     batch_size: BatchSize = 100,
     learning_rate: LearningRate = 0.01,
     patience: Patience = None,
+    step: StepKind = "eager",
     samples: Samples = 1000,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -156,6 +160,7 @@ def compare(
             batch_size=batch_size,
             learning_rate=learning_rate,
             patience=patience,
+            step=step,
             device=device,
         )
         write_report(comparison, loaded, out)

@@ -51,6 +51,14 @@ Optimizer = Annotated[
         "themselves, in double precision, for schemes that do not sample; an epoch is 50 iterations."
     ),
 ]
+StepKind = Annotated[
+    str,
+    typer.Option(
+        "--step",
+        help="eager; captured, whose steps are recorded once and replayed; or compiled, which first takes some ten "
+        "seconds for each scheme and pays from some ten thousand steps on. The numbers are the same.",
+    ),
+]
 OnDistribution = Annotated[
     bool,
     typer.Option(

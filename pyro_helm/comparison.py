@@ -69,7 +69,7 @@ def compare(
         seed: of initial values, minibatches and draws.
         out: folder for ``results.parquet``, ``results.csv`` and, in a folder ``IMAGING-SCHEME`` each, the machines;
             written after every machine, each file whole or not at all.
-        settings: further arguments of :func:`pyro_helm.fit`.
+        settings: further arguments of :func:`pyro_helm.fit`; a scheme whose steps can't be captured takes eager ones.
 
     Raises:
         ValueError: for settings out of range, or schemes or imaging models that are none or named twice.
@@ -105,7 +105,7 @@ def compare(
                     seed=seed,
                     dataset=data.name,
                     out=None if out is None else Path(out) / f"{name}-{scheme.name}",
-                    **settings,
+                    **(settings if scheme.captures else settings | {"step": "eager"}),
                 )
             except Intractable as error:
                 refused = error

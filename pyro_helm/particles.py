@@ -96,7 +96,8 @@ class Particles:
 
     def sum_over_data(self, per_datum: Tensor) -> Tensor:
         """Scaled total of a quantity ``[restarts, data]`` over the data, ``[restarts]``."""
-        return (self.scale * per_datum).sum(-1)
+        counts_once = not isinstance(self.scale, Tensor) and self.scale == 1
+        return (per_datum if counts_once else self.scale * per_datum).sum(-1)
 
     def total(self, log_probs: Mapping[str, Tensor]) -> Tensor:
         """Scaled sum of some sites' log-probabilities over sites and data, ``[particles, restarts]``."""

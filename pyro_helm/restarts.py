@@ -41,19 +41,23 @@ class Restarts:
         self.active = torch.ones(number, dtype=torch.bool, device=device)
         self.failed = torch.zeros(number, dtype=torch.bool, device=device)
 
-    def guard(self, losses: Tensor) -> None:
-        """Take restarts with a non-finite loss or parameter back to their best, and mark them failed."""
-        if losses.shape != (self.number,):
+    def guard(self, finite: Tensor) -> None:
+        """Mark the restarts for which this does not hold as failed; failed ones go back to their best parameters.
+
+        Args:
+            finite: whether loss and gradient were, ``[restarts]``.
+
+        """
+        if finite.shape != (self.number,):
             raise ValueError(
-                f"the scheme gave losses of shape {list(losses.shape)} for {self.number} restarts; model.restarts and "
+                f"the scheme gave losses of shape {list(finite.shape)} for {self.number} restarts; model.restarts and "
                 "the plate at dim=-2 must agree"
             )
-        totals = [parameter.detach().reshape(self.number, -1).sum(1) for parameter in self.parameters]
-        finite = torch.stack([losses, *totals]).isfinite().all(0)
-        if not bool(finite.all()):
-            self.failed |= ~finite
-            self.active &= finite
-            self.restore(~finite)
+        self.failed |= ~finite
+        self.active &= finite
+        # on another device, to ask whether any has failed would make the CPU wait for it in every step
+        if finite.device.type != "cpu" or bool(self.failed.any()):
+            self.restore(self.failed)
 
     def record(self, epoch: int, score: Tensor, *, keep_last: bool, patience: int | None) -> None:
         """Keep the parameters of the active restarts that have improved, and stop those out of patience."""

@@ -12,6 +12,7 @@ from pyro_helm.full_batch import FullBatchOptimizer
 from pyro_helm.layers import check_sizes_agree, visible_units
 from pyro_helm.placement import check_names_differ
 from pyro_helm.schemes import Scheme
+from pyro_helm.steps import STEPS
 
 
 def check_settings(
@@ -39,6 +40,17 @@ def check_settings(
         raise ValueError(f"seed must be from 0 to 2^62 - 1, got {seed}")
     if patience is not None and not has_valid:
         raise ValueError("patience needs validation data to judge by, but valid is None")
+
+
+def check_step(step: str, scheme: Scheme) -> None:
+    """Refuse an unknown kind of step, or to capture a scheme that does not do the same in every step."""
+    if step not in STEPS:
+        raise ValueError(f"step must be one of {', '.join(STEPS)}; got {step!r}")
+    if step != "eager" and not scheme.captures:
+        raise ValueError(
+            f"{type(scheme).__name__} does not do the same tensor operations in every step, which a step that is "
+            f"{step} would; use step='eager'"
+        )
 
 
 def check_distribution(name: str, distribution: Distribution) -> None:

@@ -187,5 +187,6 @@ def local_parameters() -> AbstractContextManager[None]:
 def _drive(causes: Tensor | None, weight: Tensor | None, leak: Tensor) -> Tensor:
     single = len(leak) == 1
     if causes is None or weight is None:
-        return leak[0] if single else leak
-    return linear(causes, weight[0].mT, leak[0, 0]) if single else causes @ weight + leak
+        return leak.squeeze(0) if single else leak
+    # squeezed, not indexed: the gradient of a view costs nothing
+    return linear(causes, weight.squeeze(0).mT, leak.flatten()) if single else causes @ weight + leak

@@ -52,6 +52,7 @@ class ExactMeanField(Scheme):
 
     name = "exact_mean_field"
     samples = False
+    captures = False  # how many nodes it takes depends on the values
 
     def __init__(self, *, tolerance: float | None = None, max_enumerated: int = 8) -> None:
         super().__init__()

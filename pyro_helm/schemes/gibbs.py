@@ -48,6 +48,7 @@ class Gibbs(Scheme):
     """
 
     name = "gibbs"
+    captures = False  # it remembers the steps before
     needs_guide = False
 
     def __init__(self, num_particles: int = 1, *, num_sweeps: int = 1, block_size: int = 1) -> None:

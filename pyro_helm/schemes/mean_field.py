@@ -48,6 +48,7 @@ class MeanField(Scheme):
 
     name = "mean_field"
     samples = False
+    captures = False  # its products over causes are compiled by themselves
 
     def __init__(self, *, max_enumerated: int = 3) -> None:
         super().__init__()

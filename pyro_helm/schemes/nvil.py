@@ -51,6 +51,7 @@ class NVIL(Scheme):
     """
 
     name = "nvil"
+    captures = False  # it remembers the steps before
 
     def __init__(
         self,

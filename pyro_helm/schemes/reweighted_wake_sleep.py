@@ -64,10 +64,11 @@ class ReweightedWakeSleep(Scheme):
         """Negative importance-weighted bound summed over the data, ``[restarts]``, in nats."""
         mixture = _DefensiveMixture(self.defensive) if self.defensive else None
         wake = draw_from_guide(model, guide, self.num_particles, args, kwargs, draw=mixture)
-        log_proposal = wake.log_guide if mixture is None else mixture.log_prob(wake)
-        log_weight = (wake.log_joint - log_proposal).detach()
+        log_joint, log_guide = wake.log_joint, wake.log_guide
+        log_weight = (log_joint - (log_guide if mixture is None else mixture.log_prob(wake))).detach()
         weight = log_weight.softmax(0)
-        surrogate = wake.sum_over_data((weight * (wake.log_joint + self.insomnia * wake.log_guide)).sum(0))
+        learned = log_joint + (log_guide if self.insomnia == 1 else self.insomnia * log_guide)
+        surrogate = wake.sum_over_data((weight * learned).sum(0))
         if self.insomnia < 1:
             sleep = draw_from_model(model, guide, self.num_particles, args, kwargs)
             surrogate = surrogate + (1 - self.insomnia) * sleep.sum_over_data(sleep.log_guide.mean(0))

@@ -37,6 +37,8 @@ class Scheme(ELBO):  # type: ignore[misc]
     """Whether it draws particles; the value of a scheme that does not is the same at every call."""
     needs_guide: ClassVar[bool] = True
     """Whether it draws from a guide; with one that does not, the guide may be None."""
+    captures: ClassVar[bool] = True
+    """Whether a step is the same tensor operations every time, so that it can be captured once and replayed."""
 
     def __init__(self, num_particles: int = 1) -> None:
         if not isinstance(num_particles, int) or num_particles < self.min_particles:

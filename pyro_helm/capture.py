@@ -1,0 +1,85 @@
+"""Functions of tensors captured as a graph of operations, which runs without the Python that made it.
+
+What :func:`jax.jit` does for a function, on Pyro programs: the function runs once, and the tensor operations under its
+handlers, autograd included, are recorded. The graph draws random numbers as the function does, so that it gives the same
+numbers; only draws from which nothing is computed are left out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+Graph: TypeAlias = Callable[..., Any]
+"""A captured function, compiled or not; to be called, not to be differentiated."""
+
+
+def capture(function: Callable[..., Any], *example: Tensor | None) -> GraphModule:
+    """Record the tensor operations of a function while it runs on an example.
+
+    Args:
+        function: of tensors; those that it finds elsewhere, parameters say, are read anew whenever the graph runs, and
+            may be changed in place by either. Everything else it finds, and the path it takes, stays as it is now.
+        example: arguments, whose shapes and types are those that the graph takes.
+
+    Raises:
+        ValueError: for a function that looks at the values of tensors, or runs what is compiled already.
+
+    >>> weight = torch.ones(2)
+    >>> double = capture(lambda x: 2 * weight * x, torch.zeros(2))
+    >>> weight[1] = 5
+    >>> double(torch.ones(2))
+    tensor([ 2., 10.])
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx  # late: it takes a second, and few need it
+
+    try:
+        graph = make_fx(function, tracing_mode="real")(*example)
+    except RuntimeError as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"its tensor operations can't be recorded: {reason}") from error
+    graph.graph.eliminate_dead_code()
+    for node in reversed(graph.graph.nodes):
+        tags = getattr(node.target, "tags", ())
+        is_unused_draw = torch.Tag.nondeterministic_seeded in tags and not node.users
+        # an optimiser's notes to a profiler cost more than its work
+        if is_unused_draw or "profiler" in str(node.target):
+            graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def compiled(graph: GraphModule, *example: Tensor) -> Graph:
+    """The graph of a function from tensors to a tuple of tensors, fused by torch's compiler into few loops.
+
+    Its numbers are the graph's within rounding; it draws the same random numbers. Where the compilation fails, for want
+    of a C++ compiler say, the result is the graph itself, and a RuntimeWarning tells.
+
+    Args:
+        graph: captured, and not yet compiled.
+        example: its arguments.
+
+    """
+    from torch._inductor import compile  # late: it takes seconds, and few need it
+
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(), torch.no_grad():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the compiler's own affairs
+            # not torch.compile, which would look at every parameter before each call, to see that it is the same
+            fused: Graph = compile(graph, list(example), {"fallback_random": True})
+            fused(*example)
+    except RuntimeError as error:
+        lines = [line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")]
+        warnings.warn(
+            f"torch's compiler failed, so steps are captured but not compiled: {lines[0] if lines else type(error)}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return graph
+    return fused

@@ -1,0 +1,165 @@
+"""One training step, by any of three means that give the same numbers: eager, captured or compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from pyro_helm.capture import Graph, capture, compiled
+from pyro_helm.full_batch import FullBatchOptimizer
+from pyro_helm.placement import forked_rng
+
+STEPS = ("eager", "captured", "compiled")
+"""Run the programs; replay the tensor operations of one run; replay them fused by torch's compiler."""
+
+Losses = Callable[[Tensor], Tensor]
+"""From the rows of a minibatch to losses ``[restarts]`` summed over it."""
+
+Step = Callable[[Tensor], "Evaluation"]
+"""Descend on the rows of a minibatch; what was found there before."""
+
+
+class Evaluation(NamedTuple):
+    """Of a minibatch.
+
+    Attributes:
+        losses: summed over the minibatch, ``[restarts]``.
+        finite: whether loss and gradients of a restart are, ``[restarts]``.
+        gradients: of the mean loss, of each parameter; None of those that the loss does not depend on.
+
+    """
+
+    losses: Tensor
+    finite: Tensor
+    gradients: tuple[Tensor | None, ...]
+
+
+def training_step(
+    kind: str,
+    losses: Losses,
+    parameters: Sequence[nn.Parameter],
+    descent: torch.optim.Optimizer,
+    *,
+    settings_change: bool,
+) -> Step:
+    """A step of the kind ``"eager"``, ``"captured"`` or ``"compiled"``.
+
+    Args:
+        kind: one of :data:`STEPS`.
+        losses: differentiable.
+        parameters: with several restarts, each has them as its first dimension.
+        descent: their optimiser; a fused one of torch's is captured too, unless its
+        settings_change: from one step to another, learning rates say.
+
+    Raises:
+        ValueError: in a step, for losses that can't be captured, or whose captured operations give other numbers.
+
+    """
+    parameters = [parameter for parameter in parameters if parameter.requires_grad]
+
+    def evaluate(rows: Tensor) -> Evaluation:
+        with torch.enable_grad():
+            of_restarts = losses(rows)
+            gradients = torch.autograd.grad(of_restarts.sum() / len(rows), parameters, allow_unused=True)
+        of_restarts = of_restarts.detach()
+        totals = [of_restarts, *(g.reshape(len(of_restarts), -1).sum(1) for g in gradients if g is not None)]
+        return Evaluation(of_restarts, torch.stack(totals).isfinite().all(0), gradients)
+
+    if kind == "eager":
+        return _descending(evaluate, parameters, descent)
+    replayed = _captured(evaluate, compile=kind == "compiled")
+    if settings_change or not _is_fused(descent):
+        return _descending(replayed, parameters, descent)
+    return _descending_captured(replayed, parameters, descent)
+
+
+def _descending(evaluate: Step, parameters: Sequence[nn.Parameter], descent: torch.optim.Optimizer) -> Step:
+    def step(rows: Tensor) -> Evaluation:
+        found: list[Evaluation] = []
+
+        def closure() -> Tensor:
+            found[:] = [evaluate(rows)]
+            for parameter, gradient in zip(parameters, found[0].gradients, strict=True):
+                parameter.grad = gradient
+            losses = found[0].losses / len(rows)
+            return losses if isinstance(descent, FullBatchOptimizer) else losses.sum()
+
+        descent.step(closure)  # type: ignore[arg-type]
+        return found[0]
+
+    return step
+
+
+def _descending_captured(evaluate: Step, parameters: Sequence[nn.Parameter], descent: torch.optim.Optimizer) -> Step:
+    """With the optimiser's second step captured: in its first it makes its state."""
+    eager = _descending(evaluate, parameters, descent)
+    descend: Graph | None = None
+
+    def update(*gradients: Tensor | None) -> tuple[()]:
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        descent.step()
+        return ()
+
+    def step(rows: Tensor) -> Evaluation:
+        nonlocal descend
+        if not descent.state:
+            return eager(rows)
+        found = evaluate(rows)
+        if descend is None:
+            descend = capture(update, *found.gradients)  # takes the step as well
+        else:
+            descend(*found.gradients)
+        return found
+
+    return torch.no_grad()(step)
+
+
+def _captured(evaluate: Step, *, compile: bool) -> Step:
+    """Replay a graph for each size of minibatch; the first one's, which is the usual one, may be compiled."""
+    graphs: dict[int, Graph] = {}
+
+    def replay(rows: Tensor) -> Evaluation:
+        if len(rows) not in graphs:
+            graph = _checked(evaluate, rows)
+            graphs[len(rows)] = compiled(graph, rows) if compile and not graphs else graph
+        with torch.no_grad():
+            of_restarts, finite, *gradients = graphs[len(rows)](rows)
+        return Evaluation(of_restarts, finite, tuple(gradients))
+
+    return replay
+
+
+def _checked(evaluate: Step, rows: Tensor) -> GraphModule:
+    """The graph of an evaluation that gives the same losses as the evaluation itself on other data and draws."""
+
+    def flat(rows: Tensor) -> tuple[Tensor | None, ...]:
+        of_restarts, finite, gradients = evaluate(rows)
+        return of_restarts, finite, *gradients
+
+    try:
+        with forked_rng(0, rows.device):
+            graph = capture(flat, rows)
+    except ValueError as error:
+        raise ValueError(f"this scheme and these programs can't be captured, use step='eager': {error}") from error
+    others = rows.roll(1)
+    with forked_rng(1, rows.device):
+        expected = evaluate(others).losses
+    with forked_rng(1, rows.device), torch.no_grad():
+        found = graph(others)[0]
+    if not torch.allclose(found, expected, rtol=1e-4, equal_nan=True):
+        raise ValueError(
+            f"a captured step gave losses {found.tolist()} where the programs themselves gave {expected.tolist()}: "
+            "they do another thing at every call, which only step='eager' follows"
+        )
+    return graph
+
+
+def _is_fused(descent: torch.optim.Optimizer) -> bool:
+    # all that a fused one keeps from step to step is in tensors; others look at numbers on the way
+    torchs = type(descent).__module__.startswith("torch.optim")
+    return torchs and all(group.get("fused") for group in descent.param_groups)
