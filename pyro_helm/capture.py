@@ -1,8 +1,8 @@
 """Functions of tensors captured as a graph of operations, which runs without the Python that made it.
 
 What :func:`jax.jit` does for a function, on Pyro programs: the function runs once, and the tensor operations under its
-handlers, autograd included, are recorded. The graph draws random numbers as the function does, so that it gives the same
-numbers; only draws from which nothing is computed are left out.
+handlers, autograd included, are recorded. The graph draws random numbers as the function does, so that it gives the
+same numbers; only draws from which nothing is computed are left out.
 """
 
 from __future__ import annotations
