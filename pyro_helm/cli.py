@@ -1,4 +1,7 @@
-"""The command line ``pyro-helm``: it parses, calls the library, prints and draws."""
+"""The command line ``pyro-helm``: it parses, calls the library, prints and draws.
+
+Commands import what they run, so that help does not wait for torch.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +38,6 @@ from pyro_helm.cli_options import (
     layer_sizes,
     new_scheme,
 )
-from pyro_helm.comparison import cases_to_score
-from pyro_helm.guides import FactorialRecognition
-from pyro_helm.imaging import IMAGING
-from pyro_helm.models import BeliefNetwork
-from pyro_helm.printing import print_scores, print_summary, print_table
-from pyro_helm.report import draw_machine, write_report
-from pyro_helm.tables import write_table
 
 app = typer.Typer(
     name="pyro-helm",
@@ -81,6 +77,10 @@ def fit(
     pyro-helm fit shifter --on-distribution --scheme mean_field --optimizer conjugate_gradient --sizes 24-2 --imaging
     odds --out runs/deterministic
     """
+    from pyro_helm.guides import FactorialRecognition
+    from pyro_helm.models import BeliefNetwork
+    from pyro_helm.printing import print_table
+
     with _one_sentence_errors():
         loaded = helm.load_data(data)
         if on_distribution and loaded.distribution is None:
@@ -143,6 +143,10 @@ def compare(
 
     Example: pyro-helm compare shifter --sizes 24-2 --imaging all --out results/shifter
     """
+    from pyro_helm.imaging import IMAGING
+    from pyro_helm.printing import print_summary
+    from pyro_helm.report import write_report
+
     with _one_sentence_errors():
         loaded = helm.load_data(data)
         comparison = helm.compare(
@@ -208,6 +212,10 @@ def loglik(
 
     Example: pyro-helm loglik runs/shifter --data shifter --against runs/shifter-odds
     """
+    from pyro_helm.comparison import cases_to_score
+    from pyro_helm.printing import print_scores, print_table
+    from pyro_helm.tables import write_table
+
     with _one_sentence_errors():
         loaded = helm.load_data(data)
         cases, weights = cases_to_score(loaded)
@@ -255,6 +263,8 @@ def draw(
 
     Example: pyro-helm draw runs/shifter --data shifter --out figures
     """
+    from pyro_helm.report import draw_machine
+
     with _one_sentence_errors():
         model, guide = helm.load(run)
         loaded = None if data is None else helm.load_data(data)
@@ -265,6 +275,8 @@ def draw(
 @app.command("data")
 def list_data() -> None:
     """List the data sets that can be named; files are found in the folder PYRO_HELM_DATA."""
+    from pyro_helm.printing import print_table
+
     with _one_sentence_errors():
         print_table(helm.available_data(), "data sets")
 

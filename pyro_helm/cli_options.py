@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import torch
 import typer
 
 import pyro_helm as helm
@@ -106,6 +105,8 @@ def descent_settings(optimizer: str, batch_size: int | None, learning_rate: floa
         raise ValueError(
             f"--optimizer {optimizer} finds its steps by line search and takes no --learning-rate, got {learning_rate}"
         )
+    import torch  # late: --help would wait for it
+
     return {"batch_size": None, "optimizer": chosen, "dtype": torch.float64}
 
 

@@ -49,6 +49,12 @@ def test_help_says_what_it_does(command: list[str]) -> None:
     assert "Usage" in run(*command, "--help")
 
 
+def test_captured_steps_train_the_same_machine(own_data: Path, trained: Path, tmp_path: Path) -> None:
+    run("fit", own_data, "--sizes", "4-2", "--imaging", "odds", "--out", tmp_path, "--step", "captured", *QUICK)
+    ours, theirs = (pd.read_csv(folder / "history.csv") for folder in (tmp_path, trained))
+    assert ours.value.tolist() == theirs.value.tolist()
+
+
 def test_fit_writes_a_machine_and_its_history(trained: Path) -> None:
     assert {path.name for path in trained.iterdir()} == {"machine.safetensors", "history.parquet", "history.csv"}
 

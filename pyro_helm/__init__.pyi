@@ -1,0 +1,74 @@
+"""The public names, each with where it is defined."""
+
+from .checkpoint import load, save
+from .comparison import Comparison, compare, summarise
+from .data import Data, Distribution, available_data, load_data
+from .distributions import NoisyOrBernoulli, OddsBernoulli
+from .full_batch import LBFGS, ConjugateGradient
+from .likelihoods import (
+    Gap,
+    Posterior,
+    Scores,
+    exact_posterior,
+    log_likelihood,
+    log_likelihood_gap,
+    paired_differences,
+)
+from .schemes import (
+    NVIL,
+    SCHEMES,
+    TVO,
+    VIMCO,
+    DisARM,
+    ExactEM,
+    ExactMeanField,
+    Gibbs,
+    Intractable,
+    MeanField,
+    Reinforce,
+    Relaxed,
+    ReweightedWakeSleep,
+    Scheme,
+    WakeSleep,
+)
+from .training import Result, fit
+
+__all__ = [
+    "LBFGS",
+    "NVIL",
+    "SCHEMES",
+    "TVO",
+    "VIMCO",
+    "Comparison",
+    "ConjugateGradient",
+    "Data",
+    "DisARM",
+    "Distribution",
+    "ExactEM",
+    "ExactMeanField",
+    "Gap",
+    "Gibbs",
+    "Intractable",
+    "MeanField",
+    "NoisyOrBernoulli",
+    "OddsBernoulli",
+    "Posterior",
+    "Reinforce",
+    "Relaxed",
+    "Result",
+    "ReweightedWakeSleep",
+    "Scheme",
+    "Scores",
+    "WakeSleep",
+    "available_data",
+    "compare",
+    "exact_posterior",
+    "fit",
+    "load",
+    "load_data",
+    "log_likelihood",
+    "log_likelihood_gap",
+    "paired_differences",
+    "save",
+    "summarise",
+]
