@@ -57,6 +57,11 @@ def checked_observations(
     return checked
 
 
+def is_layered(program: object) -> bool:
+    """Whether a program is a layered one, whose modules say in ``restarts`` how many machines they are."""
+    return visible_units(program) is not None and isinstance(getattr(program, "restarts", None), int)
+
+
 def visible_units(program: object) -> int | None:
     """Width of the data that a layered program takes; None for any other program."""
     sizes = getattr(program, "sizes", None)

@@ -1,9 +1,9 @@
-"""Restarts in training: the best parameters of each so far, and which are still active."""
+"""Restarts in training: the best parameters of each so far, which are still active, and which are in the batch."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pandas as pd
@@ -40,24 +40,71 @@ class Restarts:
         self.best_epoch = torch.zeros(number, dtype=torch.long, device=device)
         self.active = torch.ones(number, dtype=torch.bool, device=device)
         self.failed = torch.zeros(number, dtype=torch.bool, device=device)
+        self.in_batch = torch.arange(number, device=device)
 
     def guard(self, finite: Tensor) -> None:
-        """Mark the restarts for which this does not hold as failed; failed ones go back to their best parameters.
+        """Mark restarts for which this does not hold as failed; failed ones go back to their best parameters.
 
         Args:
-            finite: whether loss and gradient were, ``[restarts]``.
+            finite: whether loss and gradient were, of each restart in the batch.
 
         """
-        if finite.shape != (self.number,):
+        if finite.shape != self.in_batch.shape:
             raise ValueError(
-                f"the scheme gave losses of shape {list(finite.shape)} for {self.number} restarts; model.restarts and "
-                "the plate at dim=-2 must agree"
+                f"the scheme gave losses of shape {list(finite.shape)} for {len(self.in_batch)} restarts; "
+                "model.restarts and the plate at dim=-2 must agree"
             )
-        self.failed |= ~finite
-        self.active &= finite
-        # on another device, to ask whether any has failed would make the CPU wait for it in every step
-        if finite.device.type != "cpu" or bool(self.failed.any()):
-            self.restore(self.failed)
+        # only of the CPU, which would have to wait for another device in every step
+        if finite.device.type == "cpu" and bool(finite.all()) and not bool(self.failed.any()):
+            return
+        self.failed[self.in_batch] |= ~finite
+        self.active[self.in_batch] &= finite
+        self._set_to_best(self.failed[self.in_batch])
+
+    def narrow(self, descent: torch.optim.Optimizer) -> bool:
+        """Leave out of the batch those that are not active, for good, if they are half of it; whether it was done.
+
+        Not sooner, since a step is captured anew for a batch of another size.
+
+        Args:
+            descent: whose state is narrowed too.
+
+        """
+        active = self.active[self.in_batch]
+        if not bool(active.any()) or 2 * int(active.sum()) > len(active):
+            return False
+        for state in descent.state.values():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.dim() and len(value) == len(active):
+                    state[name] = value[active]
+        self.in_batch = self.in_batch[active]
+        return True
+
+    @contextmanager
+    def batched(self, programs: Iterable[nn.Module]) -> Iterator[None]:
+        """Programs and parameters with the restarts in the batch alone, for a while.
+
+        Args:
+            programs: those whose modules say in ``restarts`` how many there are.
+
+        """
+        if len(self.in_batch) == self.number:
+            yield
+            return
+        parts = [part for program in programs for part in program.modules() if hasattr(part, "restarts")]
+        whole = [parameter.data for parameter in self.parameters]
+        for parameter in self.parameters:
+            parameter.grad, parameter.data = None, parameter.data[self.in_batch]
+        for part in parts:
+            part.restarts = len(self.in_batch)
+        try:
+            yield
+        finally:
+            for part in parts:
+                part.restarts = self.number
+            for parameter, values in zip(self.parameters, whole, strict=True):
+                values[self.in_batch] = parameter.data
+                parameter.grad, parameter.data = None, values
 
     def record(self, epoch: int, score: Tensor, *, keep_last: bool, patience: int | None) -> None:
         """Keep the parameters of the active restarts that have improved, and stop those out of patience."""
@@ -69,17 +116,25 @@ class Restarts:
         if patience is not None:
             self.active &= epoch - self.best_epoch < patience
 
-    def restore(self, which: Tensor) -> None:
-        """Set the parameters of these restarts to their best."""
+    def restore(self) -> None:
+        """Set the parameters of every restart to their best."""
         with torch.no_grad():
             for best, parameter in zip(self.best, self.parameters, strict=True):
-                parameter.copy_(torch.where(self._along(which, best), best, parameter))
+                parameter.copy_(best)
+
+    def _set_to_best(self, which: Tensor) -> None:
+        """Set the parameters of these restarts in the batch to their best."""
+        is_whole = len(which) == self.number
+        with torch.no_grad():
+            for best, parameter in zip(self.best, self.parameters, strict=True):
+                kept = best if is_whole else best[self.in_batch]
+                parameter.copy_(torch.where(self._along(which, kept), kept, parameter))
 
     @contextmanager
     def best_in_place(self) -> Iterator[None]:
         """Every restart at its best for a while, then back to where its training stands."""
         current = [parameter.detach().clone() for parameter in self.parameters]
-        self.restore(torch.ones_like(self.active))
+        self.restore()
         try:
             yield
         finally:

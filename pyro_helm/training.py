@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pyro_helm.checkpoint import FILE_NAME, save
 from pyro_helm.data import Distribution
+from pyro_helm.layers import is_layered
 from pyro_helm.likelihoods.importance import importance
 from pyro_helm.placement import (
     check_all_are_trained,
@@ -93,8 +94,10 @@ def fit(
 ) -> Result:
     """Train a model and its guide with an inference scheme.
 
-    Every restart trains by itself: a restart whose loss or parameters become non-finite goes back to its best
-    parameters and is marked failed, and the others go on. Ctrl-C ends the training with what there is.
+    Every restart trains by itself: one whose loss or gradient becomes non-finite goes back to its best parameters and is
+    marked failed, and the others go on. Those that have stopped or failed leave the batch when they are half of it, and
+    cost nothing from then on; not if programs are not layered ones, steps compiled, or the scheme one that can't be
+    captured. Ctrl-C ends the training with what there is.
 
     Args:
         model: called with ``observations={"x": batch}``. With ``model.restarts`` above 1, the first dimension of every
@@ -159,7 +162,8 @@ def fit(
         None if tensor is None else tensor.to(**place) for tensor in (valid_cases, weights, valid_weights)
     )
     batch_size = len(cases) if batch_size is None else min(batch_size, len(cases))
-    parameters = list(dict.fromkeys(p for part in (model, guide) if part is not None for p in part.parameters()))
+    programs = [program for program in (model, guide) if program is not None]
+    parameters = list(dict.fromkeys(parameter for program in programs for parameter in program.parameters()))
     restarts = Restarts(parameters, getattr(model, "restarts", 1))
     descent = optimizer(parameters) if learning_rate is None else optimizer(parameters, lr=learning_rate)
     check_separable(descent, restarts.number)
@@ -180,7 +184,11 @@ def fit(
         with nullcontext() if weights is None else poutine.scale(scale=weights[rows]):
             return scheme.restart_losses(model, guide, observations={"x": cases[rows]})
 
-    take_step = training_step(step, losses, parameters, descent, settings_change=schedule is not None)
+    new_step = partial(training_step, step, losses, parameters, descent, settings_change=schedule is not None)
+    take_step = new_step()
+    # a program of another's may know its restarts in places of its own, a scheme that remembers have something of each;
+    # to compile a step again would take longer than it saves
+    narrows = all(map(is_layered, programs)) and scheme.captures and step != "compiled"
 
     with (
         own_param_store(),
@@ -194,7 +202,8 @@ def fit(
             for epoch in range(1, num_epochs + 1):
                 began = time.perf_counter()
                 active = restarts.active.clone()
-                train_bound = _train_epoch(take_step, cases, restarts, batch_size)
+                with restarts.batched(programs):
+                    train_bound = _train_epoch(take_step, cases, restarts, batch_size)
                 if scheduler is not None:
                     scheduler.step()
                 seconds += time.perf_counter() - began
@@ -203,6 +212,8 @@ def fit(
                     metrics |= _validate(model, guide, valid_cases, valid_weights, valid_samples, seed)
                 score, _ = metrics["valid_log_likelihood" if valid is not None else "train_bound"]
                 restarts.record(epoch, score, keep_last=valid is None, patience=patience)
+                if narrows and restarts.narrow(descent):
+                    take_step = new_step()
                 rows += _rows(metrics, active, {**labels, "epoch": epoch, "seconds": seconds})
                 bar.advance(restarts.best_score)
                 if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
@@ -212,7 +223,7 @@ def fit(
                     break
         except KeyboardInterrupt:
             interrupted = True
-    restarts.restore(torch.ones_like(restarts.active))
+    restarts.restore()
     write()
     restarts.warn_of_failures()
     return Result(model, guide, tidy(rows), restarts.table(), interrupted)
@@ -222,13 +233,15 @@ _Metrics = dict[str, tuple[Tensor, Tensor | None]]
 
 
 def _train_epoch(step: Step, data: Tensor, restarts: Restarts, batch_size: int) -> Tensor:
-    """One pass over the shuffled data; the scheme's bound per restart, averaged over it."""
-    bound = data.new_zeros(restarts.number)
+    """One pass over the shuffled data; the scheme's bound averaged over it, NaN of restarts out of the batch."""
+    total = data.new_zeros(len(restarts.in_batch))
     for rows in torch.randperm(len(data), device=data.device).split(batch_size):
         found = step(rows)
         restarts.guard(found.finite)
-        bound -= found.losses
-    return bound / len(data)
+        total -= found.losses
+    bound = data.new_full((restarts.number,), torch.nan)
+    bound[restarts.in_batch] = total / len(data)
+    return bound
 
 
 def _try_out(model: nn.Module, guide: nn.Module | None, batch: Tensor, scheme: Scheme, num_restarts: int) -> None:

@@ -20,6 +20,7 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program
 from pyro_helm.tables import COLUMNS
+from pyro_helm.training import _validate
 
 SIZES = (6, 4, 2)
 RAND = torch.rand
@@ -164,8 +165,6 @@ def test_the_best_parameters_of_each_restart_are_kept() -> None:
     assert result.restarts.best_epoch.tolist() == best.epoch.tolist()
     assert (best.epoch < 15).any()
     # the kept parameters score exactly what the best epoch scored: same draws, same parameters
-    from pyro_helm.training import _validate
-
     again, _ = _validate(model, guide, valid, None, num_samples=10, seed=1)["valid_log_likelihood"]
     assert torch.allclose(again.double(), torch.tensor(best.value.to_numpy()), atol=1e-6)
 
@@ -175,6 +174,37 @@ def test_a_restart_out_of_patience_stops() -> None:
     last = int(result.history.epoch.max())
     assert last < 200
     assert last == result.restarts.best_epoch.max() + 3
+
+
+class CountsRestarts(helm.ReweightedWakeSleep):
+    """Keeps the number of restarts of every step."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self.numbers: list[int] = []
+
+    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+        losses = super().restart_losses(model, guide, *args, **kwargs)
+        self.numbers.append(len(losses))
+        return losses
+
+
+@pytest.mark.parametrize("step", ["eager", "captured"])
+def test_restarts_that_have_stopped_leave_the_batch_when_they_are_half_of_it(step: str, tmp_path: Path) -> None:
+    scheme, (model, guide), valid = CountsRestarts(), machine(restarts=8), data(20, seed=1)
+    settings: dict[str, Any] = {"num_epochs": 200, "learning_rate": 0.5, "patience": 3, "step": step, "out": tmp_path}
+    result = fit(model, guide, valid=valid, scheme=scheme, **settings)
+    assert scheme.numbers[0] == 8
+    assert scheme.numbers[-1] < 4
+    assert sorted(scheme.numbers, reverse=True) == scheme.numbers
+    # of each restart a row for every epoch until it stops, and the parameters of its best
+    epochs = result.history[result.history.metric == "valid_log_likelihood"].groupby("restart").epoch
+    assert epochs.max().tolist() == (result.restarts.best_epoch + 3).tolist()
+    assert epochs.max().tolist() == epochs.count().tolist()
+    assert {len(p) for part in (model, guide) for p in part.parameters()} == {model.restarts} == {8}
+    kept, _ = _validate(model, guide, valid, None, num_samples=10, seed=0)["valid_log_likelihood"]
+    assert kept.tolist() == pytest.approx(result.restarts.best.tolist(), abs=1e-5)
+    assert torch.equal(helm.load(tmp_path)[0].generative[0].weight, model.generative[0].weight)
 
 
 class FailingRestart(helm.ReweightedWakeSleep):
