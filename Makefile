@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/installed
+WITH_PEERS := $(VENV)/installed-with-peers
 WHEEL_VENV := build/wheel-venv
 
 .PHONY: compare schemes gradients paper test lint test-wheel benchmark clean
@@ -9,6 +10,10 @@ WHEEL_VENV := build/wheel-venv
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[test,dev]"
+	touch $@
+
+$(WITH_PEERS): $(INSTALLED)
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[benchmark]"
 	touch $@
 
 compare: $(INSTALLED) ## train on the shifter and on digits, print one table, write figures to results/
@@ -38,9 +43,8 @@ test-wheel: $(INSTALLED) ## build the wheel and run the tests on it in a clean e
 	$(WHEEL_VENV)/bin/python -m pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[test]"
 	$(WHEEL_VENV)/bin/pytest -n auto
 
-benchmark: $(INSTALLED) ## time training steps against hand-written loops, and the product over causes against a matmul
-	$(VENV)/bin/python analysis/benchmarks/training_step.py
-	$(VENV)/bin/python analysis/benchmarks/product_kernel.py
+benchmark: $(WITH_PEERS) ## every claim of speed, beside Pyro, NumPyro and loops by hand in PyTorch and JAX, in results/benchmarks
+	$(VENV)/bin/python analysis/benchmarks/benchmark.py --out results/benchmarks
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pandas as pd
 import torch
@@ -91,7 +92,7 @@ class Restarts:
         if len(self.in_batch) == self.number:
             yield
             return
-        parts = [part for program in programs for part in program.modules() if hasattr(part, "restarts")]
+        parts: list[Any] = [part for program in programs for part in program.modules() if hasattr(part, "restarts")]
         whole = [parameter.data for parameter in self.parameters]
         for parameter in self.parameters:
             parameter.grad, parameter.data = None, parameter.data[self.in_batch]

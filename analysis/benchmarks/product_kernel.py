@@ -10,18 +10,16 @@ their gradients.
 
 from __future__ import annotations
 
-import multiprocessing
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import product
-from pathlib import Path
-from statistics import median
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
 import typer
+from subjects import row
+from timing import Effort, Step, in_fresh_process, peak_of, take_turns
 from torch import Tensor
 
 from pyro_helm.kernels import fused, product_of_complements
@@ -63,34 +61,49 @@ def steps_of(shape: tuple[int, int, int], dtype: torch.dtype) -> tuple[dict[str,
     }, held
 
 
-def side_by_side(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each, measured in turns."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 2):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step()
-            if turn >= 2:  # the first turns compile and warm up
-                times[name].append(1e3 * (time.perf_counter() - began))
-    return {name: median(values) for name, values in times.items()}
+def measure(effort: Effort) -> list[dict[str, Any]]:
+    """Time of each way in turns, and its memory in a process of its own."""
+    if effort.quick:
+        return _times({"[32, 10] x [10, 16]": (32, 10, 16)}, [torch.float32], effort, rounds=1)
+    return in_fresh_process(_times, SHAPES, [torch.float32, torch.float64], effort, rounds=8, memory=True)
+
+
+def _times(
+    shapes: dict[str, tuple[int, int, int]],
+    dtypes: list[torch.dtype],
+    effort: Effort,
+    *,
+    rounds: int,
+    memory: bool = False,
+) -> list[dict[str, Any]]:
+    rows = []
+    for (name, shape), dtype in product(shapes.items(), dtypes):
+        steps, _ = steps_of(shape, dtype)
+        makers: dict[str, Callable[[], Step]] = {way: partial(_itself, step) for way, step in steps.items()}
+        # short turns, since the slowest step takes a second
+        timings = take_turns(makers, seconds=0, rounds=rounds, block=2, uncounted=1, first_steps=2)
+        for way, timing in timings.items():
+            found = row("product over causes", way, timing, effort, net=f"{name} {_short(dtype)}")
+            if memory:
+                found["peak_mib"] = in_fresh_process(peak_memory, way, shape, dtype, effort.threads)
+            rows.append(found)
+    print("product over causes: done", flush=True)
+    return rows
+
+
+def _itself(step: Step) -> Step:
+    return step
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def peak_memory(way: str, shape: tuple[int, int, int], dtype: torch.dtype, threads: int) -> float:
     """Mebibytes that a step takes above what a fresh process holds before it; NaN where Linux does not tell."""
-    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not clear.exists():
-        return float("nan")
     torch.set_num_threads(threads)
     steps_of((shape[0] // 4, shape[1], shape[2] // 4), dtype)[0][way]()  # compiles
-    step = steps_of(shape, dtype)[0][way]
-    clear.write_text("5")  # the peak so far is forgotten
-    before = _kibibytes(status, "VmRSS")
-    step()
-    return (_kibibytes(status, "VmHWM") - before) / 1024
-
-
-def _kibibytes(status: Path, name: str) -> int:
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(name))
+    return peak_of(steps_of(shape, dtype)[0][way])
 
 
 def main(
@@ -100,27 +113,24 @@ def main(
 ) -> None:
     """Print the table."""
     torch.set_num_threads(threads)
-    rows = []
     shapes = {"[256, 40] x [40, 480]": (256, 40, 480)} if small else SHAPES
-    for (name, shape), dtype in product(shapes.items(), [torch.float32] if small else [torch.float32, torch.float64]):
-        steps, held = steps_of(shape, dtype)
-        times = side_by_side(steps, rounds)
-        for way in steps:
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-                peak = fresh.submit(peak_memory, way, shape, dtype, threads).result()
-            rows.append(
-                {
-                    "shape": name,
-                    "dtype": str(dtype).removeprefix("torch."),
-                    "way": way,
-                    "ms": times[way],
-                    "times a matmul": times[way] / times["matmul"],
-                    "peak MiB": peak,
-                    "inputs, output and gradients MiB": held,
-                }
-            )
+    dtypes = [torch.float32] if small else [torch.float32, torch.float64]
+    held = {f"{name} {_short(dtype)}": steps_of(shape, dtype)[1] for (name, shape), dtype in
+            product(shapes.items(), dtypes)}  # fmt: skip
+    table = pd.DataFrame(_times(shapes, dtypes, Effort(threads), rounds=rounds, memory=True))
+    matmul = table[table.who == "matmul"].set_index("net").seconds
+    shown = pd.DataFrame(
+        {
+            "shape": table.net,
+            "way": table.who,
+            "ms": 1e3 * table.seconds,
+            "times a matmul": table.seconds / table.net.map(matmul),
+            "peak MiB": table.peak_mib,
+            "inputs, output and gradients MiB": table.net.map(held),
+        }
+    )
     typer.echo(f"{threads} threads, blocks of {fused.BLOCK} entries, medians of {rounds} steps")
-    typer.echo(pd.DataFrame(rows).to_string(index=False, float_format="{:.1f}".format))
+    typer.echo(shown.to_string(index=False, float_format="{:.1f}".format))
 
 
 if __name__ == "__main__":
