@@ -52,8 +52,8 @@ def training_step(
         kind: one of :data:`STEPS`.
         losses: differentiable.
         parameters: with several restarts, each has them as its first dimension.
-        descent: their optimiser; a fused one of torch's is captured too, unless its
-        settings_change: from one step to another, learning rates say.
+        descent: their optimiser; a fused one of torch's is captured too.
+        settings_change: whether its settings, a learning rate say, may change later; then it is not captured.
 
     Raises:
         ValueError: in a step, for losses that can't be captured, or whose captured operations give other numbers.

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 import typer
 from subjects import row
-from timing import Effort, Step, in_fresh_process, peak_of, take_turns
+from timing import Effort, Step, in_fresh_process, in_process_for_memory, peak_of, take_turns
 from torch import Tensor
 
 from pyro_helm.kernels import fused, product_of_complements
@@ -85,7 +85,7 @@ def _times(
         for way, timing in timings.items():
             found = row("product over causes", way, timing, effort, net=f"{name} {_short(dtype)}")
             if memory:
-                found["peak_mib"] = in_fresh_process(peak_memory, way, shape, dtype, effort.threads)
+                found["peak_mib"] = in_process_for_memory(peak_memory, way, shape, dtype, effort.threads)
             rows.append(found)
     print("product over causes: done", flush=True)
     return rows

@@ -69,12 +69,6 @@ def test_the_benchmark_of_the_product_prints_time_and_memory() -> None:
     assert "times a matmul" in shown
 
 
-def test_the_benchmark_of_a_training_step_prints_ratios() -> None:
-    shown = run("benchmarks/training_step.py", "--rounds", "1", "--nets", "32-24-2", "--restarts", "2")
-    for column in ("ours / hand-written", "each of 2 restarts", "pyro / hand-written"):
-        assert column in shown
-
-
 def test_likelihoods_sets_every_estimate_against_the_truth(tmp_path: Path) -> None:
     shown = run("likelihoods.py", "--quick", "--out", tmp_path / "likelihoods")
     assert "share of 95 % intervals that hold the exact log-likelihood" in shown

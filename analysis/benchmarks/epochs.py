@@ -1,0 +1,47 @@
+"""Epochs of ``fit`` itself, per step, so that they can be set beside the steps by themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from setting import NETS, PARTICLES, Setting, data, programs
+from subjects import CAPTURED, COMPILED, EAGER, row
+from timing import Effort, Timing, in_fresh_process
+
+import pyro_helm as helm
+
+KINDS = {EAGER: "eager", CAPTURED: "captured", COMPILED: "compiled"}
+STEPS = 40
+EPOCHS = 12
+
+
+def measure(effort: Effort) -> list[dict[str, Any]]:
+    """By each kind of step."""
+    if effort.quick:
+        return of_net((8, 6, 4), 16, effort)
+    return [row for net in ("32-24-2", "784-200-200") for row in in_fresh_process(of_net, *NETS[net], effort)]
+
+
+def of_net(sizes: tuple[int, ...], batch: int, effort: Effort) -> list[dict[str, Any]]:
+    """One kind after the other, reweighted wake-sleep."""
+    setting = Setting("reweighted_wake_sleep", sizes, batch)
+    steps, epochs = (2, 3) if effort.quick else (STEPS, EPOCHS)
+    kinds = {who: kind for who, kind in KINDS.items() if not (effort.quick and who == COMPILED)}
+    rows = [row("epoch", who, _of_fit(setting, kind, steps, epochs), effort, **setting.labels)
+            for who, kind in kinds.items()]  # fmt: skip
+    print(f"epoch, {setting.net}: done", flush=True)
+    return rows
+
+
+def _of_fit(setting: Setting, kind: str, steps: int, epochs: int) -> Timing:
+    cases = data(setting)
+    cases = cases.repeat(-(-steps * setting.batch // len(cases)), 1)[: steps * setting.batch]
+    result = helm.fit(
+        *programs(setting), cases, scheme=helm.ReweightedWakeSleep(PARTICLES), batch_size=setting.batch,
+        num_epochs=epochs, step=kind, progress=False,
+    )  # fmt: skip
+    elapsed = result.history[result.history.metric == "train_bound"].seconds.to_numpy(float)
+    low, middle, high = np.quantile(np.diff(elapsed), [0.25, 0.5, 0.75])
+    # the first epoch traces and compiles
+    return Timing(middle / steps, low / steps, high / steps, prepare_seconds=max(0.0, elapsed[0] - middle))

@@ -1,0 +1,124 @@
+"""Log-likelihoods and dreams, per datum: ours, Pyro's, and what can't be avoided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pyro
+import torch
+from hand_written_torch import dream
+from matmuls import Shape, multiply
+from pyro.infer.importance import vectorized_importance_weights
+from setting import NETS, Setting, Weights, data, programs, transposed, weights_of
+from subjects import MATMULS, TORCH, row
+from timing import Effort, Step, in_fresh_process, take_turns
+from torch import Tensor
+
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.likelihoods.ais import ais
+from pyro_helm.likelihoods.exact import exact
+from pyro_helm.likelihoods.importance import importance
+from pyro_helm.models import BeliefNetwork
+
+OURS, PYROS = "ours", "Pyro vectorized_importance_weights"
+
+
+def measure(effort: Effort) -> list[dict[str, Any]]:
+    """In a process of its own."""
+    return _measure(effort) if effort.quick else in_fresh_process(_measure, effort)
+
+
+def _measure(effort: Effort) -> list[dict[str, Any]]:
+    torch.manual_seed(0)
+    rows = []
+    for compare in (_importance, _exact, _ais, _dreams):
+        method, number, setting, subjects = compare(effort.quick)
+        quick = {"block": 2, "uncounted": 0, "first_steps": 1} if effort.quick else {"block": 4, "uncounted": 1}
+        timings = take_turns(subjects, seconds=effort.seconds, **quick)
+        labels = {**setting.labels, "scheme": method, "batch": number}
+        rows += [
+            row("likelihoods", who, timing.divided_by(number), effort, unit="datum", **labels)
+            for who, timing in timings.items()
+        ]
+        print(f"likelihoods, {method}: done", flush=True)
+    return rows
+
+
+Comparison = tuple[str, int, Setting, dict[str, Callable[[], Step]]]
+"""Its method, the number of data, the machine, and who takes part."""
+
+
+def _importance(quick: bool) -> Comparison:
+    """Importance weights, against Pyro's own of one datum at a time, since it weighs all data of a call together."""
+    number, samples = (3, 10) if quick else (20, 1000)
+    setting = Setting("reweighted_wake_sleep", NETS["64-32-16"][0], number, particles=samples)
+    model, guide = programs(setting)
+    x = data(setting)[:number]
+    return "importance", number, setting, {
+        OURS: lambda: lambda: importance(model, guide, x, num_samples=samples),
+        PYROS: lambda: lambda: pyros_log_likelihood(model, guide, x, samples),
+    }  # fmt: skip
+
+
+@torch.no_grad()
+def pyros_log_likelihood(model: BeliefNetwork, guide: FactorialRecognition, x: Tensor, samples: int) -> Tensor:
+    """Of each datum, by Pyro's importance weights, ``[data]``."""
+    found = []
+    for datum in x.split(1):
+        log_weight, _, _ = vectorized_importance_weights(
+            model, guide, observations={"x": datum}, num_samples=samples, max_plate_nesting=2
+        )
+        found.append(log_weight.logsumexp(0) - torch.tensor(float(samples)).log())
+    return torch.stack(found)
+
+
+def _exact(quick: bool) -> Comparison:
+    """The sum over all states, against the products that make its logits."""
+    sizes = (8, 4, 4) if quick else (64, 12, 12)
+    number = 5 if quick else 100
+    setting = Setting("reweighted_wake_sleep", sizes, number)
+    model, _ = programs(setting)
+    x = torch.rand(number, sizes[0]).round()
+    return "exact", number, setting, {
+        OURS: lambda: lambda: exact(model, x),
+        MATMULS: lambda: multiply(products_of_exact(sizes, number)),
+    }  # fmt: skip
+
+
+def products_of_exact(sizes: tuple[int, ...], number: int) -> list[Shape]:
+    """All states of a layer drive the one below, of which all states, or the data, are scored."""
+    scored = [number, *(2**size for size in sizes[1:])]
+    return [
+        product
+        for (below, above), (rows, states) in zip(pairwise(sizes), pairwise(scored), strict=True)
+        for product in ((states, above, below), (rows, below, states))
+    ]
+
+
+def _ais(quick: bool) -> Comparison:
+    """Annealed importance sampling."""
+    number, steps = (3, 3) if quick else (20, 30)
+    setting = Setting("reweighted_wake_sleep", NETS["64-32-16"][0], number, particles=4)
+    model, guide = programs(setting)
+    x = data(setting)[:number]
+    return f"ais, {steps} steps", number, setting, {
+        OURS: lambda: lambda: ais(model, guide, x, num_chains=setting.particles, schedule=steps)
+    }  # fmt: skip
+
+
+def _dreams(quick: bool) -> Comparison:
+    """Data drawn from the model."""
+    number = 10 if quick else 1000
+    setting = Setting("reweighted_wake_sleep", NETS["64-32-16"][0], number, particles=1)
+    model, guide = programs(setting)
+    weights = Weights(*([transposed(value) for value in part] for part in weights_of(model, guide)))
+
+    @torch.no_grad()
+    def of_model() -> Tensor:
+        with pyro.validation_enabled(False):
+            units: Tensor = model(num_data=number)
+        return units
+
+    return "dreams", number, setting, {OURS: lambda: of_model, TORCH: lambda: lambda: dream(weights, (number,))}

@@ -1,0 +1,38 @@
+"""A training step of each scheme: ours, by hand in PyTorch and JAX, Pyro's and NumPyro's, and its matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from setting import NETS, Setting
+from subjects import MATMULS, SCHEMES, everyone, peak_memory, side_by_side
+from timing import Effort, in_fresh_process
+
+MEMORY_NET = "784-200-200"
+MEMORY_SCHEMES = ("reweighted_wake_sleep", "reinforce")
+
+
+def measure(effort: Effort) -> list[dict[str, Any]]:
+    """Times of every net in a process of its own; memory in one process for each measurement."""
+    if effort.quick:
+        return of_net("8-6-4", (8, 6, 4), 16, effort)
+    rows = []
+    for net, (sizes, batch) in NETS.items():
+        of_this = in_fresh_process(of_net, net, sizes, batch, effort)
+        for row in of_this:
+            if net == MEMORY_NET and row["scheme"] in MEMORY_SCHEMES and row["who"] != MATMULS:
+                row["peak_mib"] = peak_memory(row["who"], Setting(row["scheme"], sizes, batch))
+        rows += of_this
+    return rows
+
+
+def of_net(net: str, sizes: tuple[int, ...], batch: int, effort: Effort) -> list[dict[str, Any]]:
+    """Every scheme, one after the other; all who train by it take turns."""
+    rows = []
+    for scheme in ("reweighted_wake_sleep", "reinforce", "disarm") if effort.quick else SCHEMES:
+        setting = Setting(scheme, sizes, batch)
+        subjects = [(who, setting) for who in everyone(scheme, effort)]
+        block, uncounted = (4, 1) if effort.quick else (20, 5)
+        rows += side_by_side("training step", subjects, effort, block=block, uncounted=uncounted)
+        print(f"training step, {net}, {scheme}: done", flush=True)
+    return rows
