@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 Graph: TypeAlias = Callable[..., Any]
 """A captured function, compiled or not; to be called, not to be differentiated."""
@@ -36,13 +36,21 @@ def capture(function: Callable[..., Any], *example: Tensor | None) -> GraphModul
     >>> double(torch.ones(2))
     tensor([ 2., 10.])
     """
-    from torch.fx.experimental.proxy_tensor import make_fx  # late: it takes a second, and few need it
+    from torch.fx.experimental.proxy_tensor import make_fx  # late, as below: it takes a second, and few need it
 
     try:
         graph = make_fx(function, tracing_mode="real")(*example)
     except RuntimeError as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"its tensor operations can't be recorded: {reason}") from error
+    _leave_out_what_does_nothing(graph)
+    return graph
+
+
+def _leave_out_what_does_nothing(graph: GraphModule) -> None:
+    """Draws from which nothing is computed, views of the same shape, products with 1, and what is computed twice."""
+    from torch.fx.passes.dialect.common.cse_pass import CSEPass
+
     graph.graph.eliminate_dead_code()
     for node in reversed(graph.graph.nodes):
         tags = getattr(node.target, "tags", ())
@@ -50,9 +58,24 @@ def capture(function: Callable[..., Any], *example: Tensor | None) -> GraphModul
         # an optimiser's notes to a profiler cost more than its work
         if is_unused_draw or "profiler" in str(node.target):
             graph.graph.erase_node(node)
+    for node in graph.graph.nodes:
+        if _is_its_first_argument(node):
+            node.replace_all_uses_with(cast(Node, node.args[0]))
     graph.graph.eliminate_dead_code()
+    changes_in_place = any(getattr(getattr(n.target, "_schema", None), "is_mutable", False) for n in graph.graph.nodes)
+    if not changes_in_place:  # or else the same operation on the same tensor may give two results
+        CSEPass()(graph)
     graph.recompile()
-    return graph
+
+
+def _is_its_first_argument(node: Node) -> bool:
+    aten, arguments = torch.ops.aten, tuple[Any, ...](node.args)
+    if node.target in (aten.expand.default, aten.view.default):
+        before, after = arguments[0].meta.get("val"), node.meta.get("val")
+        return before is not None and after is not None and before.shape == after.shape
+    if node.target is aten.mul.Tensor:
+        return isinstance(arguments[1], float | int) and arguments[1] == 1
+    return node.target is aten.detach.default
 
 
 def compiled(graph: GraphModule, *example: Tensor) -> Graph:
@@ -70,9 +93,10 @@ def compiled(graph: GraphModule, *example: Tensor) -> Graph:
 
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(), torch.no_grad():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the compiler's own affairs
+            for category in (DeprecationWarning, FutureWarning):  # the compiler's own affairs
+                warnings.simplefilter("ignore", category)
             # not torch.compile, which would look at every parameter before each call, to see that it is the same
-            fused: Graph = compile(graph, list(example), {"fallback_random": True})
+            fused: Graph = compile(graph, list(example), {"fallback_random": True, "cpp_wrapper": True})
             fused(*example)
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")]

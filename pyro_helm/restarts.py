@@ -42,6 +42,7 @@ class Restarts:
         self.active = torch.ones(number, dtype=torch.bool, device=device)
         self.failed = torch.zeros(number, dtype=torch.bool, device=device)
         self.in_batch = torch.arange(number, device=device)
+        self.some_failed = False
 
     def guard(self, finite: Tensor) -> None:
         """Mark restarts for which this does not hold as failed; failed ones go back to their best parameters.
@@ -56,8 +57,10 @@ class Restarts:
                 "model.restarts and the plate at dim=-2 must agree"
             )
         # only of the CPU, which would have to wait for another device in every step
-        if finite.device.type == "cpu" and bool(finite.all()) and not bool(self.failed.any()):
-            return
+        if finite.device.type == "cpu":
+            self.some_failed = self.some_failed or not bool(finite.all())
+            if not self.some_failed:
+                return
         self.failed[self.in_batch] |= ~finite
         self.active[self.in_batch] &= finite
         self._set_to_best(self.failed[self.in_batch])

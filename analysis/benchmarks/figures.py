@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from scaling import VARIED, curves
 from subjects import MATMULS, SCHEMES, TORCH
 
+TICKS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0, 8.0)
 MARKERS = "osD^v<>PX"
 
 
@@ -27,8 +28,12 @@ def steps(table: pd.DataFrame) -> Figure:
             ax.hlines(place, own.q25 / by_hand, own.q75 / by_hand, color=f"C{number}", lw=1)
             ax.plot(own.seconds / by_hand, place, MARKERS[number], color=f"C{number}", ms=4, label=who)
         ax.set(xscale="log", title=net, xlabel="times a step by hand in PyTorch")
+        least, most = ax.get_xlim()
+        ticks = [tick for tick in TICKS if least <= tick <= most]
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.set_xticks([], minor=True)
         ax.set_yticks(range(len(SCHEMES)), SCHEMES)
-        ax.grid(axis="x", which="both", color="0.92", lw=0.5)
+        ax.grid(axis="x", color="0.92", lw=0.5)
         ax.set_axisbelow(True)
     panels[0].set_ylim(len(SCHEMES) - 0.5, -0.5)
     handles = {label: handle for ax in panels for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}

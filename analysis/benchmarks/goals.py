@@ -58,12 +58,12 @@ def _of_steps(table: pd.DataFrame) -> Iterator[Goal]:
 
 def _of_schemes(table: pd.DataFrame) -> Iterator[Goal]:
     for net, (sizes, _) in NETS.items():
-        base = median(table, group="training step", net=net, scheme=RWS, who=COMPILED)
+        base = median(table, group="schemes", net=net, scheme=RWS, who=COMPILED)
         # one forward pass more for each hidden layer, where a step is a forward pass and a backward one
         passes = 1 + (len(sizes) - 1) / 2
         for scheme in ("vimco", "reinforce", "wake_sleep", "tvo", "disarm"):
             most = PEERS_OF_RWS * (passes if scheme == "disarm" else 1)
-            found = median(table, group="training step", net=net, scheme=scheme, who=COMPILED)
+            found = median(table, group="schemes", net=net, scheme=scheme, who=COMPILED)
             yield Goal(f"{net}: {scheme} / reweighted wake-sleep, compiled", found / base, 0, most)
 
 

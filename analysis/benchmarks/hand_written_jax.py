@@ -24,7 +24,7 @@ Array = Any
 
 
 def start(setting: Setting) -> Trainer:
-    """Adam, with the generator of random numbers that is the faster one on a CPU."""
+    """Adam, with JAX's own generator of random numbers, on a CPU the faster one."""
     net = to_jax(weights_of(*programs(setting)))
     optimiser = optax.adam(LEARNING_RATE)
     loss = LOSSES[setting.scheme]

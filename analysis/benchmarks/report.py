@@ -16,6 +16,8 @@ def print_report(table: pd.DataFrame) -> None:
     groups = {name: rows for name, rows in table.groupby("group", sort=False)}
     if "training step" in groups:
         _print_steps(groups["training step"])
+    if "schemes" in groups:
+        _print_schemes(groups["schemes"])
     if "restarts" in groups:
         _print_restarts(groups["restarts"])
     found = slopes(table)
@@ -44,6 +46,14 @@ def _print_steps(rows: pd.DataFrame) -> None:
         batch, particles, threads = of_net[["batch", "particles", "threads"]].iloc[0]
         title = f"training step, {net}: batch {batch}, {particles} particles, {threads} threads"
         print_table(shown, title + "; nats per datum after as many steps of each")
+
+
+def _print_schemes(rows: pd.DataFrame) -> None:
+    shown = rows.pivot(index="scheme", columns="net", values="seconds").reindex(
+        index=rows.scheme.unique(), columns=rows.net.unique()
+    )
+    shown = shown / shown.loc["reweighted_wake_sleep"]
+    print_table(shown.reset_index(), "compiled step, times one of reweighted wake-sleep")
 
 
 def _print_restarts(rows: pd.DataFrame) -> None:

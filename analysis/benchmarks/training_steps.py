@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from setting import NETS, Setting
-from subjects import MATMULS, SCHEMES, everyone, peak_memory, side_by_side
+from subjects import COMPILED, EAGER, MATMULS, SCHEMES, everyone, peak_memory, side_by_side
 from timing import Effort, in_fresh_process
 
 MEMORY_NET = "784-200-200"
@@ -35,4 +35,7 @@ def of_net(net: str, sizes: tuple[int, ...], batch: int, effort: Effort) -> list
         block, uncounted = (4, 1) if effort.quick else (20, 5)
         rows += side_by_side("training step", subjects, effort, block=block, uncounted=uncounted)
         print(f"training step, {net}, {scheme}: done", flush=True)
+    # the schemes among themselves, in turns too; what was compiled above is read from the compiler's cache
+    subjects = [(EAGER if effort.quick else COMPILED, Setting(scheme, sizes, batch)) for scheme in SCHEMES]
+    rows += side_by_side("schemes", subjects, effort, block=20, uncounted=5)
     return rows

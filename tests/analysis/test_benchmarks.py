@@ -28,7 +28,7 @@ import pyro_helm as helm
 from pyro_helm.likelihoods.importance import importance
 
 SCRIPT = Path(__file__).parents[2] / "analysis" / "benchmarks" / "benchmark.py"
-GROUPS = ("training step", "restarts", "scaling", "epoch", "likelihoods", "product over causes", "start-up")
+GROUPS = ("training step", "schemes", "restarts", "scaling", "epoch", "likelihoods", "product over causes", "start-up")
 SMALL = Setting("reweighted_wake_sleep", (5, 3, 2), 400, particles=4)
 EVALUATIONS = 40
 Z_THRESHOLD = 5
