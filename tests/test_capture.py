@@ -59,6 +59,28 @@ def test_a_draw_that_nothing_is_computed_from_is_left_out() -> None:
     assert torch.equal(found, 1 + torch.rand(3))
 
 
+def test_what_does_nothing_or_is_done_twice_is_left_out() -> None:
+    graph = capture(lambda x: ((2 * x).detach().expand(3) * 1.0 + 2 * x,), torch.zeros(3))
+    operations = [node for node in graph.graph.nodes if node.op == "call_function"]
+    assert len(operations) == 2
+    assert graph(torch.ones(3))[0].tolist() == [4.0] * 3
+
+
+def test_draws_are_never_taken_for_one_another() -> None:
+    graph = capture(lambda x: (x + torch.rand(3) - torch.rand(3),), torch.zeros(3))
+    assert (graph(torch.zeros(3))[0] != 0).all()
+
+
+def test_what_changes_in_place_is_read_anew() -> None:
+    def function(x: Tensor) -> tuple[Tensor]:
+        y = x.clone()
+        before = y * 3
+        y.add_(1)
+        return (before + y * 3,)
+
+    assert capture(function, torch.zeros(2))(torch.ones(2))[0].tolist() == [9.0, 9.0]
+
+
 def test_a_function_that_looks_at_values_is_refused() -> None:
     with pytest.raises(ValueError, match=r"tensor operations can't be recorded: .*value out of a tracing tensor"):
         capture(lambda x: x * 2 if float(x.sum()) > 0 else x, torch.ones(3))
