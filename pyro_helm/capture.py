@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -17,6 +18,14 @@ from torch.fx import GraphModule, Node
 
 Graph: TypeAlias = Callable[..., Any]
 """A captured function, compiled or not; to be called, not to be differentiated."""
+
+
+_CAPTURING = ContextVar("_CAPTURING", default=False)
+
+
+def is_capturing() -> bool:
+    """Whether tensor operations are being recorded, so that values of tensors can't be looked at."""
+    return _CAPTURING.get()
 
 
 def capture(function: Callable[..., Any], *example: Tensor | None) -> GraphModule:
@@ -38,43 +47,44 @@ def capture(function: Callable[..., Any], *example: Tensor | None) -> GraphModul
     """
     from torch.fx.experimental.proxy_tensor import make_fx  # late, as below: it takes a second, and few need it
 
+    token = _CAPTURING.set(True)
     try:
         graph = make_fx(function, tracing_mode="real")(*example)
     except RuntimeError as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        # torch goes on with advice on a setting of its own
+        reason = str(error).split(" - erroring out")[0].partition("\n")[0] or type(error).__name__
         raise ValueError(f"its tensor operations can't be recorded: {reason}") from error
+    finally:
+        _CAPTURING.reset(token)
     _leave_out_what_does_nothing(graph)
     return graph
 
 
 def _leave_out_what_does_nothing(graph: GraphModule) -> None:
-    """Draws from which nothing is computed, views of the same shape, products with 1, and what is computed twice."""
-    from torch.fx.passes.dialect.common.cse_pass import CSEPass
-
+    """Draws from which nothing is computed, and views of the same shape."""
     graph.graph.eliminate_dead_code()
     for node in reversed(graph.graph.nodes):
-        tags = getattr(node.target, "tags", ())
-        is_unused_draw = torch.Tag.nondeterministic_seeded in tags and not node.users
         # an optimiser's notes to a profiler cost more than its work
-        if is_unused_draw or "profiler" in str(node.target):
+        if _is_unused_draw(node) or "profiler" in str(node.target):
             graph.graph.erase_node(node)
     for node in graph.graph.nodes:
         if _is_its_first_argument(node):
             node.replace_all_uses_with(cast(Node, node.args[0]))
     graph.graph.eliminate_dead_code()
-    changes_in_place = any(getattr(getattr(n.target, "_schema", None), "is_mutable", False) for n in graph.graph.nodes)
-    if not changes_in_place:  # or else the same operation on the same tensor may give two results
-        CSEPass()(graph)
     graph.recompile()
 
 
+def _is_unused_draw(node: Node) -> bool:
+    draws = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    # one in place is seen by whoever else has the tensor
+    return draws and not node.users and not cast(torch._ops.OpOverload, node.target)._schema.is_mutable
+
+
 def _is_its_first_argument(node: Node) -> bool:
-    aten, arguments = torch.ops.aten, tuple[Any, ...](node.args)
+    aten = torch.ops.aten
     if node.target in (aten.expand.default, aten.view.default):
-        before, after = arguments[0].meta.get("val"), node.meta.get("val")
+        before, after = (cast(Node, known).meta.get("val") for known in (node.args[0], node))
         return before is not None and after is not None and before.shape == after.shape
-    if node.target is aten.mul.Tensor:
-        return isinstance(arguments[1], float | int) and arguments[1] == 1
     return node.target is aten.detach.default
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from pyro.poutine.util import is_validation_enabled
 from torch import Size, Tensor
 
+from pyro_helm.capture import is_capturing
 from pyro_helm.discrete import num_values
 
 Site = Mapping[str, Any]
@@ -144,8 +144,8 @@ def common_scale(sites: Iterable[Site]) -> float | Tensor:
 
 def _same(a: float | Tensor, b: float | Tensor) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        # a minibatch's weights are scaled anew for every site; to compare them would end a captured step
-        return a.shape == b.shape if not is_validation_enabled() else torch.equal(a, b)
+        # a minibatch's weights are scaled anew for every site
+        return a.shape == b.shape if is_capturing() else torch.equal(a, b)
     return bool(a == b) if not (isinstance(a, Tensor) or isinstance(b, Tensor)) else False
 
 

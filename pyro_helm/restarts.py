@@ -97,21 +97,28 @@ class Restarts:
             return
         parts: list[Any] = [part for program in programs for part in program.modules() if hasattr(part, "restarts")]
         whole = [parameter.data for parameter in self.parameters]
-        for parameter in self.parameters:
-            parameter.grad, parameter.data = None, parameter.data[self.in_batch]
-        for part in parts:
-            part.restarts = len(self.in_batch)
         try:
+            for parameter in self.parameters:
+                parameter.grad, parameter.data = None, parameter.data[self.in_batch]
+            for part in parts:
+                part.restarts = len(self.in_batch)
             yield
         finally:
             for part in parts:
                 part.restarts = self.number
             for parameter, values in zip(self.parameters, whole, strict=True):
-                values[self.in_batch] = parameter.data
+                if parameter.data.shape != values.shape:  # all are, but for Ctrl-C on the way
+                    values[self.in_batch] = parameter.data
                 parameter.grad, parameter.data = None, values
 
     def record(self, epoch: int, score: Tensor, *, keep_last: bool, patience: int | None) -> None:
         """Keep the parameters of the active restarts that have improved, and stop those out of patience."""
+        # a step from finite losses and gradients may still overflow
+        totals = [parameter.detach().reshape(self.number, -1).sum(1) for parameter in self.parameters]
+        finite = torch.stack(totals).isfinite().all(0)
+        self.failed |= self.active & ~finite
+        self.active &= finite
+        self.some_failed = self.some_failed or bool(self.failed.any())
         improved = self.active & score.isfinite() & (keep_last | (score > self.best_score))
         self.best_score = torch.where(improved, score, self.best_score)
         self.best_epoch[improved] = epoch
@@ -162,8 +169,8 @@ class Restarts:
         failed = self.failed.nonzero().flatten().tolist()
         if failed:
             warnings.warn(
-                f"restarts {failed} of {self.number} failed: their loss or parameters became non-finite; they "
-                "keep their best finite parameters",
+                f"restarts {failed} of {self.number} failed: their loss, gradient or parameters became non-finite; "
+                "they keep their best finite parameters",
                 RuntimeWarning,
                 stacklevel=3,
             )

@@ -173,8 +173,24 @@ def test_programs_of_the_users_own_are_captured() -> None:
 
 
 def test_a_program_that_does_another_thing_at_every_call_is_refused() -> None:
-    with pytest.raises(ValueError, match="they do another thing at every call, which only step='eager' follows"):
+    with pytest.raises(ValueError, match="they do another thing at every call, or make draws that they do not use"):
         fit_own("captured", lambda: 5 * torch.tensor([random.random(), random.random(), 0.0]))
+
+
+class GrowingFactor(helm.WakeSleep):
+    """A factor in the gradient alone that doubles at every call."""
+
+    factor = 1.0
+
+    def restart_losses(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        losses = super().restart_losses(model, guide, *args, **kwargs)
+        self.factor *= 2
+        return losses.detach() + self.factor * (losses - losses.detach())
+
+
+def test_a_scheme_whose_gradient_alone_is_another_at_every_call_is_refused() -> None:
+    with pytest.raises(ValueError, match="or gradients, that differ from those of the programs"):
+        trained("captured", GrowingFactor())
 
 
 def test_a_program_that_looks_at_values_is_refused() -> None:

@@ -224,7 +224,9 @@ class FailingRestart(helm.ReweightedWakeSleep):
 def test_a_failed_restart_is_marked_and_the_others_go_on() -> None:
     failing, sound = machine(restarts=3), machine(restarts=3)
     valid = data(20, seed=1)
-    with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 3 failed: their loss or parameters became non-finite"):
+    with pytest.warns(
+        RuntimeWarning, match=r"restarts \[1\] of 3 failed: their loss, gradient or parameters became non-finite"
+    ):
         result = fit(*failing, valid=valid, scheme=FailingRestart(3))
     expected = fit(*sound, valid=data(20, seed=1))
     assert result.restarts.failed.tolist() == [False, True, False]
@@ -249,6 +251,26 @@ def test_parameters_that_overflow_fail_their_restart_alone(scheme: helm.Scheme) 
     scores = helm.log_likelihood(model, guide, valid, num_samples=10).summary
     assert scores.log_likelihood.notna().tolist() == [True, False]
     assert "no finite log-likelihood" in scores.warnings[1]
+
+
+def test_parameters_that_overflow_in_the_last_step_are_not_kept() -> None:
+    model, guide = machine(restarts=2)
+    before = [p.detach().clone() for part in (model, guide) for p in part.parameters()]
+    optimizer = partial(torch.optim.SGD, lr=3e38, weight_decay=100.0)
+    with pytest.warns(RuntimeWarning, match=r"restarts \[0, 1\] of 2 failed"):
+        result = helm.fit(
+            model,
+            guide,
+            data(),
+            scheme=helm.WakeSleep(),
+            optimizer=optimizer,
+            num_epochs=1,
+            batch_size=None,
+            progress=False,
+        )
+    assert result.restarts.failed.all()
+    for ours, theirs in zip(before, [p for part in (model, guide) for p in part.parameters()], strict=True):
+        assert torch.equal(ours, theirs)
 
 
 RUNAWAY = 5e3

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from scaling import VARIED, curves
 from subjects import MATMULS, SCHEMES, TORCH
 
-TICKS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0, 8.0)
+TICKS = (0.25, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0, 8.0)
 MARKERS = "osD^v<>PX"
 
 
