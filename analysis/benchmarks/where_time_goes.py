@@ -2,8 +2,8 @@
 
     python analysis/benchmarks/where_time_goes.py
 
-Of a step of reweighted wake-sleep that is eager, captured or compiled, by torch's profiler; the rest, Python above all, is
-what is left of the time of a step by the clock, without the profiler. The profiler does not see the matrix products that
+Of a step of reweighted wake-sleep that is eager, captured or compiled, by torch's profiler. The rest, Python above all,
+is what remains of the time of a step by the clock, without the profiler, which does not see the matrix products that
 compiled loops call: they are in the rest. Prints microseconds per step.
 """
 
