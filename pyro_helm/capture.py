@@ -60,6 +60,12 @@ def capture(function: Callable[..., Any], *example: Tensor | None) -> GraphModul
     return graph
 
 
+def reason_of(error: Exception) -> str:
+    """First line of a compiler's error that says something."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")]
+    return lines[0] if lines else type(error).__name__
+
+
 def _leave_out_what_does_nothing(graph: GraphModule) -> None:
     """Draws from which nothing is computed, and views of the same shape."""
     graph.graph.eliminate_dead_code()
@@ -109,9 +115,8 @@ def compiled(graph: GraphModule, *example: Tensor) -> Graph:
             fused: Graph = compile(graph, list(example), {"fallback_random": True, "cpp_wrapper": True})
             fused(*example)
     except RuntimeError as error:
-        lines = [line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")]
         warnings.warn(
-            f"torch's compiler failed, so steps are captured but not compiled: {lines[0] if lines else type(error)}",
+            f"torch's compiler failed, so steps are captured but not compiled: {reason_of(error)}",
             RuntimeWarning,
             stacklevel=2,
         )

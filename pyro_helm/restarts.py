@@ -114,8 +114,7 @@ class Restarts:
     def record(self, epoch: int, score: Tensor, *, keep_last: bool, patience: int | None) -> None:
         """Keep the parameters of the active restarts that have improved, and stop those out of patience."""
         # a step from finite losses and gradients may still overflow
-        totals = [parameter.detach().reshape(self.number, -1).sum(1) for parameter in self.parameters]
-        finite = torch.stack(totals).isfinite().all(0)
+        finite = all_finite([parameter.detach() for parameter in self.parameters], self.number)
         self.failed |= self.active & ~finite
         self.active &= finite
         self.some_failed = self.some_failed or bool(self.failed.any())
@@ -177,3 +176,8 @@ class Restarts:
 
     def _along(self, which: Tensor, parameter: Tensor) -> Tensor:
         return which[0] if self.number == 1 else which.reshape(-1, *[1] * (parameter.dim() - 1))
+
+
+def all_finite(tensors: Iterable[Tensor], restarts: int) -> Tensor:
+    """Whether all entries that a restart has in tensors ``[restarts, ...]`` are finite, ``[restarts]``."""
+    return torch.stack([tensor.reshape(restarts, -1).sum(1) for tensor in tensors]).isfinite().all(0)

@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 from pyro_helm.capture import Graph, capture, compiled
 from pyro_helm.full_batch import FullBatchOptimizer
 from pyro_helm.placement import forked_rng
+from pyro_helm.restarts import all_finite
 
 STEPS = ("eager", "captured", "compiled")
 """Run the programs; replay the tensor operations of one run; replay them fused by torch's compiler."""
@@ -66,8 +67,8 @@ def training_step(
             of_restarts = losses(rows)
             gradients = torch.autograd.grad(of_restarts.sum() / len(rows), parameters, allow_unused=True)
         of_restarts = of_restarts.detach()
-        totals = [of_restarts, *(g.reshape(len(of_restarts), -1).sum(1) for g in gradients if g is not None)]
-        return Evaluation(of_restarts, torch.stack(totals).isfinite().all(0), gradients)
+        known = [of_restarts, *(gradient for gradient in gradients if gradient is not None)]
+        return Evaluation(of_restarts, all_finite(known, len(of_restarts)), gradients)
 
     if kind == "eager":
         return _descending(evaluate, parameters, descent)
@@ -83,8 +84,7 @@ def _descending(evaluate: Step, parameters: Sequence[nn.Parameter], descent: tor
 
         def closure() -> Tensor:
             found[:] = [evaluate(rows)]
-            for parameter, gradient in zip(parameters, found[0].gradients, strict=True):
-                parameter.grad = gradient
+            _set_gradients(parameters, found[0].gradients)
             losses = found[0].losses / len(rows)
             return losses if isinstance(descent, FullBatchOptimizer) else losses.sum()
 
@@ -100,8 +100,7 @@ def _descending_captured(evaluate: Step, parameters: Sequence[nn.Parameter], des
     descend: Graph | None = None
 
     def update(*gradients: Tensor | None) -> tuple[()]:
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        _set_gradients(parameters, gradients)
         descent.step()
         return ()
 
@@ -117,6 +116,11 @@ def _descending_captured(evaluate: Step, parameters: Sequence[nn.Parameter], des
         return found
 
     return torch.no_grad()(step)
+
+
+def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
 
 
 def _captured(evaluate: Step, *, compile: bool) -> Step:
@@ -135,7 +139,7 @@ def _captured(evaluate: Step, *, compile: bool) -> Step:
 
 
 def _checked(evaluate: Step, rows: Tensor) -> GraphModule:
-    """The graph of an evaluation that gives the same losses as the evaluation itself on other data and draws."""
+    """The graph of an evaluation that, on other data and draws, gives the losses and gradients of the evaluation."""
 
     def flat(rows: Tensor) -> tuple[Tensor | None, ...]:
         of_restarts, finite, gradients = evaluate(rows)

@@ -94,10 +94,10 @@ def fit(
 ) -> Result:
     """Train a model and its guide with an inference scheme.
 
-    Every restart trains by itself: one whose loss or gradient becomes non-finite goes back to its best parameters and
-    is marked failed, and the others go on. Those that have stopped or failed leave the batch when they are half of it,
-    and their steps cost nothing from then on; not if programs are not layered ones, steps compiled, or the scheme one
-    that can't be captured. Ctrl-C ends the training with what there is.
+    Every restart trains by itself: one whose loss, gradient or parameters become non-finite goes back to its best ones
+    and is marked failed, and the others go on. Those that have stopped or failed leave the batch when they are half of
+    it, and their steps cost nothing from then on; not if programs are not layered ones, steps compiled, or the scheme
+    one that can't be captured. Ctrl-C ends the training with what there is.
 
     Args:
         model: called with ``observations={"x": batch}``. With ``model.restarts`` above 1, the first dimension of every

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 
 import torch
+from setting import parameter_lists
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -48,25 +49,16 @@ Loss = Callable[[Net, Tensor, int], Tensor]
 
 def net_of(model: BeliefNetwork, guide: FactorialRecognition) -> Net:
     """A net that starts where the two are."""
-    return Net(*([p.detach().clone().requires_grad_() for p in part] for part in _parameters(model, guide)))
+    return Net(*([p.detach().clone().requires_grad_() for p in part] for part in parameter_lists(model, guide)))
 
 
 @torch.no_grad()
 def write_into(net: Net, model: BeliefNetwork, guide: FactorialRecognition) -> None:
     """Give the two the parameters of a net."""
     theirs = (net.down, net.down_bias, net.up, net.up_bias)
-    for part, values in zip(_parameters(model, guide), theirs, strict=True):
+    for part, values in zip(parameter_lists(model, guide), theirs, strict=True):
         for parameter, value in zip(part, values, strict=True):
             parameter.copy_(value)
-
-
-def _parameters(model: BeliefNetwork, guide: FactorialRecognition) -> list[list[Tensor]]:
-    return [
-        [layer.weight_unconstrained for layer in model.generative[:-1]],
-        [layer.learned_leak_unconstrained for layer in model.generative],
-        [layer.weight_unconstrained for layer in guide.recognition],
-        [layer.learned_leak_unconstrained for layer in guide.recognition],
-    ]
 
 
 def train(net: Net, loss: Loss, data: Tensor, *, particles: int, seed: int) -> None:

@@ -42,6 +42,6 @@ def _of_fit(setting: Setting, kind: str, steps: int, epochs: int) -> Timing:
         num_epochs=epochs, step=kind, progress=False,
     )  # fmt: skip
     elapsed = result.history[result.history.metric == "train_bound"].seconds.to_numpy(float)
-    low, middle, high = np.quantile(np.diff(elapsed), [0.25, 0.5, 0.75])
+    epoch = Timing.of(np.diff(elapsed).tolist())
     # the first epoch traces and compiles
-    return Timing(middle / steps, low / steps, high / steps, prepare_seconds=max(0.0, elapsed[0] - middle))
+    return epoch._replace(prepare_seconds=max(0.0, elapsed[0] - epoch.seconds)).divided_by(steps)

@@ -82,7 +82,7 @@ def programs(setting: Setting) -> tuple[BeliefNetwork, FactorialRecognition]:
 
 def weights_of(model: BeliefNetwork, guide: FactorialRecognition) -> Weights:
     """Copies of the weights of the first restart."""
-    down, down_bias, up, up_bias = ([p[0].detach().clone() for p in part] for part in _parameters(model, guide))
+    down, down_bias, up, up_bias = ([p[0].detach().clone() for p in part] for part in parameter_lists(model, guide))
     return Weights(down, [bias[0] for bias in down_bias], up, [bias[0] for bias in up_bias])
 
 
@@ -91,13 +91,14 @@ def programs_with(weights: Weights) -> tuple[BeliefNetwork, FactorialRecognition
     """Our model and guide with these weights."""
     sizes = tuple(len(bias) for bias in weights.down_bias)
     model, guide = BeliefNetwork(sizes), FactorialRecognition(sizes)
-    for part, values in zip(_parameters(model, guide), weights, strict=True):
+    for part, values in zip(parameter_lists(model, guide), weights, strict=True):
         for parameter, value in zip(part, values, strict=True):
             parameter.copy_(value.expand_as(parameter))
     return model, guide
 
 
-def _parameters(model: BeliefNetwork, guide: FactorialRecognition) -> list[list[Tensor]]:
+def parameter_lists(model: BeliefNetwork, guide: FactorialRecognition) -> list[list[Tensor]]:
+    """As in :class:`Weights`, with the restarts in front."""
     return [
         [layer.weight_unconstrained for layer in model.generative[:-1]],
         [layer.learned_leak_unconstrained for layer in model.generative],

@@ -8,7 +8,6 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
 from subjects import row
 from timing import Effort, Timing
 
@@ -34,9 +33,7 @@ def measure(effort: Effort) -> list[dict[str, Any]]:
     for who, seconds in times.items():
         if not seconds:
             continue
-        low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75])
-        timing = Timing(float(middle), float(low), float(high), prepare_seconds=0.0)
-        rows.append(row("start-up", who, timing, effort, unit="start"))
+        rows.append(row("start-up", who, Timing.of(seconds), effort, unit="start"))
     print("start-up: done", flush=True)
     return rows
 

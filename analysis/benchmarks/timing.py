@@ -12,7 +12,7 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,12 @@ class Timing(NamedTuple):
     q25: float
     q75: float
     prepare_seconds: float
+
+    @classmethod
+    def of(cls, times: Sequence[float], prepare_seconds: float = 0.0) -> Timing:
+        """Of measured times."""
+        low, middle, high = np.quantile(times, [0.25, 0.5, 0.75])
+        return cls(float(middle), float(low), float(high), prepare_seconds)
 
     def divided_by(self, number: int) -> Timing:
         """Of one of so many things that a step does."""
@@ -93,7 +99,7 @@ def take_turns(
             for name, step in steps.items():
                 times[name] += _block(step, block)[uncounted:]
             taken += 1
-    return {name: Timing(*_median_and_quartiles(times[name]), prepare[name]) for name in subjects}
+    return {name: Timing.of(times[name], prepare[name]) for name in subjects}
 
 
 def _block(step: Step, number: int) -> list[float]:
@@ -103,11 +109,6 @@ def _block(step: Step, number: int) -> list[float]:
         step()
         times.append(time.perf_counter() - began)
     return times
-
-
-def _median_and_quartiles(times: list[float]) -> tuple[float, float, float]:
-    low, middle, high = np.quantile(times, [0.25, 0.5, 0.75])
-    return float(middle), float(low), float(high)
 
 
 def use_threads(number: int) -> None:

@@ -9,8 +9,6 @@ compiled loops call: they are in the rest. Prints microseconds per step.
 
 from __future__ import annotations
 
-import time
-from statistics import median
 from typing import Annotated
 
 import pandas as pd
@@ -19,6 +17,7 @@ import torch
 import typer
 from ours import captured, compiled, eager
 from setting import NETS, Setting, stepper
+from timing import take_turns
 from torch._inductor import config
 from torch.profiler import profile
 
@@ -38,12 +37,7 @@ def of_step(kind: str, net: str, steps: int) -> dict[str, float]:
     # loops that the compiler has fused show under names of their own
     with config.patch({"cpp.enable_kernel_profile": True}), pyro.validation_enabled(False):
         step = stepper({"eager": eager, "captured": captured, "compiled": compiled}[kind](setting), setting)
-        times = []
-        for turn in range(steps + 20):
-            began = time.perf_counter()
-            step()
-            if turn >= 20:
-                times.append(1e6 * (time.perf_counter() - began))
+        timing = take_turns({kind: lambda: step}, seconds=0, rounds=1, block=steps + 20, uncounted=20)[kind]
         with profile() as profiled:
             for _ in range(steps):
                 step()
@@ -52,7 +46,7 @@ def of_step(kind: str, net: str, steps: int) -> dict[str, float]:
         if event.key.startswith(("aten::", "graph_")):
             name = next((name for name, operations in KINDS.items() if event.key in operations), REST)
             parts[name] += event.self_cpu_time_total / steps
-    whole = median(times)
+    whole = 1e6 * timing.seconds
     return {**parts, UNSEEN: max(0.0, whole - sum(parts.values())), "whole step": whole}
 
 

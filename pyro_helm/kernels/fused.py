@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_helm.capture import reason_of
+
 BLOCK = 2**18
 """Entries of a block. A problem no larger than one block is not worth the seconds that a compilation takes."""
 
@@ -136,10 +138,9 @@ def _fused(expression: Expression, rows: Tensor, column: Tensor, *others: Tensor
             return _compiled(expression)(*(tensor.detach().contiguous() for tensor in (rows, column, *others)))
     except (exc.TorchDynamoException, getattr(exc, "FailOnRecompileLimitHit", exc.TorchDynamoException)) as error:
         _WITHOUT_COMPILER.add((expression, device))
-        lines = [line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")]
-        reason = lines[0] if lines else type(error).__name__
         warnings.warn(
-            f"torch.compile failed on {device}, so products over causes run in blocks, several times slower: {reason}",
+            f"torch.compile failed on {device}, so products over causes run in blocks, several times slower: "
+            f"{reason_of(error)}",
             RuntimeWarning,
             stacklevel=CALLER,
         )
