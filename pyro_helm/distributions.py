@@ -98,7 +98,8 @@ class DrivenBernoulli(Bernoulli):  # type: ignore[misc]
         if self._validate_args:
             self._validate_sample(value)
         # one product instead of torch.where, whose forward and backward cost several times as much
-        return logsigmoid((2 * value - 1) * self.logits)
+        sign = torch.rsub(value.to(self.logits.dtype), -1, alpha=-2)  # 2 value - 1
+        return logsigmoid(sign * self.logits)
 
     def entropy(self) -> Tensor:
         """``-p log p - (1 - p) log(1 - p)``, in nats."""

@@ -180,4 +180,7 @@ class Restarts:
 
 def all_finite(tensors: Iterable[Tensor], restarts: int) -> Tensor:
     """Whether all entries that a restart has in tensors ``[restarts, ...]`` are finite, ``[restarts]``."""
-    return torch.stack([tensor.reshape(restarts, -1).sum(1) for tensor in tensors]).isfinite().all(0)
+    first = 0 if restarts == 1 else 1
+    totals = [tensor.sum(tuple(range(first, tensor.dim()))) if tensor.dim() > first else tensor for tensor in tensors]
+    total = torch.stack(totals).sum(0)
+    return (total * 0 == 0).reshape(restarts)  # isfinite takes twice as many operations, in every step

@@ -65,7 +65,8 @@ def training_step(
     def evaluate(rows: Tensor) -> Evaluation:
         with torch.enable_grad():
             of_restarts = losses(rows)
-            gradients = torch.autograd.grad(of_restarts.sum() / len(rows), parameters, allow_unused=True)
+            share = torch.full_like(of_restarts, 1 / len(rows))
+            gradients = torch.autograd.grad(of_restarts, parameters, share, allow_unused=True)
         of_restarts = of_restarts.detach()
         known = [of_restarts, *(gradient for gradient in gradients if gradient is not None)]
         return Evaluation(of_restarts, all_finite(known, len(of_restarts)), gradients)
