@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class AllStates:
-    """Every binary state of some units, ``[2^units, units]``, of which slices are made when they are asked for.
+    """Every binary state of some units, ``[2^units, units]``, of which rows are made when they are asked for.
 
     >>> AllStates(2, torch.zeros(()))[0:4]
     tensor([[0., 0.],
@@ -23,9 +23,10 @@ class AllStates:
     def __len__(self) -> int:
         return int(2**self.num_units)
 
-    def __getitem__(self, rows: slice) -> Tensor:
-        bits = torch.arange(self.num_units - 1, -1, -1, device=self.like.device)
-        index = torch.arange(rows.start, rows.stop, device=self.like.device)
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        device = self.like.device
+        index = torch.arange(rows.start, rows.stop, device=device) if isinstance(rows, slice) else rows
+        bits = torch.arange(self.num_units - 1, -1, -1, device=device)
         return ((index[:, None] >> bits) & 1).to(self.like.dtype)
 
 

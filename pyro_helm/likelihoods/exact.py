@@ -1,7 +1,7 @@
 """Exact log-likelihoods by enumeration: layer by layer for belief networks, over joint states for other programs.
 
-``2^(n1 + n2) + 2^(n2 + n3) + ... + data x 2^n1`` terms for a belief network, the product of all numbers of states times
-the data for any other Pyro model with Bernoulli and Categorical sites.
+``2^(n1 + n2) + 2^(n2 + n3) + ...`` multiplications and ``data x 2^n1`` terms for a belief network, the product of all
+numbers of states times the data for any other Pyro model with Bernoulli and Categorical sites.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from torch import Tensor
 
 from pyro_helm.joint_enumeration import discrete_sites, joint_states, log_joint, num_states
 from pyro_helm.likelihoods.counts import at_least_one
-from pyro_helm.likelihoods.layer_enumeration import levels, log_marginal, num_terms
+from pyro_helm.likelihoods.layer_enumeration import PAIRS_PER_TERM, levels, log_marginal, num_terms
 from pyro_helm.likelihoods.observed import observing
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program
 
 MAX_TERMS_OF_LAYERS = 2**35
 """Terms that are summed layer by layer unless more are asked for: some minutes on one core."""
+
+MAX_STATES_OF_A_LAYER = 2**26
+"""Whose probabilities are held in memory, in 1 GB or so."""
 
 MAX_TERMS_OF_JOINT_STATES = 2**29
 """Likewise over joint states, where each term is a run of the program."""
@@ -58,11 +61,19 @@ def exact(model: Program, x: Tensor, *, max_terms: int | None = None, terms_at_o
     return log_p[:, place]
 
 
-def check_layers(model: BeliefNetwork, num_data: int, max_terms: int | None) -> None:
-    """Refuse to sum layer by layer over too many terms."""
+def check_layers(
+    model: BeliefNetwork, num_data: int, max_terms: int | None, *, pairs_per_term: int = PAIRS_PER_TERM
+) -> None:
+    """Refuse to sum layer by layer over too many terms, or over a layer of more states than can be held."""
+    widest = max(model.sizes[1:])
+    if 2**widest * model.restarts > MAX_STATES_OF_A_LAYER:
+        raise ValueError(
+            f"a hidden layer of {widest} units has 2^{widest} states, which in {model.restarts} restarts are more than "
+            f'the 2^{math.log2(MAX_STATES_OF_A_LAYER):.0f} that are held in memory; use method="importance" or "ais"'
+        )
     states = " and ".join(f"2^{size}" for size in model.sizes[1:]) + " states of the hidden layers"
     _check(
-        num_terms(model, num_data),
+        num_terms(model, num_data, pairs_per_term=pairs_per_term),
         MAX_TERMS_OF_LAYERS if max_terms is None else max_terms,
         f"{states} and {num_data} data",
     )

@@ -3,7 +3,8 @@
     log p(v) = logsumexp over s of [ log p(v | s) + log p(s) ],   s the states of the layer above v
 
 taken from the top layer down, each layer's ``log p`` being the next one's prior. The other way up would carry a message
-for each datum through every pair of layers; downwards there is one for all data, so this order is never the dearer.
+for each datum through every pair of layers; downwards there is one for all data, so this order is never the dearer, and
+where v takes every state of a layer the sum is a product of two small matrices (:func:`log_prior`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ from pyro_helm.states import AllStates
 Rows = Tensor | AllStates
 """Data or states ``[rows, units]``, to be sliced."""
 
+PAIRS_PER_TERM = 64
+"""Pairs of states of adjacent layers that :func:`log_prior` sums in the time that a datum and a state take."""
+
+_SMALLEST_SUM = 1e-280
+"""What is lost of a sum of numbers up to 1 where they underflow, below 2.3e-308 each, is far from its last digit."""
+
 
 class Level(NamedTuple):
     """Every state of one layer, with what holds once the layers above it are summed out.
@@ -36,15 +43,15 @@ class Level(NamedTuple):
     log_prob: Tensor
 
 
-def num_terms(model: BeliefNetwork, num_data: int) -> int:
-    """Terms of the sums: ``restarts x (2^nL + ... + 2^(n2 + n3) + 2^(n1 + n2) + data x 2^n1)``.
+def num_terms(model: BeliefNetwork, num_data: int, *, pairs_per_term: int = PAIRS_PER_TERM) -> int:
+    """What a sum takes: ``restarts x (2^nL + [... + 2^(n2 + n3) + 2^(n1 + n2)] / pairs_per_term + data x 2^n1)``.
 
-    >>> num_terms(BeliefNetwork((16, 3, 2)), num_data=10)
-    116
+    >>> num_terms(BeliefNetwork((16, 6, 3)), num_data=10)  # 2^3 + 2^9 / 64 + 10 x 2^6
+    656
     """
     hidden = model.sizes[1:]
-    between = sum(2 ** (below + above) for below, above in pairwise(hidden))
-    return model.restarts * int(2 ** hidden[-1] + between + num_data * 2 ** hidden[0])
+    pairs = sum(2 ** (below + above) for below, above in pairwise(hidden))
+    return model.restarts * int(2 ** hidden[-1] + -(-pairs // pairs_per_term) + num_data * 2 ** hidden[0])
 
 
 def log_marginal(layer: Imaging, values: Rows, above: Level, terms_at_once: int) -> Tensor:
@@ -57,17 +64,47 @@ def log_marginal(layer: Imaging, values: Rows, above: Level, terms_at_once: int)
     return total
 
 
+def log_prior(layer: Imaging, above: Level, terms_at_once: int) -> Tensor:
+    """``log p(state)`` of every state of a layer, ``[restarts, states]``.
+
+    A state is one f of the first half of the units and one g of the second, so that
+
+        p(f, g) = sum over s of p(f | s) p(g | s) p(s)
+
+    is a product of two matrices, with an exponential for each half and s where a sum in log space takes one for each
+    state and s. It is in double precision whatever the model's, and states too improbable for it are summed in log space.
+    """
+    half = layer.num_units // 2
+    scale = above.log_prob.amax(1, keepdim=True)
+    total: Tensor | float = 0.0
+    halves = (AllStates(half, above.log_prob), AllStates(layer.num_units - half, above.log_prob))
+    first, second = (states[0 : len(states)].double() for states in halves)
+    width = 2 * layer.num_units + 1 + len(first) + len(second)
+    for states in _slices(len(above.states), max(1, terms_at_once // (layer.restarts * width))):
+        table = JointTable(layer, above.states[states], above.log_prob[:, states] - scale)
+        on, off, prior = table.table.double().split([layer.num_units, layer.num_units, 1], dim=-1)
+        of_first = first @ on[..., :half].mT + (1 - first) @ off[..., :half].mT
+        of_second = on[..., half:] @ second.mT + off[..., half:] @ (1 - second).mT + prior
+        total = total + of_first.exp() @ of_second.exp()
+    assert isinstance(total, Tensor)
+    total = total.flatten(1)
+    log_p = (total.log() + scale).to(scale.dtype)
+    lost = total < _SMALLEST_SUM
+    if bool(lost.any()):
+        index = lost.any(0).nonzero().flatten()
+        in_log_space = log_marginal(layer, AllStates(layer.num_units, log_p)[index], above, terms_at_once)
+        log_p[:, index] = torch.where(lost[:, index], in_log_space, log_p[:, index])
+    return log_p
+
+
 def levels(model: BeliefNetwork, terms_at_once: int, like: Tensor) -> Iterator[Level]:
     """Every hidden layer, the top one first."""
     top, *layers = reversed(model.generative[1:])
     # causes that do not exist: the top layer has its leak alone
     nothing = Level(like.new_zeros(1, 0), like.new_zeros(model.restarts, 1))
-    states = AllStates(top.num_units, like)
-    above = Level(states, log_marginal(top, states, nothing, terms_at_once))
-    yield above
-    for layer in layers:
-        states = AllStates(layer.num_units, like)
-        above = Level(states, log_marginal(layer, states, above, terms_at_once))
+    above = nothing
+    for layer in (top, *layers):
+        above = Level(AllStates(layer.num_units, like), log_prior(layer, above, terms_at_once))
         yield above
 
 

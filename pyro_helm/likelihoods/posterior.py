@@ -98,7 +98,7 @@ def exact_posterior(
         check_sizes_agree(model, guide)
         x = as_observed(model, data)
         if isinstance(model, BeliefNetwork) and (guide is None or isinstance(guide, FactorialRecognition)):
-            check_layers(model, len(x), max_terms)
+            check_layers(model, len(x), max_terms, pairs_per_term=1)  # each pair has an entropy
             return _of_layers(model, guide, x, terms_at_once)
         check_joint_states(model, x, max_terms)
         return _of_joint_states(model, guide, x, terms_at_once)
