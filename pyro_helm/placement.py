@@ -25,6 +25,11 @@ def placement(program: Any) -> Placement:
     return {"device": reference.device, "dtype": reference.dtype}
 
 
+def draws_held(device: torch.device) -> int:
+    """Draws that are held in memory at a time: few enough for a processor's caches, many enough to fill a GPU."""
+    return 20_000 if device.type == "cpu" else 100_000
+
+
 @contextmanager
 def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from a seed of one's own; the caller's random state is as it was afterwards."""

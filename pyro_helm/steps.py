@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from pyro_helm.capture import Graph, capture, compiled
+from pyro_helm.capture import Graph, capture, compiled, launched_at_once
 from pyro_helm.full_batch import FullBatchOptimizer
 from pyro_helm.placement import forked_rng
 from pyro_helm.restarts import all_finite
@@ -20,8 +21,8 @@ STEPS = ("eager", "captured", "compiled")
 Losses = Callable[[Tensor], Tensor]
 """From the rows of a minibatch to losses ``[restarts]`` summed over it."""
 
-Step = Callable[[Tensor], "Evaluation"]
-"""Descend on the rows of a minibatch; what was found there before."""
+Step = Callable[[Tensor], Tensor]
+"""Descend on the rows of a minibatch; the losses there before, to be read before the next step."""
 
 
 class Evaluation(NamedTuple):
@@ -39,11 +40,15 @@ class Evaluation(NamedTuple):
     gradients: tuple[Tensor | None, ...]
 
 
+_Descend = Callable[[Tensor], Evaluation]
+
+
 def training_step(
     kind: str,
     losses: Losses,
     parameters: Sequence[nn.Parameter],
     descent: torch.optim.Optimizer,
+    guard: Callable[[Tensor], None],
     *,
     settings_change: bool,
 ) -> Step:
@@ -54,6 +59,7 @@ def training_step(
         losses: differentiable.
         parameters: with several restarts, each has them as its first dimension.
         descent: their optimiser; a fused one of torch's is captured too.
+        guard: told after every step whether loss and gradients of a restart were finite, ``[restarts]``.
         settings_change: whether its settings, a learning rate say, may change later; then it is not captured.
 
     Raises:
@@ -71,15 +77,42 @@ def training_step(
         known = [of_restarts, *(gradient for gradient in gradients if gradient is not None)]
         return Evaluation(of_restarts, all_finite(known, len(of_restarts)), gradients)
 
+    def guarded(descend: _Descend) -> Step:
+        def step(rows: Tensor) -> Tensor:
+            found = descend(rows)
+            guard(found.finite)
+            return found.losses
+
+        return step
+
     if kind == "eager":
-        return _descending(evaluate, parameters, descent)
+        return guarded(_descending(evaluate, parameters, descent))
     replayed = _captured(evaluate, compile=kind == "compiled")
     if settings_change or not _is_fused(descent):
-        return _descending(replayed, parameters, descent)
-    return _descending_captured(replayed, parameters, descent)
+        return guarded(_descending(replayed, parameters, descent))
+    whole = guarded(_descending_captured(replayed, parameters, descent))
+    return _launched_at_once(whole) if parameters[0].device.type == "cuda" else whole
 
 
-def _descending(evaluate: Step, parameters: Sequence[nn.Parameter], descent: torch.optim.Optimizer) -> Step:
+def _launched_at_once(step: Step) -> Step:
+    """For each size of minibatch, once its first two steps have captured and made all that there is to."""
+    launches: dict[int, Graph] = {}
+    taken: Counter[int] = Counter()
+
+    def launch(rows: Tensor) -> Tensor:
+        size = len(rows)
+        taken[size] += 1
+        if taken[size] < 3:
+            return step(rows)
+        if size not in launches:
+            launches[size] = launched_at_once(step, rows)
+        losses: Tensor = launches[size](rows)
+        return losses
+
+    return launch
+
+
+def _descending(evaluate: _Descend, parameters: Sequence[nn.Parameter], descent: torch.optim.Optimizer) -> _Descend:
     def step(rows: Tensor) -> Evaluation:
         found: list[Evaluation] = []
 
@@ -95,7 +128,9 @@ def _descending(evaluate: Step, parameters: Sequence[nn.Parameter], descent: tor
     return step
 
 
-def _descending_captured(evaluate: Step, parameters: Sequence[nn.Parameter], descent: torch.optim.Optimizer) -> Step:
+def _descending_captured(
+    evaluate: _Descend, parameters: Sequence[nn.Parameter], descent: torch.optim.Optimizer
+) -> _Descend:
     """With the optimiser's second step captured: in its first it makes its state."""
     eager = _descending(evaluate, parameters, descent)
     descend: Graph | None = None
@@ -124,7 +159,7 @@ def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tenso
         parameter.grad = gradient
 
 
-def _captured(evaluate: Step, *, compile: bool) -> Step:
+def _captured(evaluate: _Descend, *, compile: bool) -> _Descend:
     """Replay a graph for each size of minibatch; the first one's, which is the usual one, may be compiled."""
     graphs: dict[int, Graph] = {}
 
@@ -139,7 +174,7 @@ def _captured(evaluate: Step, *, compile: bool) -> Step:
     return replay
 
 
-def _checked(evaluate: Step, rows: Tensor) -> GraphModule:
+def _checked(evaluate: _Descend, rows: Tensor) -> GraphModule:
     """The graph of an evaluation that, on other data and draws, gives the losses and gradients of the evaluation."""
 
     def flat(rows: Tensor) -> tuple[Tensor | None, ...]:

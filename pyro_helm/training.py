@@ -184,11 +184,13 @@ def fit(
         with nullcontext() if weights is None else poutine.scale(scale=weights[rows]):
             return scheme.restart_losses(model, guide, observations={"x": cases[rows]})
 
-    new_step = partial(training_step, step, losses, parameters, descent, settings_change=schedule is not None)
+    changes = schedule is not None
+    new_step = partial(training_step, step, losses, parameters, descent, restarts.guard, settings_change=changes)
     take_step = new_step()
     # a program of another's may know its restarts in places of its own, a scheme that remembers have something of each;
-    # to compile a step again would take longer than it saves
+    # to compile a step again would take longer than it saves, and on a GPU, which has room, nothing would be saved
     narrows = all(map(is_layered, programs)) and scheme.captures and step != "compiled"
+    narrows = narrows and parameters[0].device.type == "cpu"
 
     with (
         own_param_store(),
@@ -236,9 +238,7 @@ def _train_epoch(step: Step, data: Tensor, restarts: Restarts, batch_size: int) 
     """One pass over the shuffled data; the scheme's bound averaged over it, NaN of restarts out of the batch."""
     total = data.new_zeros(len(restarts.in_batch))
     for rows in torch.randperm(len(data), device=data.device).split(batch_size):
-        found = step(rows)
-        restarts.guard(found.finite)
-        total -= found.losses
+        total -= step(rows)
     bound = data.new_full((restarts.number,), torch.nan)
     bound[restarts.in_batch] = total / len(data)
     return bound

@@ -38,12 +38,10 @@ def _of_kind(kind: str, setting: Setting) -> Trainer:
     def losses(rows: Tensor) -> Tensor:
         return scheme.restart_losses(model, guide, observations={"x": cases[rows]})
 
-    descend = training_step(kind, losses, parameters, FUSED_ADAM(parameters), settings_change=False)
+    descend = training_step(kind, losses, parameters, FUSED_ADAM(parameters), restarts.guard, settings_change=False)
 
     def step(rows: Tensor) -> None:
         nonlocal bound
-        found = descend(rows)
-        restarts.guard(found.finite)
-        bound -= found.losses
+        bound -= descend(rows)
 
     return Trainer(step, as_they_are, lambda: weights_of(model, guide))

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from pyro_helm.likelihoods.pareto import pareto_khat, tail_length
 from pyro_helm.particles import Program, draw_from_guide
+from pyro_helm.placement import draws_held
 
 GROUPS = 32
 """Groups of samples that the jackknife leaves out in turn, in quarters."""
@@ -50,7 +51,7 @@ class ImportanceEstimate(NamedTuple):
 
 
 def importance(
-    model: Program, guide: Program, x: Tensor, *, num_samples: int, draws_at_once: int = 20_000
+    model: Program, guide: Program, x: Tensor, *, num_samples: int, draws_at_once: int | None = None
 ) -> ImportanceEstimate:
     """Importance-sampling estimate of ``log p(x)`` and, from the same draws, of the evidence lower bound.
 
@@ -59,10 +60,12 @@ def importance(
         guide: called likewise; any Pyro guide, or a proposal of :mod:`pyro_helm.likelihoods.proposals`.
         x: data ``[data, units]``, or ``[restarts, data, units]`` if each restart has its own.
         num_samples: draws per datum and restart.
-        draws_at_once: draws (samples x restarts x data) held in memory, however many there are in all.
+        draws_at_once: draws (samples x restarts x data) held in memory, however many there are in all; None for what
+            suits the device of the data.
 
     """
     restarts = getattr(model, "restarts", 1)
+    draws_at_once = draws_held(x.device) if draws_at_once is None else draws_at_once
     samples_at_once = min(num_samples, max(1, draws_at_once // restarts), 100)
     rows_at_once = max(1, draws_at_once // (restarts * samples_at_once))
     estimates: list[ImportanceEstimate] = []

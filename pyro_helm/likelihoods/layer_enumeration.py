@@ -72,7 +72,7 @@ def log_prior(layer: Imaging, above: Level, terms_at_once: int) -> Tensor:
         p(f, g) = sum over s of p(f | s) p(g | s) p(s)
 
     is a product of two matrices, with an exponential for each half and s where a sum in log space takes one for each
-    state and s. It is in double precision whatever the model's, and states too improbable for it are summed in log space.
+    state and s. It is in double precision whatever the model's; states too improbable for that are summed in log space.
     """
     half = layer.num_units // 2
     scale = above.log_prob.amax(1, keepdim=True)
