@@ -109,9 +109,7 @@ def compiled(graph: GraphModule, *example: Tensor) -> Graph:
 
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(), torch.no_grad():
-            for category in (DeprecationWarning, FutureWarning):  # the compiler's own affairs
-                warnings.simplefilter("ignore", category)
-            warnings.filterwarnings("ignore", message="TensorFloat32")  # the precision is the caller's to choose
+            warnings.simplefilter("ignore")  # the compiler's own affairs, and advice on the caller's precision
             # not torch.compile, which would look at every parameter before each call, to see that it is the same
             fused: Graph = compile(graph, list(example), {"fallback_random": True, "cpp_wrapper": True})
             fused(*example)

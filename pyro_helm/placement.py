@@ -30,6 +30,12 @@ def draws_held(device: torch.device) -> int:
     return 20_000 if device.type == "cpu" else 100_000
 
 
+def wait_for(device: torch.device) -> None:
+    """Until all that was asked of a device is done, so that time can be measured."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 @contextmanager
 def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from a seed of one's own; the caller's random state is as it was afterwards."""

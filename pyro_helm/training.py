@@ -26,6 +26,7 @@ from pyro_helm.placement import (
     forked_rng,
     own_param_store,
     placement,
+    wait_for,
 )
 from pyro_helm.progress import Bar
 from pyro_helm.restarts import Restarts
@@ -208,6 +209,7 @@ def fit(
                     train_bound = _train_epoch(take_step, cases, restarts, batch_size)
                 if scheduler is not None:
                     scheduler.step()
+                wait_for(place["device"])
                 seconds += time.perf_counter() - began
                 metrics: _Metrics = {"train_bound": (train_bound, None)}
                 if valid_cases is not None and guide is not None:

@@ -27,7 +27,7 @@ import training_steps
 import typer
 from report import print_report
 from subjects import HAS_JAX, table_of
-from timing import Effort, use_threads
+from timing import Effort, use
 
 from pyro_helm.plots import save_figure
 from pyro_helm.tables import write_table
@@ -48,6 +48,8 @@ def main(
     threads: Annotated[int, typer.Option(help="Threads of torch and XLA.")] = 2,
     seconds: Annotated[float, typer.Option(help="Measured for each comparison, once everyone is ready.")] = 5.0,
     groups: Annotated[str, typer.Option(help="What to measure, separated by commas.")] = ",".join(GROUPS),
+    device: Annotated[str, typer.Option(help="cpu or cuda; memory, kernels and start-up are the CPU's.")] = "cpu",
+    schemes: Annotated[str, typer.Option(help="Whose training steps, separated by commas; all if empty.")] = "",
     quick: Annotated[bool, typer.Option("--quick", help="A little of each, to see that all works.")] = False,
 ) -> None:
     """Measure, write, draw, print."""
@@ -55,12 +57,12 @@ def main(
     if unknown := set(chosen) - set(GROUPS):
         raise typer.BadParameter(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
     out.mkdir(parents=True, exist_ok=True)
-    use_threads(threads)
+    use(device, threads)
     torch.set_num_threads(threads)
     if not HAS_JAX:
         typer.echo('without JAX and NumPyro, which pip install -e ".[benchmark]" installs')
     _tell_if_busy()
-    effort = Effort(threads, 0.0 if quick else seconds, quick)
+    effort = Effort(threads, 0.0 if quick else seconds, quick, device, tuple(filter(None, schemes.split(","))))
     rows = []
     for group in chosen:
         with _compiler_cache_of_its_own():

@@ -25,7 +25,7 @@ def measure(effort: Effort) -> list[dict[str, Any]]:
 
 def of_net(sizes: tuple[int, ...], batch: int, effort: Effort) -> list[dict[str, Any]]:
     """One kind after the other, reweighted wake-sleep."""
-    setting = Setting("reweighted_wake_sleep", sizes, batch)
+    setting = Setting("reweighted_wake_sleep", sizes, batch, device=effort.device)
     steps, epochs = (2, 3) if effort.quick else (STEPS, EPOCHS)
     kinds = {who: kind for who, kind in KINDS.items() if not (effort.quick and who == COMPILED)}
     rows = [row("epoch", who, _of_fit(setting, kind, steps, epochs), effort, **setting.labels)

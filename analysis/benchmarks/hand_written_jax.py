@@ -28,7 +28,7 @@ def start(setting: Setting) -> Trainer:
     net = to_jax(weights_of(*programs(setting)))
     optimiser = optax.adam(LEARNING_RATE)
     loss = LOSSES[setting.scheme]
-    cases = jnp.asarray(data(setting).numpy())
+    cases = jnp.asarray(data(setting).cpu().numpy())
 
     def update(net: Weights, state: Any, key: Array, cases: Array, rows: Array) -> tuple[Weights, Any, Array, Array]:
         key, draws = jax.random.split(key)
@@ -49,12 +49,12 @@ def start(setting: Setting) -> Trainer:
 
 def rows_of(rows: Tensor) -> Array:
     """Rows on the device."""
-    return jnp.asarray(rows.numpy().astype(np.int32))
+    return jnp.asarray(rows.cpu().numpy().astype(np.int32))
 
 
 def to_jax(weights: Weights) -> Weights:
     """The same weights as arrays of JAX."""
-    return Weights(*([jnp.array(value.numpy()) for value in part] for part in weights))
+    return Weights(*([jnp.array(value.cpu().numpy()) for value in part] for part in weights))
 
 
 def to_torch(weights: Weights) -> Weights:

@@ -94,7 +94,9 @@ def vimco(net: Weights, x: Tensor, particles: int) -> Tensor:
     log_weight = (log_p - log_q).detach()
     others = (log_weight.sum(0) - log_weight) / (particles - 1)
     # [particle left out, particles, data]
-    without = torch.where(torch.eye(particles, dtype=torch.bool)[..., None], others[:, None], log_weight)
+    without = torch.where(
+        torch.eye(particles, dtype=torch.bool, device=x.device)[..., None], others[:, None], log_weight
+    )
     signal = log_weight.logsumexp(0) - without.logsumexp(1)
     return -(log_weight.softmax(0) * (log_p - log_q) + signal * log_q).sum(0).mean()
 
@@ -104,7 +106,7 @@ def tvo(net: Weights, x: Tensor, particles: int) -> Tensor:
     log_p, log_q = log_p_and_q(net, x, particles)
     log_weight = log_p - log_q
     reward = log_weight.detach()
-    points = torch.tensor([0.0, *torch.logspace(-1, 0, 5).tolist()])
+    points = torch.tensor([0.0, *torch.logspace(-1, 0, 5).tolist()], device=x.device)
     beta, width = points[:-1, None, None], points.diff()[:, None, None]
     weight = (beta * reward).softmax(1)  # [intervals, particles, data]
     centred = reward - (weight * reward).sum(1, keepdim=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,10 @@ from pyro_helm.likelihoods.ais import ais
 from pyro_helm.likelihoods.exact import exact
 from pyro_helm.likelihoods.importance import importance
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.placement import wait_for
+
+LARGE = (784, 200, 200, 200)
+"""A net of the size that is used on images of digits."""
 
 OURS, PYROS = "ours", "Pyro vectorized_importance_weights"
 
@@ -34,9 +39,10 @@ def _measure(effort: Effort) -> list[dict[str, Any]]:
     torch.manual_seed(0)
     rows = []
     for compare in (_importance, _exact, _ais, _dreams):
-        method, number, setting, subjects = compare(effort.quick)
+        method, number, setting, subjects = compare(effort)
         quick = {"block": 2, "uncounted": 0, "first_steps": 1} if effort.quick else {"block": 4, "uncounted": 1}
-        timings = take_turns(subjects, seconds=effort.seconds, **quick)
+        finished = {who: partial(_finished, make, effort.device) for who, make in subjects.items()}
+        timings = take_turns(finished, seconds=effort.seconds, **quick)
         labels = {**setting.labels, "scheme": method, "batch": number}
         rows += [
             row("likelihoods", who, timing.divided_by(number), effort, unit="datum", **labels)
@@ -46,14 +52,25 @@ def _measure(effort: Effort) -> list[dict[str, Any]]:
     return rows
 
 
+def _finished(make: Callable[[], Step], device: str) -> Step:
+    step = make()
+
+    def whole() -> None:
+        step()
+        wait_for(torch.device(device))
+
+    return whole
+
+
 Comparison = tuple[str, int, Setting, dict[str, Callable[[], Step]]]
 """Its method, the number of data, the machine, and who takes part."""
 
 
-def _importance(quick: bool) -> Comparison:
+def _importance(effort: Effort) -> Comparison:
     """Importance weights, against Pyro's own of one datum at a time, since it weighs all data of a call together."""
-    number, samples = (3, 10) if quick else (20, 1000)
-    setting = Setting("reweighted_wake_sleep", NETS["64-32-16"][0], number, particles=samples)
+    number, samples = (3, 10) if effort.quick else (20 if effort.device == "cpu" else 200, 1000)
+    sizes = (8, 6, 4) if effort.quick else LARGE
+    setting = Setting("reweighted_wake_sleep", sizes, number, particles=samples, device=effort.device)
     model, guide = programs(setting)
     x = data(setting)[:number]
     return "importance", number, setting, {
@@ -74,33 +91,33 @@ def pyros_log_likelihood(model: BeliefNetwork, guide: FactorialRecognition, x: T
     return torch.stack(found)
 
 
-def _exact(quick: bool) -> Comparison:
-    """The sum over all states, against the products that make its logits."""
-    sizes = (8, 4, 4) if quick else (64, 12, 12)
-    number = 5 if quick else 100
-    setting = Setting("reweighted_wake_sleep", sizes, number)
+def _exact(effort: Effort) -> Comparison:
+    """The sum over all states, against the matrix products that it needs."""
+    sizes = (8, 4, 4) if effort.quick else (64, 12, 12)
+    number = 5 if effort.quick else 1000
+    setting = Setting("reweighted_wake_sleep", sizes, number, device=effort.device)
     model, _ = programs(setting)
-    x = torch.rand(number, sizes[0]).round()
+    x = torch.rand(number, sizes[0], device=effort.device).round()
     return "exact", number, setting, {
         OURS: lambda: lambda: exact(model, x),
-        MATMULS: lambda: multiply(products_of_exact(sizes, number)),
+        MATMULS: lambda: multiply(products_of_exact(sizes, number), effort.device),
     }  # fmt: skip
 
 
 def products_of_exact(sizes: tuple[int, ...], number: int) -> list[Shape]:
-    """All states of a layer drive the one below, of which all states, or the data, are scored."""
-    scored = [number, *(2**size for size in sizes[1:])]
-    return [
-        product
-        for (below, above), (rows, states) in zip(pairwise(sizes), pairwise(scored), strict=True)
-        for product in ((states, above, below), (rows, below, states))
-    ]
+    """All states of a layer drive the one below, of which the data, or all states as pairs of halves, are scored."""
+    visible, lowest, *_ = sizes
+    products = [(2**lowest, lowest, visible), (number, visible, 2**lowest)]
+    for below, above in pairwise(sizes[1:]):
+        half = below // 2
+        products += [(2**above, above, below), (2**half, 2**above, 2 ** (below - half))]
+    return products
 
 
-def _ais(quick: bool) -> Comparison:
+def _ais(effort: Effort) -> Comparison:
     """Annealed importance sampling."""
-    number, steps = (3, 3) if quick else (20, 30)
-    setting = Setting("reweighted_wake_sleep", NETS["64-32-16"][0], number, particles=4)
+    number, steps = (3, 3) if effort.quick else (20, 30)
+    setting = Setting("reweighted_wake_sleep", NETS["64-32-16"][0], number, particles=4, device=effort.device)
     model, guide = programs(setting)
     x = data(setting)[:number]
     return f"ais, {steps} steps", number, setting, {
@@ -108,10 +125,10 @@ def _ais(quick: bool) -> Comparison:
     }  # fmt: skip
 
 
-def _dreams(quick: bool) -> Comparison:
+def _dreams(effort: Effort) -> Comparison:
     """Data drawn from the model."""
-    number = 10 if quick else 1000
-    setting = Setting("reweighted_wake_sleep", NETS["64-32-16"][0], number, particles=1)
+    number = 10 if effort.quick else 1000
+    setting = Setting("reweighted_wake_sleep", NETS["64-32-16"][0], number, particles=1, device=effort.device)
     model, guide = programs(setting)
     weights = Weights(*([transposed(value) for value in part] for part in weights_of(model, guide)))
 

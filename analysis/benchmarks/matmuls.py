@@ -15,13 +15,13 @@ Shape = tuple[int, int, int]
 
 def start(setting: Setting) -> Trainer:
     """All of them, whatever the rows."""
-    step = multiply(products(setting))
+    step = multiply(products(setting), setting.device)
     return Trainer(lambda rows: step(), as_they_are, None)
 
 
-def multiply(shapes: list[Shape]) -> Callable[[], None]:
+def multiply(shapes: list[Shape], device: str) -> Callable[[], None]:
     """Make all products, into memory that is there already."""
-    operands = [_operands(shape) for shape in shapes]
+    operands = [_operands(shape, device) for shape in shapes]
 
     def step() -> None:
         for left, right, result in operands:
@@ -30,9 +30,10 @@ def multiply(shapes: list[Shape]) -> Callable[[], None]:
     return step
 
 
-def _operands(shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
+def _operands(shape: Shape, device: str) -> tuple[Tensor, Tensor, Tensor]:
     rows, inner, columns = shape
-    return torch.rand(rows, inner), torch.rand(inner, columns), torch.empty(rows, columns)
+    left, right = torch.rand(rows, inner, device=device), torch.rand(inner, columns, device=device)
+    return left, right, torch.empty(rows, columns, device=device)
 
 
 def products(setting: Setting) -> list[Shape]:

@@ -32,7 +32,7 @@ def measure_restarts(effort: Effort) -> list[dict[str, Any]]:
 
 
 def _of_restarts(sizes: tuple[int, ...], batch: int, numbers: tuple[int, ...], effort: Effort) -> list[dict[str, Any]]:
-    settings = [Setting(SCHEME, sizes, batch, restarts=number) for number in numbers]
+    settings = [Setting(SCHEME, sizes, batch, restarts=number, device=effort.device) for number in numbers]
     return _compare("restarts", "restarts", settings, [EAGER] if effort.quick else [EAGER, COMPILED], effort)
 
 
@@ -45,7 +45,7 @@ def measure_scaling(effort: Effort) -> list[dict[str, Any]]:
 
 
 def _of_varied(varied: str, values: tuple[int, ...], effort: Effort) -> list[dict[str, Any]]:
-    settings = [_with(Setting(SCHEME, *NETS[NET]), varied, value) for value in values]
+    settings = [_with(Setting(SCHEME, *NETS[NET], device=effort.device), varied, value) for value in values]
     who = [EAGER] if effort.quick else [EAGER, COMPILED, *([JAX] if HAS_JAX else [])]
     return _compare("scaling", varied, settings, who, effort)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.placement import wait_for
 
 NETS: dict[str, tuple[tuple[int, ...], int]] = {
     "32-24-2": ((32, 24, 2), 128),
@@ -34,6 +35,7 @@ class Setting:
     batch: int
     particles: int = PARTICLES
     restarts: int = 1
+    device: str = "cpu"
 
     @property
     def net(self) -> str:
@@ -44,7 +46,7 @@ class Setting:
     def labels(self) -> dict[str, Any]:
         """Columns of the table."""
         sizes = {"batch": self.batch, "particles": self.particles, "restarts": self.restarts}
-        return {"net": self.net, "scheme": self.scheme, **sizes}
+        return {"net": self.net, "scheme": self.scheme, **sizes, "device": self.device}
 
 
 class Weights(NamedTuple):
@@ -77,7 +79,9 @@ Start = Callable[[Setting], Trainer]
 def programs(setting: Setting) -> tuple[BeliefNetwork, FactorialRecognition]:
     """Our model and guide, with the first weights from which all start."""
     sizes, restarts = setting.sizes, setting.restarts
-    return BeliefNetwork(sizes, restarts=restarts, seed=0), FactorialRecognition(sizes, restarts=restarts, seed=0)
+    model = BeliefNetwork(sizes, restarts=restarts, seed=0)
+    guide = FactorialRecognition(sizes, restarts=restarts, seed=0)
+    return model.to(setting.device), guide.to(setting.device)
 
 
 def weights_of(model: BeliefNetwork, guide: FactorialRecognition) -> Weights:
@@ -119,20 +123,27 @@ def data(setting: Setting) -> Tensor:
     prototypes = torch.rand(8, width, generator=generator) < 0.2
     first, second = (prototypes[torch.randint(8, (number,), generator=generator)] for _ in range(2))
     noise = torch.rand(number, width, generator=generator) < 0.02
-    return ((first | second) ^ noise).float()
+    return ((first | second) ^ noise).float().to(setting.device)
 
 
 def minibatches(setting: Setting, number: int = 40) -> list[Tensor]:
     """Rows of the data."""
     generator = torch.Generator().manual_seed(1)
     num_data = max(NUM_DATA, setting.batch)
-    return [torch.randperm(num_data, generator=generator)[: setting.batch] for _ in range(number)]
+    rows = [torch.randperm(num_data, generator=generator)[: setting.batch] for _ in range(number)]
+    return [some.to(setting.device) for some in rows]
 
 
 def stepper(trainer: Trainer, setting: Setting) -> Callable[[], object]:
     """A step on the next minibatch, at every call."""
     batches = cycle([trainer.native(rows) for rows in minibatches(setting)])
-    return lambda: trainer.step(next(batches))
+    device = torch.device(setting.device)
+
+    def step() -> None:
+        trainer.step(next(batches))
+        wait_for(device)
+
+    return step
 
 
 def as_they_are(rows: Tensor) -> Tensor:

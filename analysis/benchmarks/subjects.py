@@ -39,6 +39,7 @@ COLUMNS = [
     "particles",
     "restarts",
     "threads",
+    "device",
     "unit",
     "seconds",
     "q25",
@@ -117,7 +118,8 @@ def side_by_side(
 
 def row(group: str, who: str, timing: Timing, effort: Effort, *, unit: str = "step", **labels: Any) -> dict[str, Any]:
     """A measurement."""
-    return {"group": group, "who": who, "threads": effort.threads, "unit": unit, **labels, **timing._asdict()}
+    common = {"group": group, "who": who, "threads": effort.threads, "device": effort.device, "unit": unit}
+    return {**common, **labels, **timing._asdict()}
 
 
 def log_likelihood(trainer: Trainer, setting: Setting) -> float:
@@ -126,7 +128,7 @@ def log_likelihood(trainer: Trainer, setting: Setting) -> float:
         return math.nan
     model, guide = programs_with(trainer.weights())
     with pyro.validation_enabled(False):
-        estimate = importance(model, guide, data(setting)[:200], num_samples=100)
+        estimate = importance(model, guide, data(setting)[:200].cpu(), num_samples=100)
     return float(estimate.log_likelihood.mean())
 
 

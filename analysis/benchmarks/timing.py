@@ -36,12 +36,16 @@ class Effort:
         threads: of torch and XLA.
         seconds: for each comparison, once everyone is ready.
         quick: a little of each, to see that all works.
+        device: where all compute.
+        schemes: whose steps are measured; all where none is named.
 
     """
 
     threads: int = 2
     seconds: float = 5.0
     quick: bool = False
+    device: str = "cpu"
+    schemes: tuple[str, ...] = ()
 
 
 class Timing(NamedTuple):
@@ -111,8 +115,14 @@ def _block(step: Step, number: int) -> list[float]:
     return times
 
 
-def use_threads(number: int) -> None:
-    """Give this process and those that it starts so many threads, whatever library they use; before those load."""
+def use(device: str, threads: int) -> None:
+    """Have this process and those that it starts compute there, whatever library they use; before those load."""
+    os.environ["JAX_PLATFORMS"] = device
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # or else it would take the GPU's memory for itself
+    _use_threads(threads)
+
+
+def _use_threads(number: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(number)
     os.environ["NPROC"] = str(number)  # the size of XLA's thread pools
     if number == 1:

@@ -20,7 +20,12 @@ def measure(effort: Effort) -> list[dict[str, Any]]:
     for net, (sizes, batch) in NETS.items():
         of_this = in_fresh_process(of_net, net, sizes, batch, effort)
         for row in of_this:
-            if net == MEMORY_NET and row["scheme"] in MEMORY_SCHEMES and row["who"] != MATMULS:
+            if (
+                effort.device == "cpu"
+                and net == MEMORY_NET
+                and row["scheme"] in MEMORY_SCHEMES
+                and row["who"] != MATMULS
+            ):
                 row["peak_mib"] = peak_memory(row["who"], Setting(row["scheme"], sizes, batch))
         rows += of_this
     return rows
@@ -29,13 +34,15 @@ def measure(effort: Effort) -> list[dict[str, Any]]:
 def of_net(net: str, sizes: tuple[int, ...], batch: int, effort: Effort) -> list[dict[str, Any]]:
     """Every scheme, one after the other; all who train by it take turns."""
     rows = []
-    for scheme in ("reweighted_wake_sleep", "reinforce", "disarm") if effort.quick else SCHEMES:
-        setting = Setting(scheme, sizes, batch)
+    schemes = effort.schemes or SCHEMES
+    for scheme in ("reweighted_wake_sleep", "reinforce", "disarm") if effort.quick else schemes:
+        setting = Setting(scheme, sizes, batch, device=effort.device)
         subjects = [(who, setting) for who in everyone(scheme, effort)]
         block, uncounted = (4, 1) if effort.quick else (20, 5)
         rows += side_by_side("training step", subjects, effort, block=block, uncounted=uncounted)
         print(f"training step, {net}, {scheme}: done", flush=True)
     # the schemes among themselves, in turns too; what was compiled above is read from the compiler's cache
-    subjects = [(EAGER if effort.quick else COMPILED, Setting(scheme, sizes, batch)) for scheme in SCHEMES]
+    who = EAGER if effort.quick else COMPILED
+    subjects = [(who, Setting(scheme, sizes, batch, device=effort.device)) for scheme in schemes]
     rows += side_by_side("schemes", subjects, effort, block=20, uncounted=5)
     return rows

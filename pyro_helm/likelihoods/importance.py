@@ -66,7 +66,7 @@ def importance(
     """
     restarts = getattr(model, "restarts", 1)
     draws_at_once = draws_held(x.device) if draws_at_once is None else draws_at_once
-    samples_at_once = min(num_samples, max(1, draws_at_once // restarts), 100)
+    samples_at_once = min(num_samples, max(1, draws_at_once // max(restarts, 200)))
     rows_at_once = max(1, draws_at_once // (restarts * samples_at_once))
     estimates: list[ImportanceEstimate] = []
     # unvalidated: parameters of one restart that are out of range must not cost the others their estimate
