@@ -110,8 +110,10 @@ def compiled(graph: GraphModule, *example: Tensor) -> Graph:
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(), torch.no_grad():
             warnings.simplefilter("ignore")  # the compiler's own affairs, and advice on the caller's precision
+            # launched from C++, but for a GPU, where all launches are made one later
+            options = {"fallback_random": True, "cpp_wrapper": example[0].device.type == "cpu"}
             # not torch.compile, which would look at every parameter before each call, to see that it is the same
-            fused: Graph = compile(graph, list(example), {"fallback_random": True, "cpp_wrapper": True})
+            fused: Graph = compile(graph, list(example), options)
             fused(*example)
     except RuntimeError as error:
         warnings.warn(

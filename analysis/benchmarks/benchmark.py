@@ -67,8 +67,8 @@ def main(
     for group in chosen:
         with _compiler_cache_of_its_own():
             rows += GROUPS[group](effort)
-    table = table_of(rows)
-    write_table(table, out / "benchmarks")
+        table = table_of(rows)
+        write_table(table, out / "benchmarks")
     if "training step" in chosen:
         save_figure(figures.steps(table), out / "steps.png")
     if {"restarts", "scaling"} & set(chosen):

@@ -33,7 +33,7 @@ def _of_kind(kind: str, setting: Setting) -> Trainer:
     scheme = helm.SCHEMES[setting.scheme](num_particles=setting.particles)
     cases = data(setting)
     restarts = Restarts(parameters, setting.restarts)
-    bound = torch.zeros(setting.restarts)
+    bound = torch.zeros(setting.restarts, device=setting.device)
 
     def losses(rows: Tensor) -> Tensor:
         return scheme.restart_losses(model, guide, observations={"x": cases[rows]})

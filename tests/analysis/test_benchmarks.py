@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hand_written_torch
 import numpy as np
+import ours
 import pandas as pd
 import pyro
 import pytest
@@ -20,7 +21,20 @@ from likelihood_times import products_of_exact, pyros_log_likelihood
 from matmuls import products
 from scaling import slopes
 from setting import Setting, Weights, data, programs, programs_with, stepper, transposed, weights_of
-from subjects import JAX, NUMPYRO_GRAPH, PYRO_GRAPH, PYRO_RWS, PYRO_TRACE, SCHEMES, log_likelihood, start_of, table_of
+from subjects import (
+    EAGER,
+    JAX,
+    MATMULS,
+    NUMPYRO_GRAPH,
+    PYRO_GRAPH,
+    PYRO_RWS,
+    PYRO_TRACE,
+    SCHEMES,
+    TORCH,
+    log_likelihood,
+    start_of,
+    table_of,
+)
 from timing import take_turns
 from torch import Tensor
 
@@ -139,6 +153,18 @@ def test_gradients_of_different_schemes_are_told_apart() -> None:
 @pytest.mark.parametrize("who", [PYRO_RWS, PYRO_GRAPH, PYRO_TRACE])
 def test_estimators_of_pyro_train_the_machine(who: str) -> None:
     assert gain_of_training(who) > 1
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("who", [TORCH, EAGER, MATMULS])
+def test_steps_are_taken_on_the_device_of_the_setting(who: str, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((torch.optim, "Adam"), (ours, "FUSED_ADAM")):  # which are not fused there
+        monkeypatch.setattr(module, name, lambda parameters, **settings: torch.optim.SGD(parameters, lr=0.1))
+    # where tensors have no values, and can't be mixed with others
+    setting = Setting(scheme, (12, 6, 3), 50, device="meta")
+    step = stepper(start_of(who)(setting), setting)
+    with pyro.validation_enabled(False):
+        step()
 
 
 @pytest.mark.slow
