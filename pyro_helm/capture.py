@@ -97,8 +97,8 @@ def _is_its_first_argument(node: Node) -> bool:
 def compiled(graph: GraphModule, *example: Tensor) -> Graph:
     """The graph of a function from tensors to a tuple of tensors, fused by torch's compiler into few loops.
 
-    Its numbers are the graph's within rounding; it draws the same random numbers. Where the compilation fails, for want
-    of a C++ compiler say, the result is the graph itself, and a RuntimeWarning tells.
+    Its numbers are the graph's within rounding; it draws the same random numbers, on a GPU maybe in other order. Where
+    the compilation fails, for want of a C++ compiler say, the result is the graph itself, and a RuntimeWarning tells.
 
     Args:
         graph: captured, and not yet compiled.

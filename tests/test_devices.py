@@ -66,9 +66,13 @@ def test_every_scheme_trains(scheme: type[Scheme], device: str) -> None:
 
 
 @pytest.mark.parametrize("device", [ON_GPU])
-@pytest.mark.parametrize("step", STEPS[1:])
-def test_steps_of_all_kinds_give_the_same_numbers(step: str, device: str) -> None:
-    eager, other = (trained(helm.VIMCO(3), device, step=kind) for kind in ("eager", step))
+@pytest.mark.parametrize(
+    ("step", "scheme"),
+    [("captured", helm.VIMCO(3)), ("compiled", helm.ExactEM())],  # compiled, draws may come in another order
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_steps_of_all_kinds_give_the_same_numbers(step: str, scheme: Scheme, device: str) -> None:
+    eager, other = (trained(scheme, device, step=kind) for kind in ("eager", step))
     for ours, theirs in zip(other.model.parameters(), eager.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
@@ -82,9 +86,10 @@ def test_a_step_waits_for_no_value_on_the_gpu(scheme: type[Scheme], step: str, d
     model, guide = (program.to(device) for program in machine(restarts=2))
     parameters = [*model.parameters(), *guide.parameters()]
     cases, rows = data().to(device), torch.arange(10, device=device)
+    objective = scheme()
 
     def losses(rows: Tensor) -> Tensor:
-        return scheme().restart_losses(model, guide, observations={"x": cases[rows]})
+        return objective.restart_losses(model, guide, observations={"x": cases[rows]})
 
     guard = Restarts(parameters, 2).guard
     take = training_step(step, losses, parameters, FUSED_ADAM(parameters), guard, settings_change=False)
