@@ -109,8 +109,10 @@ def compiled(graph: GraphModule, *example: Tensor) -> Graph:
 
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(), torch.no_grad():
-            warnings.simplefilter("ignore")  # the compiler's own affairs, and advice on the caller's precision
-            # launched from C++, but for a GPU, where all launches are made one later
+            # the compiler's own affairs, and advice on the precision, which is the caller's to choose
+            for category in (DeprecationWarning, FutureWarning, UserWarning):
+                warnings.simplefilter("ignore", category)
+            # launched from C++, which is not needed where a GPU's launches are made one, and takes a minute to compile
             options = {"fallback_random": True, "cpp_wrapper": example[0].device.type == "cpu"}
             # not torch.compile, which would look at every parameter before each call, to see that it is the same
             fused: Graph = compile(graph, list(example), options)
@@ -125,19 +127,44 @@ def compiled(graph: GraphModule, *example: Tensor) -> Graph:
     return fused
 
 
+def reads_the_cpu(graph: GraphModule) -> bool:
+    """Whether it reads tensors on the CPU that it finds elsewhere, or draws there."""
+    for node in graph.graph.nodes:
+        draws = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+        value = getattr(graph, node.target) if node.op == "get_attr" else node.meta.get("val") if draws else None
+        if isinstance(value, Tensor) and value.device.type == "cpu":
+            return True
+    return False
+
+
+def waits_for_values(function: Graph, *arguments: Tensor) -> tuple[Any, bool]:
+    """What a function returns, and whether the CPU has waited for a value of the GPU on the way."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            returned = function(*arguments)
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+    return returned, any("synchronizing CUDA operation" in str(warning.message) for warning in found)
+
+
 def launched_at_once(function: Graph, *example: Tensor) -> Graph:
     """What a function does on a GPU, launched as one (a CUDA graph), so that no launch waits for Python.
 
-    Tensors that it finds elsewhere must stay where they are; what it returns is overwritten by the next call.
+    Tensors that it finds elsewhere on the GPU are read anew whenever it runs, and must stay where they are; what it
+    reads on the CPU stays as it is now. What it returns is overwritten by the next call.
 
     Args:
-        function: of tensors; it has run before, and waits for no value.
+        function: of tensors; it has run before, and waits for no value (:func:`waits_for_values`).
         example: arguments on the GPU.
 
     """
     inputs = [argument.clone() for argument in example]
+    device = inputs[0].device
     launches = torch.cuda.CUDAGraph()
-    with torch.no_grad(), torch.cuda.graph(launches):
+    with torch.cuda.device(device), torch.no_grad(), torch.cuda.graph(launches, stream=torch.cuda.Stream(device)):
         outputs = function(*inputs)
 
     def launch(*arguments: Tensor) -> Any:

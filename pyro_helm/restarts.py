@@ -61,9 +61,10 @@ class Restarts:
             self.some_failed = self.some_failed or not bool(finite.all())
             if not self.some_failed:
                 return
-        self.failed[self.in_batch] |= ~finite
+        # one that has stopped and is still in the batch has not failed, but may not go on either
+        self.failed[self.in_batch] |= self.active[self.in_batch] & ~finite
         self.active[self.in_batch] &= finite
-        self._set_to_best(self.failed[self.in_batch])
+        self._set_to_best(self.failed[self.in_batch] | ~finite)
 
     def narrow(self, descent: torch.optim.Optimizer) -> bool:
         """Leave out of the batch those that are not active, for good, if they are half of it; whether it was done.

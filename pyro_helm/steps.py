@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from pyro_helm.capture import Graph, capture, compiled, launched_at_once
+from pyro_helm.capture import Graph, capture, compiled, launched_at_once, reads_the_cpu, waits_for_values
 from pyro_helm.full_batch import FullBatchOptimizer
 from pyro_helm.placement import forked_rng
 from pyro_helm.restarts import all_finite
@@ -87,26 +87,34 @@ def training_step(
 
     if kind == "eager":
         return guarded(_descending(evaluate, parameters, descent))
-    replayed = _captured(evaluate, compile=kind == "compiled")
+    graphs: dict[int, GraphModule] = {}
+    replayed = _captured(evaluate, graphs, compile=kind == "compiled")
     if settings_change or not _is_fused(descent):
         return guarded(_descending(replayed, parameters, descent))
     whole = guarded(_descending_captured(replayed, parameters, descent))
-    return _launched_at_once(whole) if parameters[0].device.type == "cuda" else whole
+    return _launched_at_once(whole, graphs) if parameters[0].device.type == "cuda" else whole
 
 
-def _launched_at_once(step: Step) -> Step:
-    """For each size of minibatch, once its first two steps have captured and made all that there is to."""
+def _launched_at_once(step: Step, graphs: Mapping[int, GraphModule]) -> Step:
+    """For each size of minibatch, once its first two steps have captured and made all that there is to.
+
+    In the third it is seen whether the step can be launched at once; if not, its operations go on one by one.
+    """
     launches: dict[int, Graph] = {}
     taken: Counter[int] = Counter()
 
     def launch(rows: Tensor) -> Tensor:
         size = len(rows)
         taken[size] += 1
-        if taken[size] < 3:
-            return step(rows)
-        if size not in launches:
+        losses: Tensor
+        if taken[size] == 3:
+            losses, waits = waits_for_values(step, rows)
+            if waits or reads_the_cpu(graphs[size]):
+                launches[size] = step
+            return losses
+        if taken[size] > 3 and size not in launches:
             launches[size] = launched_at_once(step, rows)
-        losses: Tensor = launches[size](rows)
+        losses = launches.get(size, step)(rows)
         return losses
 
     return launch
@@ -159,16 +167,17 @@ def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tenso
         parameter.grad = gradient
 
 
-def _captured(evaluate: _Descend, *, compile: bool) -> _Descend:
+def _captured(evaluate: _Descend, graphs: dict[int, GraphModule], *, compile: bool) -> _Descend:
     """Replay a graph for each size of minibatch; the first one's, which is the usual one, may be compiled."""
-    graphs: dict[int, Graph] = {}
+    replayed: dict[int, Graph] = {}
 
     def replay(rows: Tensor) -> Evaluation:
-        if len(rows) not in graphs:
-            graph = _checked(evaluate, rows)
-            graphs[len(rows)] = compiled(graph, rows) if compile and not graphs else graph
+        size = len(rows)
+        if size not in graphs:
+            graphs[size] = _checked(evaluate, rows)
+            replayed[size] = compiled(graphs[size], rows) if compile and not replayed else graphs[size]
         with torch.no_grad():
-            of_restarts, finite, *gradients = graphs[len(rows)](rows)
+            of_restarts, finite, *gradients = replayed[size](rows)
         return Evaluation(of_restarts, finite, tuple(gradients))
 
     return replay

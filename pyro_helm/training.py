@@ -97,8 +97,8 @@ def fit(
 
     Every restart trains by itself: one whose loss, gradient or parameters become non-finite goes back to its best ones
     and is marked failed, and the others go on. Those that have stopped or failed leave the batch when they are half of
-    it, and their steps cost nothing from then on; not if programs are not layered ones, steps compiled, or the scheme
-    one that can't be captured. Ctrl-C ends the training with what there is.
+    it, and their steps cost nothing from then on; not if programs are not layered ones, steps compiled (or captured, on
+    a GPU), or the scheme one that can't be captured. Ctrl-C ends the training with what there is.
 
     Args:
         model: called with ``observations={"x": batch}``. With ``model.restarts`` above 1, the first dimension of every
@@ -189,9 +189,10 @@ def fit(
     new_step = partial(training_step, step, losses, parameters, descent, restarts.guard, settings_change=changes)
     take_step = new_step()
     # a program of another's may know its restarts in places of its own, a scheme that remembers have something of each;
-    # to compile a step again would take longer than it saves, and on a GPU, which has room, nothing would be saved
-    narrows = all(map(is_layered, programs)) and scheme.captures and step != "compiled"
-    narrows = narrows and parameters[0].device.type == "cpu"
+    # to compile a step again would take longer than it saves, and one that is launched at once has its parameters where
+    # they are
+    narrows = all(map(is_layered, programs)) and scheme.captures
+    narrows = narrows and (step == "eager" or (step == "captured" and place["device"].type == "cpu"))
 
     with (
         own_param_store(),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -15,6 +17,8 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 import pyro_helm as helm
+import pyro_helm.steps as steps
+from pyro_helm.capture import capture, reads_the_cpu
 from pyro_helm.full_batch import ConjugateGradient
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
@@ -216,6 +220,62 @@ def test_a_restart_that_fails_in_a_captured_step_leaves_the_others_alone(broken:
     assert result.restarts.failed.tolist() == [False, broken, False]
     ours, theirs = (fitted.history[fitted.history.restart != 1].value.tolist() for fitted in (result, sound))
     assert ours == theirs
+
+
+def test_a_restart_that_has_stopped_and_breaks_then_has_not_failed() -> None:
+    parameter = nn.Parameter(torch.tensor([[1.0], [2.0]]))
+    restarts = Restarts([parameter], 2)
+    restarts.active[1] = False
+    with torch.no_grad():
+        parameter.fill_(torch.nan)
+    restarts.guard(torch.tensor([False, False]))
+    assert restarts.failed.tolist() == [True, False]
+    assert parameter.flatten().tolist() == [1, 2]
+
+
+def is_launched_at_once(program: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether a captured step would be on a GPU, which is not needed to decide that."""
+    launched: list[Callable[..., object]] = []
+
+    def launch(function: Callable[..., object], *rows: Tensor) -> Callable[..., object]:
+        launched.append(function)
+        return function
+
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
+    monkeypatch.setattr(steps, "launched_at_once", launch)
+    graphs = {2: capture(program, torch.zeros(2))}
+    step = steps._launched_at_once(program, graphs)
+    for _ in range(4):
+        assert step(torch.ones(2)).tolist() == program(torch.ones(2)).tolist()
+    return bool(launched)
+
+
+def test_what_waits_for_values_or_reads_the_cpu_is_not_launched_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = torch.ones(2)
+
+    def waiting(rows: Tensor) -> Tensor:
+        warnings.warn("called a synchronizing CUDA operation", UserWarning, stacklevel=1)
+        return 2 * rows
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert is_launched_at_once(lambda rows: 2 * rows, monkeypatch)
+        assert not is_launched_at_once(waiting, monkeypatch)
+        assert not is_launched_at_once(lambda rows: elsewhere * rows, monkeypatch)
+
+
+@pytest.mark.parametrize("scheme", CAPTURED, ids=lambda scheme: scheme.name)
+def test_a_step_of_ours_reads_nothing_on_the_cpu(scheme: Scheme) -> None:
+    model = BeliefNetwork(SIZES, restarts=2, seed=0).to("meta")
+    guide = FactorialRecognition(SIZES, restarts=2, seed=0).to("meta")
+    cases = data().to("meta")
+    with pyro.validation_enabled(False):
+        graph = capture(
+            lambda rows: scheme.restart_losses(model, guide, observations={"x": cases[rows]}),
+            torch.arange(10, device="meta"),
+        )
+    assert not reads_the_cpu(graph)
 
 
 # Gibbs looks up patterns, MeanField of these imaging models zeros

@@ -26,7 +26,7 @@ import torch
 import training_steps
 import typer
 from report import print_report
-from subjects import HAS_JAX, table_of
+from subjects import HAS_JAX, SCHEMES, table_of
 from timing import Effort, use
 
 from pyro_helm.plots import save_figure
@@ -56,6 +56,8 @@ def main(
     chosen = groups.split(",")
     if unknown := set(chosen) - set(GROUPS):
         raise typer.BadParameter(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
+    if unknown := set(filter(None, schemes.split(","))) - set(SCHEMES):
+        raise typer.BadParameter(f"no such scheme: {', '.join(unknown)}; there are {', '.join(SCHEMES)}")
     out.mkdir(parents=True, exist_ok=True)
     use(device, threads)
     torch.set_num_threads(threads)

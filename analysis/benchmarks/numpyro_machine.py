@@ -42,7 +42,7 @@ def start(setting: Setting) -> Trainer:
                 below = numpyro.sample(f"h{level}", dist.Bernoulli(logits=below @ weight + bias).to_event(1))
 
     svi = SVI(model, guide, numpyro.optim.Adam(LEARNING_RATE), TraceGraph_ELBO(num_particles=setting.particles))
-    cases = jnp.asarray(data(setting).numpy())
+    cases = jnp.asarray(data(setting).cpu().numpy())
     state = svi.init(jax.random.key(0), cases[: setting.batch])
     update = jax.jit(lambda state, cases, rows: svi.update(state, cases[rows]), donate_argnums=0)
 

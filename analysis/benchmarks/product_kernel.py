@@ -83,7 +83,7 @@ def _times(
         # short turns, since the slowest step takes a second
         timings = take_turns(makers, seconds=0, rounds=rounds, block=2, uncounted=1, first_steps=2)
         for way, timing in timings.items():
-            found = row("product over causes", way, timing, effort, net=f"{name} {_short(dtype)}")
+            found = row("product over causes", way, timing, effort, device="cpu", net=f"{name} {_short(dtype)}")
             if memory:
                 found["peak_mib"] = in_process_for_memory(peak_memory, way, shape, dtype, effort.threads)
             rows.append(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
-from goals import goals_of
+from goals import RWS, goals_of
 from likelihood_times import OURS
 from scaling import slopes
 from subjects import MATMULS, TORCH
@@ -16,7 +16,7 @@ def print_report(table: pd.DataFrame) -> None:
     groups = {name: rows for name, rows in table.groupby("group", sort=False)}
     if "training step" in groups:
         _print_steps(groups["training step"])
-    if "schemes" in groups:
+    if "schemes" in groups and RWS in set(groups["schemes"].scheme):
         _print_schemes(groups["schemes"])
     if "restarts" in groups:
         _print_restarts(groups["restarts"])
@@ -52,7 +52,7 @@ def _print_schemes(rows: pd.DataFrame) -> None:
     shown = rows.pivot(index="scheme", columns="net", values="seconds").reindex(
         index=rows.scheme.unique(), columns=rows.net.unique()
     )
-    shown = shown / shown.loc["reweighted_wake_sleep"]
+    shown = shown / shown.loc[RWS]
     print_table(shown.reset_index(), "compiled step, times one of reweighted wake-sleep")
 
 

@@ -33,7 +33,7 @@ def measure(effort: Effort) -> list[dict[str, Any]]:
     for who, seconds in times.items():
         if not seconds:
             continue
-        rows.append(row("start-up", who, Timing.of(seconds), effort, unit="start"))
+        rows.append(row("start-up", who, Timing.of(seconds), effort, unit="start", device="cpu"))
     print("start-up: done", flush=True)
     return rows
 

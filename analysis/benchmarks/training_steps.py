@@ -35,7 +35,7 @@ def of_net(net: str, sizes: tuple[int, ...], batch: int, effort: Effort) -> list
     """Every scheme, one after the other; all who train by it take turns."""
     rows = []
     schemes = effort.schemes or SCHEMES
-    for scheme in ("reweighted_wake_sleep", "reinforce", "disarm") if effort.quick else schemes:
+    for scheme in effort.schemes or (("reweighted_wake_sleep", "reinforce", "disarm") if effort.quick else SCHEMES):
         setting = Setting(scheme, sizes, batch, device=effort.device)
         subjects = [(who, setting) for who in everyone(scheme, effort)]
         block, uncounted = (4, 1) if effort.quick else (20, 5)

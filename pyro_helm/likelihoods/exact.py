@@ -22,8 +22,8 @@ from pyro_helm.particles import Program
 MAX_TERMS_OF_LAYERS = 2**35
 """Terms that are summed layer by layer unless more are asked for: some minutes on one core."""
 
-MAX_STATES_OF_A_LAYER = 2**26
-"""Whose probabilities are held in memory, in 1 GB or so."""
+MAX_STATES_OF_A_LAYER = 2**27
+"""Times restarts: their probabilities are held in memory, in 2 GB or so."""
 
 MAX_TERMS_OF_JOINT_STATES = 2**29
 """Likewise over joint states, where each term is a run of the program."""
@@ -44,7 +44,7 @@ def exact(model: Program, x: Tensor, *, max_terms: int | None = None, terms_at_o
 
     Raises:
         TypeError: for a model with other latent sites.
-        ValueError: for more terms than ``max_terms``.
+        ValueError: for more terms than ``max_terms``, or a layer of more states than can be held.
 
     >>> exact(BeliefNetwork((6, 4, 2), seed=0), torch.ones(3, 6)).shape
     torch.Size([1, 3])
@@ -68,8 +68,9 @@ def check_layers(
     widest = max(model.sizes[1:])
     if 2**widest * model.restarts > MAX_STATES_OF_A_LAYER:
         raise ValueError(
-            f"a hidden layer of {widest} units has 2^{widest} states, which in {model.restarts} restarts are more than "
-            f'the 2^{math.log2(MAX_STATES_OF_A_LAYER):.0f} that are held in memory; use method="importance" or "ais"'
+            f"a hidden layer of {widest} units has 2^{widest} states, times {model.restarts} for the restarts; they are "
+            f"held in memory and may be 2^{math.log2(MAX_STATES_OF_A_LAYER):.0f} at most; score fewer restarts at "
+            'once, or use method="importance" or "ais"'
         )
     states = " and ".join(f"2^{size}" for size in model.sizes[1:]) + " states of the hidden layers"
     _check(

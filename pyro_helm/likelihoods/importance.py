@@ -66,6 +66,7 @@ def importance(
     """
     restarts = getattr(model, "restarts", 1)
     draws_at_once = draws_held(x.device) if draws_at_once is None else draws_at_once
+    # of some hundred rows, whose running sums then take as many weights in one go
     samples_at_once = min(num_samples, max(1, draws_at_once // max(restarts, 200)))
     rows_at_once = max(1, draws_at_once // (restarts * samples_at_once))
     estimates: list[ImportanceEstimate] = []

@@ -46,6 +46,8 @@ class Level(NamedTuple):
 def num_terms(model: BeliefNetwork, num_data: int, *, pairs_per_term: int = PAIRS_PER_TERM) -> int:
     """What a sum takes: ``restarts x (2^nL + [... + 2^(n2 + n3) + 2^(n1 + n2)] / pairs_per_term + data x 2^n1)``.
 
+    More where states are too improbable for double precision, which take a term for each pair.
+
     >>> num_terms(BeliefNetwork((16, 6, 3)), num_data=10)  # 2^3 + 2^9 / 64 + 10 x 2^6
     656
     """
@@ -72,28 +74,27 @@ def log_prior(layer: Imaging, above: Level, terms_at_once: int) -> Tensor:
         p(f, g) = sum over s of p(f | s) p(g | s) p(s)
 
     is a product of two matrices, with an exponential for each half and s where a sum in log space takes one for each
-    state and s. It is in double precision whatever the model's; states too improbable for that are summed in log space.
+    state and s. The sum is in double precision whatever the model's; states too improbable for that have one in log
+    space.
     """
-    half = layer.num_units // 2
+    half, restarts = layer.num_units // 2, layer.restarts
     scale = above.log_prob.amax(1, keepdim=True)
-    total: Tensor | float = 0.0
-    halves = (AllStates(half, above.log_prob), AllStates(layer.num_units - half, above.log_prob))
-    first, second = (states[0 : len(states)].double() for states in halves)
+    states = AllStates(layer.num_units, scale)
+    halves = (AllStates(half, scale), AllStates(layer.num_units - half, scale))
+    first, second = (of_half[0 : len(of_half)].double() for of_half in halves)
+    total = first.new_zeros(restarts, len(first), len(second))
     width = 2 * layer.num_units + 1 + len(first) + len(second)
-    for states in _slices(len(above.states), max(1, terms_at_once // (layer.restarts * width))):
-        table = JointTable(layer, above.states[states], above.log_prob[:, states] - scale)
-        on, off, prior = table.table.double().split([layer.num_units, layer.num_units, 1], dim=-1)
+    for some in _slices(len(above.states), max(1, terms_at_once // (restarts * width))):
+        table = JointTable(layer, above.states[some], above.log_prob[:, some] - scale).table.double()
+        on, off, prior = table.split([layer.num_units, layer.num_units, 1], dim=-1)
         of_first = first @ on[..., :half].mT + (1 - first) @ off[..., :half].mT
         of_second = on[..., half:] @ second.mT + off[..., half:] @ (1 - second).mT + prior
-        total = total + of_first.exp() @ of_second.exp()
-    assert isinstance(total, Tensor)
-    total = total.flatten(1)
-    log_p = (total.log() + scale).to(scale.dtype)
-    lost = total < _SMALLEST_SUM
-    if bool(lost.any()):
-        index = lost.any(0).nonzero().flatten()
-        in_log_space = log_marginal(layer, AllStates(layer.num_units, log_p)[index], above, terms_at_once)
-        log_p[:, index] = torch.where(lost[:, index], in_log_space, log_p[:, index])
+        total.baddbmm_(of_first.exp_(), of_second.exp_())
+    lost = total.flatten(1) < _SMALLEST_SUM
+    log_p = total.log_().flatten(1).add_(scale).to(scale.dtype)
+    for some in lost.any(0).nonzero().flatten().split(max(1, terms_at_once // layer.num_units)):
+        in_log_space = log_marginal(layer, states[some], above, terms_at_once)
+        log_p[:, some] = torch.where(lost[:, some], in_log_space, log_p[:, some])
     return log_p
 
 
@@ -101,8 +102,7 @@ def levels(model: BeliefNetwork, terms_at_once: int, like: Tensor) -> Iterator[L
     """Every hidden layer, the top one first."""
     top, *layers = reversed(model.generative[1:])
     # causes that do not exist: the top layer has its leak alone
-    nothing = Level(like.new_zeros(1, 0), like.new_zeros(model.restarts, 1))
-    above = nothing
+    above = Level(like.new_zeros(1, 0), like.new_zeros(model.restarts, 1))
     for layer in (top, *layers):
         above = Level(AllStates(layer.num_units, like), log_prior(layer, above, terms_at_once))
         yield above

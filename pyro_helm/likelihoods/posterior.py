@@ -1,7 +1,7 @@
 """Exact posteriors: their marginals, their entropy, and how far a guide is from them.
 
 For a belief network ``p(h1, h2, ... | x) = p(h1 | x) p(h2 | h1) ...``, so that each layer's entropy, means and
-divergence are tables over the states of the layer below it, and cost what the likelihood costs:
+divergence are tables over the states of the layer below it, with a term for each pair of states:
 
     H(v) = sum over s of p(s | v) [ -log p(s | v) + H(s) ]
     KL(v) = sum over s of q(s | v) [ log q(s | v) - log p(s | v) + KL(s) ]
@@ -86,7 +86,8 @@ def exact_posterior(
 
     Raises:
         TypeError: for a model with other latent sites.
-        ValueError: for bad data, sizes that disagree, or more terms than ``max_terms``.
+        ValueError: for bad data, sizes that disagree, more terms than ``max_terms``, or a layer of more states than can
+            be held.
 
     >>> model, guide = BeliefNetwork((6, 4, 2), seed=0), FactorialRecognition((6, 4, 2), seed=0)
     >>> posterior = exact_posterior(model, torch.ones(3, 6), guide)

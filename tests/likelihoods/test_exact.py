@@ -81,7 +81,7 @@ def test_a_wide_layer_between_narrow_ones_costs_its_pairs_not_the_joint() -> Non
 
 def test_a_layer_with_more_states_than_can_be_held_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"30 units has 2\^30 states, which in 1 restarts are more than the 2\^26 that"
+        ValueError, match=r"30 units has 2\^30 states, .* in memory and may be 2\^27 at most; score fewer"
     ):
         exact(BeliefNetwork((4, 30)), torch.ones(1, 4))
 

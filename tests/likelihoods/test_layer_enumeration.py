@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import IMAGING, binary_rows
 
-from pyro_helm.likelihoods.layer_enumeration import PAIRS_PER_TERM, levels, log_marginal, num_terms, pieces
+import pyro_helm.likelihoods.layer_enumeration as layer_enumeration
+from pyro_helm.imaging import Imaging
+from pyro_helm.likelihoods.layer_enumeration import (
+    PAIRS_PER_TERM,
+    Level,
+    Rows,
+    levels,
+    log_marginal,
+    num_terms,
+    pieces,
+)
 from pyro_helm.models import BeliefNetwork
 
 
@@ -55,6 +65,23 @@ def test_states_in_halves_have_the_sum_of_log_space_however_improbable(
     # in single precision that of the terms, sums of units' log-probabilities
     tolerance = 1e-12 if dtype == torch.float64 else 1e-5
     torch.testing.assert_close(level.log_prob, in_log_space, rtol=tolerance, atol=tolerance)
+
+
+def test_states_beyond_the_range_of_numbers_are_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = BeliefNetwork((2, 12, 2), seed=0)
+    held: list[int] = []
+
+    def recorded(layer: Imaging, values: Rows, above: Level, terms_at_once: int) -> torch.Tensor:
+        held.append(len(values) * layer.num_units)
+        return log_marginal(layer, values, above, terms_at_once)
+
+    monkeypatch.setattr(layer_enumeration, "log_marginal", recorded)
+    with torch.no_grad(), pyro.validation_enabled(False):
+        model.generative[1].learned_leak_unconstrained.fill_(-120)
+        _, level = levels(model, 500, torch.zeros(()))
+    assert len(held) > 1
+    assert max(held) <= 500
+    assert level.log_prob.isfinite().all()
 
 
 def test_a_state_beyond_the_range_of_numbers_is_summed_in_log_space() -> None:
