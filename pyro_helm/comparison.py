@@ -18,6 +18,7 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods import log_likelihood
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.schemes import Intractable, Scheme
+from pyro_helm.steps import STEPS
 from pyro_helm.tables import tidy, write_table
 from pyro_helm.training import Result, fit
 
@@ -95,6 +96,8 @@ def compare(
     refused: Intractable | None = None
     try:
         for name, scheme in product(imaging, schemes):
+            # a kind of step that there is not is left for fit to refuse
+            eager = {"step": "eager"} if not scheme.captures and settings.get("step") in STEPS else {}
             try:
                 result = fit(
                     BeliefNetwork(sizes, name, restarts=restarts, fixed_leak=fixed_leak, seed=seed),
@@ -105,7 +108,7 @@ def compare(
                     seed=seed,
                     dataset=data.name,
                     out=None if out is None else Path(out) / f"{name}-{scheme.name}",
-                    **(settings if scheme.captures else settings | {"step": "eager"}),
+                    **(settings | eager),
                 )
             except Intractable as error:
                 refused = error

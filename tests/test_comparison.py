@@ -193,3 +193,9 @@ def test_if_that_leaves_no_scheme_the_reason_is_an_error() -> None:
     data = small(helm.load_data("bars"))
     with pytest.warns(RuntimeWarning, match="left out"), pytest.raises(helm.Intractable, match="more than max_terms"):
         helm.compare(data, schemes=[helm.ExactEM(max_terms=1000)], **SETTINGS)
+
+
+def test_a_kind_of_step_that_there_is_not_is_refused_by_every_scheme() -> None:
+    for scheme in (helm.NVIL(2), helm.VIMCO(2)):
+        with pytest.raises(ValueError, match="step must be one of eager, captured, compiled; got 'quick'"):
+            helm.compare(small(helm.load_data("bars")), schemes=[scheme], **SETTINGS, step="quick")

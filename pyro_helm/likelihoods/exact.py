@@ -68,7 +68,7 @@ def check_layers(
     widest = max(model.sizes[1:])
     if 2**widest * model.restarts > MAX_STATES_OF_A_LAYER:
         raise ValueError(
-            f"a hidden layer of {widest} units has 2^{widest} states, times {model.restarts} for the restarts; they are "
+            f"a hidden layer of {widest} units has 2^{widest} states, times {model.restarts} for restarts; they are "
             f"held in memory and may be 2^{math.log2(MAX_STATES_OF_A_LAYER):.0f} at most; score fewer restarts at "
             'once, or use method="importance" or "ais"'
         )
