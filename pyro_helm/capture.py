@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from pyro_helm.placement import forked_rng
+
 Graph: TypeAlias = Callable[..., Any]
 """A captured function, compiled or not; to be called, not to be differentiated."""
 
@@ -108,7 +110,7 @@ def compiled(graph: GraphModule, *example: Tensor) -> Graph:
     from torch._inductor import compile  # late: it takes seconds, and few need it
 
     try:
-        with warnings.catch_warnings(), torch.random.fork_rng(), torch.no_grad():
+        with warnings.catch_warnings(), forked_rng(0, example[0].device), torch.no_grad():
             # the compiler's own affairs, and advice on the precision, which is the caller's to choose
             for category in (DeprecationWarning, FutureWarning, UserWarning):
                 warnings.simplefilter("ignore", category)

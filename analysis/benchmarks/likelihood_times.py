@@ -19,8 +19,9 @@ from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods.ais import ais
-from pyro_helm.likelihoods.exact import exact
+from pyro_helm.likelihoods.exact import TERMS_AT_ONCE, exact
 from pyro_helm.likelihoods.importance import importance
+from pyro_helm.likelihoods.layer_enumeration import levels, log_marginal, log_prior
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.placement import wait_for
 
@@ -98,8 +99,18 @@ def _exact(effort: Effort) -> Comparison:
     setting = Setting("reweighted_wake_sleep", sizes, number, device=effort.device)
     model, _ = programs(setting)
     x = torch.rand(number, sizes[0], device=effort.device).round()
+    with torch.no_grad():
+        top, lowest = levels(model, TERMS_AT_ONCE, x)
+
+    def layers_by(way: Callable[[], Tensor]) -> Callable[[], Step]:
+        return lambda: torch.no_grad()(way)
+
     return "exact", number, setting, {
         OURS: lambda: lambda: exact(model, x),
+        "hidden layers alone, ours": layers_by(lambda: log_prior(model.generative[1], top, TERMS_AT_ONCE)),
+        "hidden layers alone, in log space": layers_by(
+            lambda: log_marginal(model.generative[1], lowest.states, top, TERMS_AT_ONCE)
+        ),
         MATMULS: lambda: multiply(products_of_exact(sizes, number), effort.device),
     }  # fmt: skip
 
