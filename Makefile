@@ -41,7 +41,7 @@ test-wheel: $(INSTALLED) ## build the wheel and run the tests on it in a clean e
 	$(VENV)/bin/python -m build --quiet
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/python -m pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[test]"
-	$(WHEEL_VENV)/bin/pytest -n auto
+	$(WHEEL_VENV)/bin/pytest -n auto --ignore=tests/analysis # of scripts that are not in it
 
 benchmark: $(WITH_PEERS) ## every claim of speed, beside Pyro, NumPyro and loops by hand in PyTorch and JAX, in results/benchmarks
 	$(VENV)/bin/python analysis/benchmarks/benchmark.py --out results/benchmarks
