@@ -87,8 +87,7 @@ def training_step(
 
     if kind == "eager":
         return guarded(_descending(evaluate, parameters, descent))
-    graphs: dict[int, GraphModule] = {}
-    replayed = _captured(evaluate, graphs, compile=kind == "compiled")
+    replayed, graphs = _captured(evaluate, compile=kind == "compiled")
     if settings_change or not _is_fused(descent):
         return guarded(_descending(replayed, parameters, descent))
     whole = guarded(_descending_captured(replayed, parameters, descent))
@@ -167,8 +166,14 @@ def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tenso
         parameter.grad = gradient
 
 
-def _captured(evaluate: _Descend, graphs: dict[int, GraphModule], *, compile: bool) -> _Descend:
-    """Replay a graph for each size of minibatch; the first one's, which is the usual one, may be compiled."""
+def _captured(evaluate: _Descend, *, compile: bool) -> tuple[_Descend, Mapping[int, GraphModule]]:
+    """Replay a graph for each size of minibatch; the first one's, which is the usual one, may be compiled.
+
+    Returns:
+        the replay, and the graphs so far, not compiled.
+
+    """
+    graphs: dict[int, GraphModule] = {}
     replayed: dict[int, Graph] = {}
 
     def replay(rows: Tensor) -> Evaluation:
@@ -180,7 +185,7 @@ def _captured(evaluate: _Descend, graphs: dict[int, GraphModule], *, compile: bo
             of_restarts, finite, *gradients = replayed[size](rows)
         return Evaluation(of_restarts, finite, tuple(gradients))
 
-    return replay
+    return replay, graphs
 
 
 def _checked(evaluate: _Descend, rows: Tensor) -> GraphModule:

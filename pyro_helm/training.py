@@ -191,8 +191,8 @@ def fit(
     # a program of another's may know its restarts in places of its own, a scheme that remembers have something of each;
     # to compile a step again would take longer than it saves, and one that is launched at once has its parameters where
     # they are
-    narrows = all(map(is_layered, programs)) and scheme.captures
-    narrows = narrows and (step == "eager" or (step == "captured" and place["device"].type == "cpu"))
+    may_be_made_anew = step == "eager" or (step == "captured" and place["device"].type == "cpu")
+    narrows = all(map(is_layered, programs)) and scheme.captures and may_be_made_anew
 
     with (
         own_param_store(),

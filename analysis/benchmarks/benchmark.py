@@ -56,7 +56,8 @@ def main(
     chosen = groups.split(",")
     if unknown := set(chosen) - set(GROUPS):
         raise typer.BadParameter(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
-    if unknown := set(filter(None, schemes.split(","))) - set(SCHEMES):
+    named = tuple(filter(None, schemes.split(",")))
+    if unknown := set(named) - set(SCHEMES):
         raise typer.BadParameter(f"no such scheme: {', '.join(unknown)}; there are {', '.join(SCHEMES)}")
     out.mkdir(parents=True, exist_ok=True)
     use(device, threads)
@@ -64,7 +65,7 @@ def main(
     if not HAS_JAX:
         typer.echo('without JAX and NumPyro, which pip install -e ".[benchmark]" installs')
     _tell_if_busy()
-    effort = Effort(threads, 0.0 if quick else seconds, quick, device, tuple(filter(None, schemes.split(","))))
+    effort = Effort(threads, 0.0 if quick else seconds, quick, device, named)
     rows = []
     for group in chosen:
         with _compiler_cache_of_its_own():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -23,7 +22,6 @@ from pyro_helm.likelihoods.exact import TERMS_AT_ONCE, exact
 from pyro_helm.likelihoods.importance import importance
 from pyro_helm.likelihoods.layer_enumeration import levels, log_marginal, log_prior
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.placement import wait_for
 
 LARGE = (784, 200, 200, 200)
 """A net of the size that is used on images of digits."""
@@ -42,8 +40,7 @@ def _measure(effort: Effort) -> list[dict[str, Any]]:
     for compare in (_importance, _exact, _ais, _dreams):
         method, number, setting, subjects = compare(effort)
         quick = {"block": 2, "uncounted": 0, "first_steps": 1} if effort.quick else {"block": 4, "uncounted": 1}
-        finished = {who: partial(_finished, make, effort.device) for who, make in subjects.items()}
-        timings = take_turns(finished, seconds=effort.seconds, **quick)
+        timings = take_turns(subjects, seconds=effort.seconds, device=effort.device, **quick)
         labels = {**setting.labels, "scheme": method, "batch": number}
         rows += [
             row("likelihoods", who, timing.divided_by(number), effort, unit="datum", **labels)
@@ -51,16 +48,6 @@ def _measure(effort: Effort) -> list[dict[str, Any]]:
         ]
         print(f"likelihoods, {method}: done", flush=True)
     return rows
-
-
-def _finished(make: Callable[[], Step], device: str) -> Step:
-    step = make()
-
-    def whole() -> None:
-        step()
-        wait_for(torch.device(device))
-
-    return whole
 
 
 Comparison = tuple[str, int, Setting, dict[str, Callable[[], Step]]]

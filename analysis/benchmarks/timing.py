@@ -15,11 +15,15 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import pyro
+import torch
+
+from pyro_helm.placement import wait_for
 
 Step = Callable[[], object]
 Arguments = ParamSpec("Arguments")
@@ -71,6 +75,7 @@ def take_turns(
     subjects: Mapping[Name, Callable[[], Step]],
     *,
     seconds: float,
+    device: str = "cpu",
     rounds: int = 2,
     block: int = 20,
     uncounted: int = 5,
@@ -82,6 +87,7 @@ def take_turns(
         subjects: each makes its step. Making it and taking the first steps, which trace and compile, is
             what ``prepare_seconds`` measures.
         seconds: rounds are taken until this is spent.
+        device: a step is over when all that it has asked of this one is done.
         rounds: at least so many.
         block: steps of a turn.
         uncounted: of these, those at the start that are not counted.
@@ -93,7 +99,7 @@ def take_turns(
         prepare: dict[Name, float] = {}
         for name, make in subjects.items():
             began = time.perf_counter()
-            steps[name] = make()
+            steps[name] = partial(_to_its_end, make(), torch.device(device))
             for _ in range(first_steps):
                 steps[name]()
             prepare[name] = time.perf_counter() - began
@@ -104,6 +110,11 @@ def take_turns(
                 times[name] += _block(step, block)[uncounted:]
             taken += 1
     return {name: Timing.of(times[name], prepare[name]) for name in subjects}
+
+
+def _to_its_end(step: Step, device: torch.device) -> None:
+    step()
+    wait_for(device)
 
 
 def _block(step: Step, number: int) -> list[float]:

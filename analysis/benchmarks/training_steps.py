@@ -10,6 +10,7 @@ from timing import Effort, in_fresh_process
 
 MEMORY_NET = "784-200-200"
 MEMORY_SCHEMES = ("reweighted_wake_sleep", "reinforce")
+QUICK_SCHEMES = (*MEMORY_SCHEMES, "disarm")
 
 
 def measure(effort: Effort) -> list[dict[str, Any]]:
@@ -34,8 +35,8 @@ def measure(effort: Effort) -> list[dict[str, Any]]:
 def of_net(net: str, sizes: tuple[int, ...], batch: int, effort: Effort) -> list[dict[str, Any]]:
     """Every scheme, one after the other; all who train by it take turns."""
     rows = []
-    schemes = effort.schemes or SCHEMES
-    for scheme in effort.schemes or (("reweighted_wake_sleep", "reinforce", "disarm") if effort.quick else SCHEMES):
+    schemes = effort.schemes or (QUICK_SCHEMES if effort.quick else SCHEMES)
+    for scheme in schemes:
         setting = Setting(scheme, sizes, batch, device=effort.device)
         subjects = [(who, setting) for who in everyone(scheme, effort)]
         block, uncounted = (4, 1) if effort.quick else (20, 5)

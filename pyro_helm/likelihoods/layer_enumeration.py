@@ -100,10 +100,9 @@ def log_prior(layer: Imaging, above: Level, terms_at_once: int) -> Tensor:
 
 def levels(model: BeliefNetwork, terms_at_once: int, like: Tensor) -> Iterator[Level]:
     """Every hidden layer, the top one first."""
-    top, *layers = reversed(model.generative[1:])
     # causes that do not exist: the top layer has its leak alone
     above = Level(like.new_zeros(1, 0), like.new_zeros(model.restarts, 1))
-    for layer in (top, *layers):
+    for layer in reversed(model.generative[1:]):
         above = Level(AllStates(layer.num_units, like), log_prior(layer, above, terms_at_once))
         yield above
 
