@@ -66,8 +66,8 @@ def check_unchanged(sites: Iterable[Site]) -> None:
             if tensor._version != version:
                 what = "value" if tensor is site["value"] else "mask" if tensor is site["mask"] else "distribution"
                 raise ValueError(
-                    f"the {what} of site {site['name']!r} was changed in place after pyro.sample, so that the site can't "
-                    "be scored; let the program write to a copy, made by .clone()"
+                    f"the {what} of site {site['name']!r} was changed in place after pyro.sample, so that the site "
+                    "can't be scored; let the program write to a copy, made by .clone()"
                 )
 
 

@@ -1,6 +1,6 @@
-"""Rao-Blackwellisation by site: each site's score is weighted only by the terms of the bound that its draw can influence.
+"""Rao-Blackwellisation by site: each site's score is weighted only by the terms of the bound that its draw influences.
 
-    d/dphi E[f] = E[ sum_s  signal_s  d/dphi log q_s ],     signal_s = sum of the terms that may depend on the draws of s
+    d/dphi E[f] = E[ sum_s  signal_s  d/dphi log q_s ],     signal_s = sum of the terms that may depend on draws of s
 
 A term that does not depend on them has mean zero times the score of s, so leaving it out changes no mean. (As a
 control variate it may still be of use, as in REINFORCE.) A term is left out only where the structure of the programs

@@ -78,7 +78,7 @@ def wrapped() -> tuple[Program, Program]:
 
 def method_of_its_own() -> tuple[Program, Program]:
     model, guide = pair()
-    model.forward = lambda observations: BeliefNetwork.forward(model, observations)
+    model.__dict__["forward"] = lambda observations: BeliefNetwork.forward(model, observations)
     return model, guide
 
 

@@ -39,7 +39,8 @@ def by_comparison(h: Tensor) -> Tensor:
 
 
 def by_embedding(h: Tensor) -> Tensor:
-    return nn.functional.embedding(h.long(), torch.tensor([[0.0], [1.0]]).to(h))[..., 0]
+    looked_up: Tensor = nn.functional.embedding(h.long(), torch.tensor([[0.0], [1.0]]).to(h))
+    return looked_up.squeeze(-1)
 
 
 def by_index(h: Tensor) -> Tensor:
@@ -176,7 +177,9 @@ def by_cat_out(h: Tensor) -> Tensor:
 
 def by_storage(h: Tensor) -> Tensor:
     h = h.contiguous()
-    return h.new_empty(0).set_(h.untyped_storage(), h.storage_offset(), h.shape)
+    buffer = torch.empty(0, dtype=h.dtype)
+    buffer.set_(h.untyped_storage(), h.storage_offset(), h.shape, h.stride())
+    return buffer
 
 
 def by_data(h: Tensor) -> Tensor:

@@ -7,9 +7,9 @@
     d(-F)/dphi    ~ mean_k sum_s signal_k^s d/dphi log q(h_k^s | x)
     d(-F)/dtheta  ~ mean_k d/dtheta log p(x, h_k)
 
-Of any programs but the library's own pair, f^s is all terms. Where some are left out, they are a control variate: as the
-guide gets better, log-weights vary less than their parts, so that particles are better compared by more than the parts.
-``b`` is the regression coefficient that fits the other data's particles, which leaves the gradient unbiased.
+Of any programs but the library's own pair, f^s is all terms. Where some are left out, they are a control variate: as
+the guide gets better, log-weights vary less than their parts, so that particles are better compared by more than the
+parts. ``b`` is the regression coefficient that fits the other data's particles, which leaves the gradient unbiased.
 
 The paper's stochastic machine (Dayan et al. 1995, equations 3.8 and 3.9); Williams 1992; the leave-one-out signal as
 in Mnih & Rezende 2016 and Kool, van Hoof & Welling 2019; which terms: :mod:`pyro_helm.credit`.

@@ -18,7 +18,6 @@ import torch
 from checker import Z_THRESHOLD, named_gradients, z_scores
 from claims import (
     CLAIMS,
-    Claim,
     Exact,
     check,
     exact_gradient,
@@ -88,27 +87,28 @@ class WrittenReader(Part):
 
 
 def estimates(
-    scheme: Scheme, model: Program, guide: Program, observations: Observations, first: Mapping[str, Any] | None = None
+    scheme: Scheme, model: Part, guide: Part, observations: Observations, first: Mapping[str, Any] | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Losses of all restarts and their gradients, after a first call with other arguments if they are given."""
     pyro.set_rng_seed(0)
     scheme = copy.deepcopy(scheme)
     if first is not None:
         scheme.restart_losses(model, guide, observations=observations, **first).sum().backward()
-        model.zero_grad(), guide.zero_grad()
+        model.zero_grad()
+        guide.zero_grad()
     losses = scheme.restart_losses(model, guide, observations=observations)
     losses.sum().backward()
     return losses.detach(), named_gradients(model, guide)
 
 
 @cache
-def enumerated(model: type[Part]) -> tuple[Part, Part, Exact]:
+def enumerated(model: Callable[[int], Part]) -> tuple[Part, Part, Exact]:
     """The program in the plain way, and its exact values."""
     pair = model(1), WrittenReader(1)
     return *pair, Exact(*pair, {"x": X})
 
 
-def check_claim(name: str, found: tuple[Tensor, dict[str, Tensor]], model: type[Part] = Written) -> None:
+def check_claim(name: str, found: tuple[Tensor, dict[str, Tensor]], model: Callable[[int], Part] = Written) -> None:
     claim = UNBIASED[name]
     *pair, exact = enumerated(model)
     expected = exact_gradient(-claim.objective(exact), *pair)
@@ -184,7 +184,7 @@ def test_a_draw_that_was_unused_in_the_first_call_is_followed_in_the_next(off: s
 def small_model(observations: Observations) -> None:
     with pyro.plate("data", 1, dim=-1):
         a = pyro.sample("a", dist.Bernoulli(torch.full((1,), 0.5)).to_event(1))
-        logits = torch.zeros(a.shape[:-1] + (2,))
+        logits = torch.zeros(*a.shape[:-1], 2)
         logits[..., :1] = 3 * a
         logits[..., 1:] = -2 * a
         pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=torch.tensor([[1.0, 0.0]]))
@@ -262,8 +262,9 @@ def test_programs_that_write_themselves_have_the_gradient_of_enumeration(pair: t
     for name in (*LEARNING_SIGNALS, "disarm, multi-sample", "vimco", "reweighted_wake_sleep"):
         claim = UNBIASED[name]
         expected = exact_gradient(-claim.objective(exact), model, guide)
-        many = (Grown(REPLICATES, graph, seed) for seed, graph in enumerate(pair))
-        check(claim, -claim.value(exact).detach(), expected, *estimates(claim.scheme, *many, OBSERVED))
+        many, readers = (Grown(REPLICATES, graph, seed) for seed, graph in enumerate(pair))
+        found = estimates(claim.scheme, many, readers, OBSERVED)
+        check(claim, -claim.value(exact).detach(), expected, *found)
 
 
 # --- the mutant ---------------------------------------------------------------------------------------------------
@@ -282,11 +283,11 @@ def as_seen(particles: Particles, model: Program, guide: Program) -> Dependencie
     with torch.no_grad(), pyro.validation_enabled(False), Tracked():
         guided = poutine.trace(guide).get_trace(observations={"x": X})
         traced = poutine.trace(poutine.replay(model, trace=guided)).get_trace(observations={"x": X})
-        seen = [
+        of_model, of_guide = (
             {name: get_provenance(trace.nodes[name]["fn"].base_dist.logits) for name in sites}
             for trace, sites in ((traced, particles.model_sites), (guided, particles.guide_sites))
-        ]
-    return Dependencies(*seen)
+        )
+    return Dependencies(of_model, of_guide)
 
 
 def failures(name: str, way: str) -> float:
