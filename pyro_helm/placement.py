@@ -91,7 +91,7 @@ def _constrained(module: torch.nn.Module, name: str) -> Iterator[tuple[str, torc
         name = str(module._pyro_name) or name
         constrained: Any = getattr(module, "_pyro_params", ())
         for own in constrained:
-            yield f"{name}.{own}".lstrip("."), module.get_parameter(f"{own}_unconstrained")
+            yield f"{name}.{own}".lstrip("."), getattr(module, f"{own}_unconstrained")
     for own, child in module.named_children():
         # a Pyro module inside another module of torch's begins with names of its own
         yield from _constrained(child, f"{name}.{own}".lstrip(".") if is_pyro else "")

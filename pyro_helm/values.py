@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from pyro.distributions import Delta, TransformedDistribution, constraints
 from torch import Tensor
-from torch.distributions import AffineTransform
+from torch.distributions import AffineTransform, Bernoulli
 
 from pyro_helm.capture import is_capturing
 from pyro_helm.discrete import elementwise, num_values
@@ -56,8 +56,8 @@ def same_values(one: Any, other: Any) -> bool:
     if isinstance(one, Delta) or isinstance(other, Delta):
         return True
     counts = num_values(one), num_values(other)
-    if None not in counts:
-        return counts[0] == counts[1]
+    if None not in counts:  # those of a Bernoulli are floating-point numbers, of a Categorical integers
+        return counts[0] == counts[1] and isinstance(one, Bernoulli) == isinstance(other, Bernoulli)
     ours, theirs = _values(one), _values(other)
     if ours is None or theirs is None:
         return True

@@ -42,6 +42,6 @@ def check_at_most_one(log_p: Tensor, stderr: Tensor, number: int) -> None:
     above = log_p > STDERRS * stderr.nan_to_num(0.0, posinf=torch.inf) + UNSEEN / number + ROUNDING
     if bool(above.any()):
         raise ValueError(
-            f"an estimate of log p(x) is {log_p[above][0]:.2f} ± {stderr[above][0]:.2g} nats, but discrete data have a probability of at most 1; the model or the "
-            "guide has log-probabilities that are not those of its draws"
+            f"an estimate of log p(x) is {log_p[above][0]:.2f} ± {stderr[above][0]:.2g} nats, but discrete data have a "
+            "probability of at most 1; the model or the guide has log-probabilities that are not those of its draws"
         )

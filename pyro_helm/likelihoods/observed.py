@@ -5,6 +5,8 @@ from __future__ import annotations
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine import Trace
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import Bernoulli, Binomial, Categorical, Independent, constraints
 
@@ -55,10 +57,19 @@ def check_data(model: Program, data: Tensor, *, divided: bool = False) -> None:
     with forked_rng(0, data.device), torch.no_grad(), pyro.validation_enabled(False):
         for rows in in_pieces(as_observed(model, data), _ROWS_AT_ONCE, divided=divided):
             trace = poutine.trace(model).get_trace(observations={"x": rows})
-            sites = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
-            check_observes({name: site for name, site in sites.items() if not site["infer"].get("_deterministic")})
+            check_observes(_own_sites(trace))
             for name in trace.observation_nodes:
                 _check_site(name, trace.nodes[name], data, len(rows))
+
+
+def _own_sites(trace: Trace) -> dict[str, Site]:
+    """A program's sample sites, without plates' and what it only computes."""
+    sites = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
+    return {
+        name: site
+        for name, site in sites.items()
+        if not site_is_subsample(site) and not site["infer"].get("_deterministic")
+    }
 
 
 def _check_site(name: str, site: Site, data: Tensor, num_rows: int) -> None:
