@@ -9,16 +9,60 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from pyro.distributions import RelaxedBernoulli, RelaxedOneHotCategorical, Unit
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from pyro_helm.capture import is_capturing
-from pyro_helm.discrete import num_values
+from pyro_helm.discrete import elementwise, num_values
+from pyro_helm.values import described, same_values
 
 Site = Mapping[str, Any]
 """A recorded sample site: Pyro's message, with ``name, fn, value, scale, mask, is_observed, cond_indep_stack``."""
 
 PARTICLES_DIM = -3
+
+
+def check_samples_only(guide_sites: Mapping[str, Site]) -> None:
+    """Refuse a guide that observes something, or has a factor."""
+    for name, site in guide_sites.items():
+        if site["is_observed"] and isinstance(elementwise(site["fn"]), Unit):
+            raise ValueError(
+                f"the guide has a factor {name!r}, which would make its draws those of another distribution than the "
+                "one that is scored; take it off in the model, as pyro.factor(name, -log_factor)"
+            )
+        if site["is_observed"]:
+            raise ValueError(
+                f"the guide observes site {name!r}, but a guide only samples what the model does not observe; drop obs "
+                "there, or give the model first and the guide second if they were swapped"
+            )
+
+
+def check_observes(sites: Mapping[str, Site]) -> None:
+    """Refuse a model that observes nothing."""
+    if not any(site["is_observed"] or site["infer"].get("was_observed") for site in sites.values()):
+        raise ValueError(
+            f"the model observes nothing, its sites are {', '.join(sites) or 'none'}; hand the data to a sample site "
+            "as obs=, or give the model first and the guide second if they were swapped"
+        )
+
+
+def check_values(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site], *, relaxed: bool = False) -> None:
+    """Refuse sites that the guide draws other values for than the model's; with ``relaxed``, but for relaxed ones."""
+    for name in guide_sites.keys() & model_sites.keys():
+        ours, theirs = model_sites[name]["fn"], guide_sites[name]["fn"]
+        if ours.event_shape != theirs.event_shape:
+            raise ValueError(
+                f"site {name!r} has events of shape {list(theirs.event_shape)} in the guide and "
+                f"{list(ours.event_shape)} in the model; they must be the same"
+            )
+        if relaxed and isinstance(elementwise(theirs), (RelaxedBernoulli, RelaxedOneHotCategorical)):
+            continue
+        if not same_values(ours, theirs):
+            raise ValueError(
+                f"site {name!r} is a {described(theirs)} in the guide, but a {described(ours)} in the model; the "
+                "guide must draw values that the model's distribution has, and all of them"
+            )
 
 
 def check_pairing(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site]) -> None:

@@ -31,7 +31,7 @@ def num_values(fn: Any) -> int | None:
     if isinstance(single, Bernoulli):
         return 2
     if isinstance(single, Categorical):
-        return int(single.logits.shape[-1])
+        return int(single.param_shape[-1])
     return None
 
 

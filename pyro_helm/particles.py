@@ -23,9 +23,12 @@ from pyro_helm.conventions import (
     check_all_in_restarts,
     check_batch_shape,
     check_none_shared,
+    check_observes,
     check_pairing,
     check_plates,
+    check_samples_only,
     check_unchanged,
+    check_values,
     common_scale,
     versions,
 )
@@ -134,6 +137,7 @@ def draw_from_guide(
     shared: bool = False,
     values: Mapping[str, Tensor] | None = None,
     draw: Draw | None = None,
+    relaxed: bool = False,
 ) -> Particles:
     """Draw ``h ~ q(h | x)`` from the guide and score it under guide and model.
 
@@ -147,6 +151,7 @@ def draw_from_guide(
         shared: allow sites outside the data plate, which have no weight per datum.
         values: of guide sites that are not to be drawn, ``[particles or 1, restarts or 1, data or 1, *event]``.
         draw: what draws from the guide's distributions in place of Pyro, ``(site, num_particles) -> value``.
+        relaxed: allow a guide's site to be a relaxed version of the model's.
 
     Raises:
         ValueError: where sites and plates break the shape convention, naming the site and the remedy.
@@ -157,7 +162,18 @@ def draw_from_guide(
     guide_sites = _run(guide, recorder, args, kwargs)
     draws = {name: site["value"] for name, site in guide_sites.items() if not site["is_observed"]}
     model_sites = _run(model, _Recorder(num_particles, draws), args, kwargs)
-    return _pair(model_sites, guide_sites, shared=shared)
+    particles = _pair(model_sites, guide_sites, shared=shared, relaxed=relaxed)
+    check_observes(particles.model_sites)
+    return particles
+
+
+def draw_from_proposal(program: Program, proposal: Program, num_particles: int, kwargs: Mapping[str, Any]) -> Particles:
+    """Draw the latent sites from a program that observes nothing and score them under another that does not either."""
+    guide_sites = _run(proposal, _Recorder(num_particles, {}, detach=True), (), kwargs)
+    draws = {name: site["value"] for name, site in guide_sites.items()}
+    sites = _run(program, _Recorder(num_particles, draws), (), kwargs)
+    check_samples_only(sites)
+    return _pair(sites, guide_sites, shared=False)
 
 
 def score(
@@ -241,6 +257,7 @@ def draw_from_model(
             f"and the scheme be called with observations by keyword ({error})"
         ) from error
     particles = _pair(model_sites, guide_sites, shared=shared)
+    check_observes(particles.model_sites)
     # no dream belongs to a datum, so that each counts for the average of theirs
     scale = particles.scale
     return replace(particles, scale=scale.mean(-1, keepdim=True)) if isinstance(scale, Tensor) else particles
@@ -351,12 +368,15 @@ def _minibatch(sites: Mapping[str, Site]) -> dict[str, Tensor]:
     return {name: site["value"] for name, site in sites.items() if site_is_subsample(site)}
 
 
-def _pair(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site], *, shared: bool) -> Particles:
+def _pair(
+    model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site], *, shared: bool, relaxed: bool = False
+) -> Particles:
     check_unchanged((*guide_sites.values(), *model_sites.values()))
     minibatch = _minibatch(model_sites) | _minibatch(guide_sites)
-    model_sites = _without_subsamples(model_sites)
-    guide_sites = {name: site for name, site in _without_subsamples(guide_sites).items() if not site["is_observed"]}
+    model_sites, guide_sites = _without_subsamples(model_sites), _without_subsamples(guide_sites)
+    check_samples_only(guide_sites)
     check_pairing(model_sites, guide_sites)
+    check_values(model_sites, guide_sites, relaxed=relaxed)
     if not guide_sites:
         raise ValueError("the guide has no latent site, so there is nothing to infer")
     sites = [*model_sites.values(), *guide_sites.values()]

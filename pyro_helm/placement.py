@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from inspect import getclosurevars
+from types import FunctionType, MethodType
 from typing import Any, TypedDict
 
 import pyro
@@ -64,16 +67,54 @@ def own_param_store() -> AbstractContextManager[Any]:
     return context
 
 
-def check_names_differ(model: torch.nn.Module, guide: torch.nn.Module) -> None:
-    """Raise ValueError for a constrained parameter of one name in both, which Pyro's store would make one."""
-    if isinstance(model, PyroModule) and isinstance(guide, PyroModule):
-        ours, theirs = (dict(part.named_parameters()) for part in (model, guide))
-        for name in ours.keys() & theirs.keys():
-            if name.endswith("_unconstrained") and ours[name] is not theirs[name]:
+def check_names_differ(*programs: object) -> None:
+    """Raise ValueError for constrained parameters of one name in several modules, which Pyro's store would make one.
+
+    Args:
+        programs: Pyro programs; the modules behind functions, methods and partials are found too.
+
+    """
+    found: dict[str, torch.nn.Parameter] = {}
+    for module in _modules_behind(list(programs)):
+        for name, parameter in _constrained(module, ""):
+            if found.setdefault(name, parameter) is not parameter:
                 raise ValueError(
-                    f"model and guide each have a parameter {name.removesuffix('_unconstrained')!r}, which Pyro would "
-                    "take for one and the same; give them different names"
+                    f"model and guide, or two modules in them, each have a parameter {name!r}, which Pyro would take "
+                    "for one and the same; give them different names"
                 )
+
+
+def _constrained(module: torch.nn.Module, name: str) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """The constrained parameters of a module by the names that they have in Pyro's store."""
+    is_pyro = isinstance(module, PyroModule)
+    if is_pyro:
+        name = str(module._pyro_name) or name
+        constrained: Any = getattr(module, "_pyro_params", ())
+        for own in constrained:
+            yield f"{name}.{own}".lstrip("."), getattr(module, f"{own}_unconstrained")
+    for own, child in module.named_children():
+        # a Pyro module inside another module of torch's begins with names of its own
+        yield from _constrained(child, f"{name}.{own}".lstrip(".") if is_pyro else "")
+
+
+def _modules_behind(programs: list[Any]) -> list[torch.nn.Module]:
+    """The modules that programs are, belong to, are made of, or are closed over."""
+    modules: list[torch.nn.Module] = []
+    seen: set[int] = set()
+    while programs:
+        program = programs.pop()
+        if id(program) in seen:
+            continue
+        seen.add(id(program))
+        if isinstance(program, torch.nn.Module):
+            modules.append(program)
+        elif isinstance(program, partial):
+            programs += [program.func, *program.args, *program.keywords.values()]
+        elif isinstance(program, MethodType):
+            programs += [program.__self__, program.__func__]
+        elif isinstance(program, FunctionType):
+            programs += [value for kind in getclosurevars(program)[:2] for value in kind.values()]
+    return modules
 
 
 def check_all_are_trained(parameters: list[torch.nn.Parameter]) -> None:

@@ -18,12 +18,15 @@ from torch.distributions import Bernoulli, Categorical, Distribution
 from pyro_helm.conventions import Site
 from pyro_helm.discrete import elementwise
 from pyro_helm.particles import Program, draw_from_guide
+from pyro_helm.rows import Rows, in_pieces, may_be_divided, restarts_of
 
 DRAWS = 10
 """Draws of the guide per datum around which states are looked for that it excludes."""
 
 
-def states_missed(model: Program, guide: Program, x: Tensor, *, draws_at_once: int = 20_000) -> Tensor:
+def states_missed(
+    model: Program, guide: Program, x: Tensor, *, draws_at_once: int = 20_000, rows: Rows | None = None
+) -> Tensor:
     """Where the guide provably gives probability zero to a state of the posterior, ``[restarts, data]``.
 
     Around draws of the guide, each element of each Bernoulli or Categorical site of the model takes every value that
@@ -37,16 +40,22 @@ def states_missed(model: Program, guide: Program, x: Tensor, *, draws_at_once: i
         guide: called likewise.
         x: data ``[data, units]``.
         draws_at_once: draws (``DRAWS`` x restarts x data) held in memory.
+        rows: as for :func:`~pyro_helm.likelihoods.scores.log_likelihood`.
 
     """
-    rows_at_once = max(1, draws_at_once // (DRAWS * getattr(model, "restarts", 1)))
-    return torch.cat([_missed(model, guide, rows) for rows in x.split(rows_at_once)], dim=-1)
+    divided, restarts = may_be_divided(rows, model, guide), restarts_of(model)
+    missed = []
+    for some in in_pieces(x, max(1, draws_at_once // (DRAWS * restarts)), divided=divided):
+        number = min(DRAWS, max(1, draws_at_once // (restarts * len(some))))
+        tried = [_missed(model, guide, some, number) for _ in range(0, DRAWS, number)]
+        missed.append(torch.stack(tried).any(0))
+    return torch.cat(missed, dim=-1)
 
 
-def _missed(model: Program, guide: Program, x: Tensor) -> Tensor:
+def _missed(model: Program, guide: Program, x: Tensor, number: int) -> Tensor:
     observations = {"observations": {"x": x}}
-    particles = draw_from_guide(model, guide, DRAWS, kwargs=observations)
-    shape = torch.broadcast_shapes(particles.log_weight.shape, (DRAWS, 1, len(x)))
+    particles = draw_from_guide(model, guide, number, kwargs=observations)
+    shape = torch.broadcast_shapes(particles.log_weight.shape, (number, 1, len(x)))
     missed = torch.zeros(shape[1:], dtype=torch.bool, device=x.device)
     if particles.guide_sites.keys() - particles.model_sites.keys():
         return missed

@@ -111,7 +111,8 @@ def fit(
             estimated with the same random numbers in every epoch. Without, the last ones are kept.
         num_epochs: passes over the data.
         max_seconds: end the training after the epoch in which this is reached; None for no such limit.
-        batch_size: data per minibatch, shuffled anew each epoch; None for all of them.
+        batch_size: data per minibatch, shuffled anew each epoch; None for all of them, in their order. A program that
+            knows something of each row, such as a length or label that it is closed over, needs None.
         optimizer: called with the parameters, and ``lr`` if ``learning_rate`` is given; any of torch's, or a partial of
             one. It must treat every parameter entry by itself unless there is a single restart. For schemes that do
             not sample, with all data in a step, :class:`ConjugateGradient` and :class:`LBFGS` minimise each restart by
@@ -238,9 +239,13 @@ _Metrics = dict[str, tuple[Tensor, Tensor | None]]
 
 
 def _train_epoch(step: Step, data: Tensor, restarts: Restarts, batch_size: int) -> Tensor:
-    """One pass over the shuffled data; the scheme's bound averaged over it, NaN of restarts out of the batch."""
+    """One pass over the data; the scheme's bound averaged over it, NaN of restarts out of the batch.
+
+    Minibatches are of shuffled rows; where all rows make one batch, they are in the caller's order.
+    """
     total = data.new_zeros(len(restarts.in_batch))
-    for rows in torch.randperm(len(data), device=data.device).split(batch_size):
+    order = torch.randperm if batch_size < len(data) else torch.arange
+    for rows in order(len(data), device=data.device).split(batch_size):
         total -= step(rows)
     bound = data.new_full((restarts.number,), torch.nan)
     bound[restarts.in_batch] = total / len(data)

@@ -24,7 +24,8 @@ from pyro_helm.likelihoods.counts import at_least_one
 from pyro_helm.likelihoods.importance import ImportanceEstimate, RunningWeights
 from pyro_helm.likelihoods.proposals import prior
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.particles import Program, draw_from_guide
+from pyro_helm.particles import Program, draw_from_proposal
+from pyro_helm.rows import is_own
 
 STARTS = ("guide", "prior")
 
@@ -116,14 +117,14 @@ def path_from(model: Program, guide: Program | None, num_chains: int, start: str
     if start not in STARTS:
         raise ValueError(f"start must be guide or prior, got {start!r}")
     at_least_one("num_chains", num_chains)
-    if not isinstance(model, BeliefNetwork):
+    if not (isinstance(model, BeliefNetwork) and is_own(model)):
         raise TypeError(
             f'method="ais" anneals the layers of a BeliefNetwork, got a {type(model).__name__}; use method="importance"'
         )
     if start == "prior":
         with torch.no_grad():
             return factors(model, None)
-    if not isinstance(guide, FactorialRecognition):
+    if not (isinstance(guide, FactorialRecognition) and is_own(guide)):
         raise TypeError(
             f'annealing from the guide needs a FactorialRecognition, got {type(guide).__name__}; use start="prior"'
         )
@@ -141,7 +142,7 @@ def _start(model: BeliefNetwork, guide: Program | None, x: Tensor, num_chains: i
     """Data and draws of the hidden layers, ``[chains, restarts, data, units]``."""
     proposal = prior(model) if start == "prior" or guide is None else guide
     # scored under itself, since only the draws are wanted
-    sites = draw_from_guide(proposal, proposal, num_chains, kwargs={"observations": {"x": x}}).guide_sites
+    sites = draw_from_proposal(proposal, proposal, num_chains, {"observations": {"x": x}}).guide_sites
     shape = (num_chains, model.restarts, x.shape[-2])
     hidden = [sites[name]["value"].reshape(*shape, -1) for name in site_names(model.sizes)[1:]]
     return [layer.to(path_dtype(model)) for layer in (x.expand(1, model.restarts, *x.shape[-2:]), *hidden)]

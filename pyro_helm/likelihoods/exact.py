@@ -18,6 +18,7 @@ from pyro_helm.likelihoods.layer_enumeration import PAIRS_PER_TERM, levels, log_
 from pyro_helm.likelihoods.observed import observing
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program
+from pyro_helm.rows import Rows, check_number, distinct, in_pieces, is_own, may_be_divided, restarts_of
 
 MAX_TERMS_OF_LAYERS = 2**35
 """Terms that are summed layer by layer unless more are asked for: some minutes on one core."""
@@ -31,16 +32,24 @@ MAX_TERMS_OF_JOINT_STATES = 2**29
 TERMS_AT_ONCE = 2**22
 
 
-def exact(model: Program, x: Tensor, *, max_terms: int | None = None, terms_at_once: int = TERMS_AT_ONCE) -> Tensor:
+def exact(
+    model: Program,
+    x: Tensor,
+    *,
+    max_terms: int | None = None,
+    terms_at_once: int = TERMS_AT_ONCE,
+    rows: Rows | None = None,
+) -> Tensor:
     """``log p(x)`` in nats, ``[restarts, data]``, by summing over every state of the latent sites.
 
-    Rows of data that are equal are scored once.
+    Rows of data that are equal are scored once where rows may be divided.
 
     Args:
         model: a :class:`BeliefNetwork`, or any Pyro model with Bernoulli and Categorical latent sites.
         x: data ``[data, units]``.
         max_terms: refuse to sum over more; None for what takes some minutes.
         terms_at_once: numbers held in memory: restarts x values x states, and restarts x units x states.
+        rows: as for :func:`~pyro_helm.likelihoods.scores.log_likelihood`.
 
     Raises:
         TypeError: for a model with other latent sites.
@@ -49,16 +58,17 @@ def exact(model: Program, x: Tensor, *, max_terms: int | None = None, terms_at_o
     >>> exact(BeliefNetwork((6, 4, 2), seed=0), torch.ones(3, 6)).shape
     torch.Size([1, 3])
     """
-    rows, place = torch.unique(x, dim=0, return_inverse=True)
+    divided = may_be_divided(rows, model)
+    different, place = distinct(x, divided=divided)
     with torch.no_grad(), pyro.validation_enabled(False):
-        if isinstance(model, BeliefNetwork):
-            check_layers(model, len(rows), max_terms)
-            *_, lowest = levels(model, terms_at_once, rows)
-            log_p = log_marginal(model.generative[0], rows, lowest, terms_at_once)
+        if isinstance(model, BeliefNetwork) and is_own(model):
+            check_layers(model, len(different), max_terms)
+            *_, lowest = levels(model, terms_at_once, different)
+            log_p = log_marginal(model.generative[0], different, lowest, terms_at_once)
         else:
-            check_joint_states(model, rows, max_terms)
-            log_p = _joint(model, rows, terms_at_once)
-    return log_p[:, place]
+            check_joint_states(model, different, max_terms, divided=divided)
+            log_p = _joint(model, different, terms_at_once, divided)
+    return log_p[:, place] if divided else log_p
 
 
 def check_layers(
@@ -80,10 +90,10 @@ def check_layers(
     )
 
 
-def check_joint_states(model: Program, x: Tensor, max_terms: int | None) -> None:
+def check_joint_states(model: Program, x: Tensor, max_terms: int | None, *, divided: bool) -> None:
     """Refuse to sum over too many joint states."""
-    joint = num_states(discrete_sites(model, observing(x[:1])))
-    terms = joint * getattr(model, "restarts", 1) * len(x)
+    joint = num_states(discrete_sites(model, observing(x[:1] if divided else x)))
+    terms = joint * restarts_of(model) * len(x)
     states = f"2^{math.log2(joint):.1f} joint states of the latent sites and {len(x)} data"
     _check(terms, MAX_TERMS_OF_JOINT_STATES if max_terms is None else max_terms, states)
 
@@ -98,21 +108,21 @@ def _check(terms: int, max_terms: int, states: str) -> None:
         )
 
 
-def _joint(model: Program, x: Tensor, terms_at_once: int) -> Tensor:
-    states = num_states(discrete_sites(model, observing(x[:1])))
+def _joint(model: Program, x: Tensor, terms_at_once: int, divided: bool) -> Tensor:
     total = []
-    for rows in x.split(rows_per_piece(x, states, terms_at_once)):
+    for rows in pieces_of_rows(model, x, terms_at_once, divided):
         sites = discrete_sites(model, observing(rows))  # anew, since plates are as long as the data
         log_p = torch.tensor(-torch.inf, device=x.device)
         for values in joint_states(sites, states_per_piece(x, len(rows), terms_at_once), x.device):
             log_p = torch.logaddexp(log_p, log_joint(model, observing(rows), sites, values).logsumexp(0))
-        total.append(log_p.reshape(-1, len(rows)))
+        total.append(check_number(log_p, len(rows), divided=divided))
     return torch.cat(total, dim=-1)
 
 
-def rows_per_piece(x: Tensor, states: int, terms_at_once: int) -> int:
+def pieces_of_rows(model: Program, x: Tensor, terms_at_once: int, divided: bool) -> tuple[Tensor, ...]:
     """Data scored at once where every joint state is scored with every datum."""
-    return max(1, terms_at_once // (min(states, 1024) * x.shape[-1]))
+    states = num_states(discrete_sites(model, observing(x[:1]))) if divided else 1
+    return in_pieces(x, max(1, terms_at_once // (min(states, 1024) * x.shape[-1])), divided=divided)
 
 
 def states_per_piece(x: Tensor, rows: int, terms_at_once: int) -> int:

@@ -25,9 +25,11 @@ from pyro_helm.likelihoods.ais import ais, path_from, reverse_ais
 from pyro_helm.likelihoods.counts import at_least_one
 from pyro_helm.likelihoods.frames import per_restart_and_datum
 from pyro_helm.likelihoods.importance import importance
+from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program
 from pyro_helm.placement import forked_rng, placement
+from pyro_helm.rows import Rows
 from pyro_helm.tables import write_table
 
 TRUSTED = 0.1
@@ -66,6 +68,7 @@ def log_likelihood_gap(
     schedule: int | Sequence[float] = 1000,
     start: str = "guide",
     seed: int = 0,
+    rows: Rows | None = None,
 ) -> Gap:
     """Lower and upper bounds on ``log p(x)`` of data dreamt by each restart of the model.
 
@@ -78,6 +81,7 @@ def log_likelihood_gap(
         schedule: steps of each chain, or inverse temperatures from 0 to 1.
         start: where forward chains begin, ``"guide"`` or ``"prior"``.
         seed: of dreams, samples and chains; the caller's random state is left alone.
+        rows: as for :func:`~pyro_helm.likelihoods.scores.log_likelihood`, of the dreams that the guide is shown.
 
     Raises:
         TypeError: for another model, or a guide that can't be annealed from.
@@ -93,13 +97,14 @@ def log_likelihood_gap(
     assert isinstance(model, BeliefNetwork)
     check_sizes_agree(model, guide)
     settings: dict[str, Any] = {"num_chains": num_chains, "schedule": schedule, "start": start}
-    with forked_rng(seed, placement(model)["device"]), torch.no_grad(), pyro.validation_enabled(False):
+    device = placement(model)["device"]
+    with stores_apart(model, guide), forked_rng(seed, device), torch.no_grad(), pyro.validation_enabled(False):
         units = dream(model, num_data)
         lower = ais(model, guide, units[0], **settings).log_likelihood
         upper = reverse_ais(model, guide, units, **settings)
         columns = {"lower": lower, "upper": upper, "gap": upper - lower}
         if guide is not None:
-            sampled = importance(model, guide, units[0], num_samples=num_samples).log_likelihood
+            sampled = importance(model, guide, units[0], num_samples=num_samples, rows=rows).log_likelihood
             columns |= {"importance": sampled, "shortfall": upper - sampled}
     table = per_restart_and_datum(columns)
     return Gap(table, _summary(table))

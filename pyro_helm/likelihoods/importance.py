@@ -20,11 +20,17 @@ from typing import NamedTuple
 
 import pyro
 import torch
+from pyro.distributions import Delta
 from torch import Tensor
 
+from pyro_helm.discrete import elementwise
+from pyro_helm.likelihoods.at_most_one import check_at_most_one, has_probability
+from pyro_helm.likelihoods.observed import observing
 from pyro_helm.likelihoods.pareto import pareto_khat, tail_length
-from pyro_helm.particles import Program, draw_from_guide
+from pyro_helm.particles import Particles, Program, draw_from_guide
 from pyro_helm.placement import draws_held
+from pyro_helm.rows import Rows, check_number, in_pieces, may_be_divided, restarts_of
+from pyro_helm.values import described, is_discrete
 
 GROUPS = 32
 """Groups of samples that the jackknife leaves out in turn, in quarters."""
@@ -51,7 +57,13 @@ class ImportanceEstimate(NamedTuple):
 
 
 def importance(
-    model: Program, guide: Program, x: Tensor, *, num_samples: int, draws_at_once: int | None = None
+    model: Program,
+    guide: Program,
+    x: Tensor,
+    *,
+    num_samples: int,
+    draws_at_once: int | None = None,
+    rows: Rows | None = None,
 ) -> ImportanceEstimate:
     """Importance-sampling estimate of ``log p(x)`` and, from the same draws, of the evidence lower bound.
 
@@ -62,24 +74,57 @@ def importance(
         num_samples: draws per datum and restart.
         draws_at_once: draws (samples x restarts x data) held in memory, however many there are in all; None for what
             suits the device of the data.
+        rows: as for :func:`~pyro_helm.likelihoods.scores.log_likelihood`; where they are together, it is the samples
+            that are divided.
+
+    Raises:
+        ValueError: for programs that do not pair, or weights whose mean can't be a probability of discrete data.
 
     """
-    restarts = getattr(model, "restarts", 1)
+    restarts, divided = restarts_of(model), may_be_divided(rows, model, guide)
     draws_at_once = draws_held(x.device) if draws_at_once is None else draws_at_once
     # of some hundred rows, whose running sums then take as many weights in one go
     samples_at_once = min(num_samples, max(1, draws_at_once // max(restarts, 200)))
-    rows_at_once = max(1, draws_at_once // (restarts * samples_at_once))
+    pieces = in_pieces(x, max(1, draws_at_once // (restarts * samples_at_once)), divided=divided)
     estimates: list[ImportanceEstimate] = []
     # unvalidated: parameters of one restart that are out of range must not cost the others their estimate
     with torch.no_grad(), pyro.validation_enabled(False):
-        for rows in x.split(rows_at_once, dim=-2):
+        for some in pieces:
             weights = RunningWeights(num_samples)
-            for done in range(0, num_samples, samples_at_once):
-                number = min(samples_at_once, num_samples - done)
-                particles = draw_from_guide(model, guide, number, kwargs={"observations": {"x": rows}})
-                weights.add(particles.log_weight)
+            drawn_at_once = max(1, draws_at_once // (restarts * some.shape[-2]))
+            for number in _parts(num_samples, samples_at_once):
+                draws = [_draw(model, guide, part, some) for part in _parts(number, drawn_at_once)]
+                log_weight = torch.cat([particles.log_weight for particles in draws])
+                weights.add(check_number(log_weight, some.shape[-2], divided=divided))
             estimates.append(weights.estimate())
+            if has_probability(draws[-1].model_sites.values()):
+                check_at_most_one(estimates[-1].log_likelihood, estimates[-1].stderr, num_samples)
     return ImportanceEstimate(*(torch.cat(parts, dim=-1) for parts in zip(*estimates, strict=True)))
+
+
+def _draw(model: Program, guide: Program, number: int, x: Tensor) -> Particles:
+    particles = draw_from_guide(model, guide, number, kwargs=observing(x))
+    check_densities(particles)
+    return particles
+
+
+def check_densities(particles: Particles) -> None:
+    """Refuse a guide with a point where the model has a density, whose ratio to it is no weight."""
+    if particles.guide_sites.keys() - particles.model_sites.keys():
+        return  # the density may stand at an auxiliary site
+    for name, site in particles.guide_sites.items():
+        point, ours = elementwise(site["fn"]), elementwise(particles.model_sites[name]["fn"])
+        is_point = isinstance(point, Delta) and not bool(torch.as_tensor(point.log_density).any())
+        if is_point and not isinstance(ours, Delta) and is_discrete(ours) is False:
+            raise ValueError(
+                f"site {name!r} is a single point in the guide, but a {described(ours)} in the model, of which a point "
+                "has a density and no probability; use a guide that draws from a density"
+            )
+
+
+def _parts(number: int, at_once: int) -> list[int]:
+    """A number in parts that are not larger than so many."""
+    return [min(at_once, number - done) for done in range(0, number, at_once)]
 
 
 class RunningWeights:

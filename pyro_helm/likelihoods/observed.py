@@ -5,14 +5,18 @@ from __future__ import annotations
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine import Trace
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import Bernoulli, Binomial, Categorical, Independent, constraints
 
 from pyro_helm.binary import check_binary
-from pyro_helm.conventions import Site
+from pyro_helm.conventions import Site, check_observes
 from pyro_helm.layers import visible_units
+from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program
 from pyro_helm.placement import forked_rng, placement
+from pyro_helm.rows import in_pieces, is_own
 
 _ROWS_AT_ONCE = 1000
 
@@ -29,30 +33,43 @@ def observing(x: Tensor) -> dict[str, dict[str, Tensor]]:
     return {"observations": {"x": x}}
 
 
-def check_data(model: Program, data: Tensor) -> None:
+def check_data(model: Program, data: Tensor, *, divided: bool = False) -> None:
     """Refuse data that the model does not take.
 
     Args:
         model: a layered network, or any Pyro model that takes ``observations={"x": ...}``.
         data: ``[data, units]``.
+        divided: whether the model may be shown some rows at a time.
 
     Raises:
-        ValueError: for NaN, infinities, another shape than the model's observed sites have, and values that they can't
-            take: any but 0 and 1 for binary ones.
+        ValueError: for a model that observes nothing, NaN, infinities, another shape than the model's observed sites
+            have, and values that they can't take: any but 0 and 1 for binary ones.
 
     """
     if visible_units(model) is not None or not isinstance(data, Tensor) or data.dim() != 2 or data.numel() == 0:
         check_binary(data, name="data", width=visible_units(model))
+    if isinstance(model, BeliefNetwork) and is_own(model):
         return
     finite = data.isfinite()
     if not finite.all():
         row, column = (~finite).nonzero()[0].tolist()
         raise ValueError(f"data has {data[row, column].item()} at row {row}, column {column} (counted from 0)")
     with forked_rng(0, data.device), torch.no_grad(), pyro.validation_enabled(False):
-        for rows in as_observed(model, data).split(_ROWS_AT_ONCE):
+        for rows in in_pieces(as_observed(model, data), _ROWS_AT_ONCE, divided=divided):
             trace = poutine.trace(model).get_trace(observations={"x": rows})
+            check_observes(_own_sites(trace))
             for name in trace.observation_nodes:
                 _check_site(name, trace.nodes[name], data, len(rows))
+
+
+def _own_sites(trace: Trace) -> dict[str, Site]:
+    """A program's sample sites, without plates' and what it only computes."""
+    sites = {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
+    return {
+        name: site
+        for name, site in sites.items()
+        if not site_is_subsample(site) and not site["infer"].get("_deterministic")
+    }
 
 
 def _check_site(name: str, site: Site, data: Tensor, num_rows: int) -> None:

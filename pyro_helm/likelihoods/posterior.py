@@ -22,20 +22,23 @@ from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.imaging import Imaging
-from pyro_helm.joint_enumeration import DiscreteSite, discrete_sites, joint_states, log_joint, num_states
+from pyro_helm.joint_enumeration import DiscreteSite, discrete_sites, joint_states, log_joint
 from pyro_helm.layers import check_sizes_agree, site_names
 from pyro_helm.likelihoods.exact import (
     TERMS_AT_ONCE,
     check_joint_states,
     check_layers,
-    rows_per_piece,
+    pieces_of_rows,
     states_per_piece,
 )
 from pyro_helm.likelihoods.layer_enumeration import JointTable, Level, Rows, levels, log_marginal, pieces
 from pyro_helm.likelihoods.observed import as_observed, check_data, observing
 from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.particles import Program
+from pyro_helm.particles import Program, draw_from_guide
+from pyro_helm.placement import forked_rng
+from pyro_helm.rows import Rows as HowRows
+from pyro_helm.rows import check_number, is_own, may_be_divided
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def exact_posterior(
     *,
     max_terms: int | None = None,
     terms_at_once: int = TERMS_AT_ONCE,
+    rows: HowRows | None = None,
 ) -> Posterior:
     """The exact posterior of each datum, and with a guide its divergence from it.
 
@@ -83,6 +87,7 @@ def exact_posterior(
             is, any other guide over joint states.
         max_terms: refuse to sum over more; None for what takes some minutes.
         terms_at_once: numbers held in memory.
+        rows: as for :func:`~pyro_helm.likelihoods.scores.log_likelihood`.
 
     Raises:
         TypeError: for a model with other latent sites.
@@ -95,14 +100,24 @@ def exact_posterior(
     (torch.Size([1, 3, 2]), True)
     """
     with stores_apart(model, guide), torch.no_grad(), pyro.validation_enabled(False):
-        check_data(model, data)
+        divided = may_be_divided(rows, model, guide)
+        check_data(model, data, divided=divided)
         check_sizes_agree(model, guide)
         x = as_observed(model, data)
-        if isinstance(model, BeliefNetwork) and (guide is None or isinstance(guide, FactorialRecognition)):
+        own = is_own(model) and (guide is None or is_own(guide))
+        if own and isinstance(model, BeliefNetwork) and (guide is None or isinstance(guide, FactorialRecognition)):
             check_layers(model, len(x), max_terms, pairs_per_term=1)  # each pair has an entropy
             return _of_layers(model, guide, x, terms_at_once)
-        check_joint_states(model, x, max_terms)
-        return _of_joint_states(model, guide, x, terms_at_once)
+        check_joint_states(model, x, max_terms, divided=divided)
+        if guide is not None:
+            _check_pair(model, guide, x[:1] if divided else x)
+        return _of_joint_states(model, guide, x, terms_at_once, divided)
+
+
+def _check_pair(model: Program, guide: Program, x: Tensor) -> None:
+    """Refuse a guide of other sites than the model's, by a draw of it that no number is made of."""
+    with forked_rng(0, x.device):
+        draw_from_guide(model, guide, 1, kwargs=observing(x))
 
 
 class _Summary(NamedTuple):
@@ -160,13 +175,12 @@ def _given_below(
     return _Summary(entropy, kl, means)
 
 
-def _of_joint_states(model: Program, guide: Program | None, x: Tensor, terms_at_once: int) -> Posterior:
-    states = num_states(discrete_sites(model, observing(x[:1])))
+def _of_joint_states(model: Program, guide: Program | None, x: Tensor, terms_at_once: int, divided: bool) -> Posterior:
     pieces = [
-        _of_rows(model, guide, rows, states_per_piece(x, len(rows), terms_at_once))
-        for rows in x.split(rows_per_piece(x, states, terms_at_once))
+        _of_rows(model, guide, rows, states_per_piece(x, len(rows), terms_at_once), divided)
+        for rows in pieces_of_rows(model, x, terms_at_once, divided)
     ]
-    sites = discrete_sites(model, observing(x[:1]))
+    sites = discrete_sites(model, observing(x[:1] if divided else x))
     log_p, entropy, kl, means = (torch.cat(parts, dim=1) for parts in zip(*pieces, strict=True))
     features = means.split([site.num_features for site in sites], dim=-1)
     marginals = {site.name: site.unflatten(feature) for site, feature in zip(sites, features, strict=True)}
@@ -174,13 +188,13 @@ def _of_joint_states(model: Program, guide: Program | None, x: Tensor, terms_at_
 
 
 def _of_rows(
-    model: Program, guide: Program | None, x: Tensor, states_at_once: int
+    model: Program, guide: Program | None, x: Tensor, states_at_once: int, divided: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     sites = discrete_sites(model, observing(x))
     log_p = torch.tensor(-torch.inf, device=x.device)
     for values in joint_states(sites, states_at_once, x.device):
         log_p = torch.logaddexp(log_p, log_joint(model, observing(x), sites, values).logsumexp(0))
-    log_p = log_p.reshape(-1, len(x))
+    log_p = check_number(log_p, len(x), divided=divided)
     entropy, kl = torch.zeros_like(log_p), torch.zeros_like(log_p)
     means: Tensor = log_p.new_zeros(())
     for values in joint_states(sites, states_at_once, x.device):

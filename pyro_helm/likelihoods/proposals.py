@@ -27,7 +27,8 @@ from pyro.poutine.util import site_is_subsample
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.layers import Observations, layer_plates, site_names
-from pyro_helm.particles import Program, draw_from_guide
+from pyro_helm.particles import Program, draw_from_proposal
+from pyro_helm.rows import made_of
 
 
 def prior(model: Program) -> Program:
@@ -38,7 +39,7 @@ def prior(model: Program) -> Program:
     False
     """
     hidden: Program = poutine.block(model, hide_fn=lambda site: site["type"] == "sample" and site["is_observed"])
-    return hidden
+    return made_of(hidden, model)
 
 
 def defensive(model: Program, guide: Program, *, prior_weight: float = 0.1) -> Program:
@@ -64,15 +65,15 @@ def defensive(model: Program, guide: Program, *, prior_weight: float = 0.1) -> P
     def proposal(observations: Observations) -> None:
         kwargs = {"observations": observations}
         with poutine.block():  # for its plates
-            sites = draw_from_guide(prior(model), guide, 1, kwargs=kwargs).guide_sites
+            sites = draw_from_proposal(prior(model), guide, 1, kwargs).guide_sites
         like = next(iter(sites.values()))
         # tells how many draws are wanted, in whatever way; it is integrated out below, and so counts for nothing
         with _plates(like), poutine.mask(mask=False):
             from_prior = pyro.sample("from_prior", Bernoulli(shares[1]), infer={"is_auxiliary": True}).bool()
         number = len(from_prior) if from_prior.dim() > 2 else 1
         with poutine.block():
-            ours = draw_from_guide(prior(model), guide, number, kwargs=kwargs)
-            theirs = draw_from_guide(guide, prior(model), number, kwargs=kwargs)
+            ours = draw_from_proposal(prior(model), guide, number, kwargs)
+            theirs = draw_from_proposal(guide, prior(model), number, kwargs)
         log_q = torch.where(from_prior, theirs.log_joint, ours.log_guide)
         log_prior = torch.where(from_prior, theirs.log_guide, ours.log_joint)
         log_density = torch.logaddexp(shares[0].log() + log_q, shares[1].log() + log_prior)
@@ -88,7 +89,7 @@ def defensive(model: Program, guide: Program, *, prior_weight: float = 0.1) -> P
             # the density of the joint state stands at the first site
             log_density = torch.zeros_like(log_density)
 
-    return proposal
+    return made_of(proposal, model, guide)
 
 
 def _plates(site: Any) -> ExitStack:
@@ -118,7 +119,7 @@ def tempered(guide: Program, *, temperature: float) -> Program:
         with _Tempering(temperature):
             guide(observations=observations)
 
-    return proposal
+    return made_of(proposal, guide)
 
 
 class _Tempering(Messenger):  # type: ignore[misc]
@@ -154,4 +155,4 @@ def mean_field(guide: FactorialRecognition) -> Program:
             for name, units in zip(site_names(guide.sizes)[1:], layers, strict=True):
                 pyro.sample(name, units.to_event(1))
 
-    return proposal
+    return made_of(proposal, guide)

@@ -28,6 +28,7 @@ from pyro_helm.likelihoods.observed import as_observed, check_data
 from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.particles import Program
 from pyro_helm.placement import forked_rng
+from pyro_helm.rows import Rows, may_be_divided
 from pyro_helm.support import states_missed
 from pyro_helm.tables import write_table
 
@@ -107,6 +108,7 @@ def log_likelihood(
     seed: int = 0,
     resume: str | Path | None = None,
     progress: bool = False,
+    rows: Rows | None = None,
 ) -> Scores:
     """Log-likelihood of each datum under each restart of a model.
 
@@ -126,6 +128,12 @@ def log_likelihood(
         resume: folder that keeps each chunk of data when it is done; the same call again goes on from there. Not for
             ``"exact"``.
         progress: show a progress bar on standard error; ``"exact"`` has none.
+        rows: ``"independent"`` lets the library show the programs some of the rows at a time, in any order, and equal
+            ones once: right where a row is all that they know of a datum. ``"together"`` shows them all rows, once
+            per pass and in the order of ``data``, as a program needs that knows something of each row: its length,
+            mask or label. Samples and states are then what is divided to keep memory in bounds, and ``resume`` keeps
+            one chunk. None, the default: independent for a :class:`BeliefNetwork` with a
+            :class:`FactorialRecognition` or a proposal made of them, together for all other programs.
 
     Raises:
         ValueError: for data that are not zeros and ones or of another width, an unknown method, settings out of range,
@@ -140,25 +148,26 @@ def log_likelihood(
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     if method == "exact" and resume is not None:
         raise ValueError('method="exact" has no chunks to resume from; leave resume out')
+    divided = may_be_divided(rows, model, guide)
     with stores_apart(model, guide):
-        check_data(model, data)
+        check_data(model, data, divided=divided)
         check_sizes_agree(model, guide)
         per_datum = None if weights is None else _checked_weights(torch.as_tensor(weights), len(data))
         x = as_observed(model, data)
         if method == "exact":
-            log_p = exact(model, x, max_terms=max_terms)
+            log_p = exact(model, x, max_terms=max_terms, rows=rows)
             return _scores({"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)}, data, per_datum, method, 0)
         if method == "importance":
             settings = _importance_settings(guide, num_samples)
         else:
             settings = _ais_settings(model, guide, num_chains, schedule, start)
         columns = by_chunks(
-            lambda rows: _estimates(method, model, guide, rows, settings),
+            lambda some: _estimates(method, model, guide, some, settings, rows),
             x,
-            rows_at_once=_ROWS_AT_ONCE[method],
+            rows_at_once=_ROWS_AT_ONCE[method] if divided else len(x),
             seed=seed,
             resume=None if resume is None else Path(resume),
-            settings={"method": method, **_kept(resume, model, guide, x), **settings},
+            settings={"method": method, **_kept(resume, model, guide, x, divided), **settings},
             progress=progress,
         )
     return _scores(
@@ -170,26 +179,27 @@ _ESTIMATORS: dict[str, Callable[..., ImportanceEstimate]] = {"importance": impor
 
 
 def _estimates(
-    method: str, model: Program, guide: Program | None, x: Tensor, settings: dict[str, Any]
+    method: str, model: Program, guide: Program | None, x: Tensor, settings: dict[str, Any], rows: Rows | None
 ) -> dict[str, Tensor]:
-    columns = _ESTIMATORS[method](model, guide, x, **settings)._asdict()
     if method == "ais":
+        columns = _ESTIMATORS[method](model, guide, x, **settings)._asdict()
         del columns["elbo"]  # the guide's it is not
         return columns
     assert guide is not None
+    columns = _ESTIMATORS[method](model, guide, x, rows=rows, **settings)._asdict()
     # after the estimate, whose draws do not depend on it then
     with torch.no_grad(), pyro.validation_enabled(False):
-        return columns | {"missed": states_missed(model, guide, x)}
+        return columns | {"missed": states_missed(model, guide, x, rows=rows)}
 
 
-def _kept(resume: str | Path | None, model: Program, guide: Program | None, x: Tensor) -> dict[str, str]:
+def _kept(resume: str | Path | None, model: Program, guide: Program | None, x: Tensor, divided: bool) -> dict[str, str]:
     """What tells the chunks of one estimate from those of another."""
     if resume is None:
         return {}
     with forked_rng(0, x.device), torch.no_grad(), pyro.validation_enabled(False):
         for program in (model, guide):
             if program is not None:  # functions have their parameters only when they have run
-                program(observations={"x": x[:1]})
+                program(observations={"x": x[:1] if divided else x})
     return {"model, guide and data": fingerprint(model, guide, x)}
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_helm.conventions import check_observes
 from pyro_helm.joint_enumeration import discrete_sites, joint_states, num_states, placed, to_be_summed
 from pyro_helm.particles import Program, draw_from_guide, score
 from pyro_helm.placement import forked_rng, placement
@@ -73,6 +74,7 @@ class ExactEM(Scheme):
         values = placed(sites, states)
         if guide is None:
             particles = score(model, values, args, kwargs)
+            check_observes(particles.model_sites)
         else:
             particles = draw_from_guide(model, guide, count, args, kwargs, values=values)
             for name in particles.guide_sites.keys() - values.keys():

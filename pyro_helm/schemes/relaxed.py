@@ -60,7 +60,7 @@ class Relaxed(Scheme):
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Free energy F of the draws summed over the data, ``[restarts]``, in nats."""
         particles = draw_from_guide(
-            model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True, draw=self._draw
+            model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True, draw=self._draw, relaxed=True
         )
         log_p, log_q = (
             {name: log_prob(site, _linear) for name, site in sites.items()}

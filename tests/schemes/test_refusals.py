@@ -11,12 +11,13 @@ import torch
 from claims import Claim, every_claim
 from own_models import Observations
 
+from pyro_helm.likelihoods import prior
 from pyro_helm.particles import Program
 from pyro_helm.schemes import DisARM, ExactEM, Gibbs, Relaxed, ReweightedWakeSleep, Scheme
 
 
 def with_latent(make: Callable[[], dist.TorchDistribution]) -> Program:
-    """A model with one latent of a kind, ``h``, behind two data; it is its own guide."""
+    """A model with one latent of a kind, ``h``, behind two data; its prior is its guide."""
 
     def program(observations: Observations) -> None:
         with pyro.plate("data", 2, dim=-1):
@@ -50,7 +51,7 @@ def test_a_latent_that_a_scheme_has_no_moves_for_is_refused_with_the_remedy(
 ) -> None:
     program = with_latent(make)
     with pytest.raises(error, match=sentence):
-        scheme.loss(program, program, observations={})
+        scheme.loss(program, prior(program), observations={})
 
 
 @every_claim
