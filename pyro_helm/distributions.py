@@ -37,6 +37,7 @@ class DrivenBernoulli(Bernoulli):  # type: ignore[misc]
     """
 
     drive_name: ClassVar[str]
+    _given_logits: bool
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class DrivenBernoulli(Bernoulli):  # type: ignore[misc]
         parameter = torch.as_tensor(drive if logits is None else logits)
         if not parameter.is_floating_point():
             parameter = parameter.to(torch.get_default_dtype())
+        self._given_logits = logits is not None
         if logits is not None:
             # kept as well: log p of improbable values is exact from logits where the drive has underflowed
             self.logits = parameter
@@ -69,6 +71,7 @@ class DrivenBernoulli(Bernoulli):  # type: ignore[misc]
         new: DrivenBernoulli = self._get_checked_instance(type(self), _instance)
         for name in {self.drive_name, "logits", "probs"} & self.__dict__.keys():
             setattr(new, name, self.__dict__[name].expand(batch_shape))
+        new._given_logits = self._given_logits
         Distribution.__init__(new, Size(batch_shape), validate_args=False)
         new._validate_args = self._validate_args
         return new
@@ -97,9 +100,7 @@ class DrivenBernoulli(Bernoulli):  # type: ignore[misc]
         """``log p`` of ones and ``log(1 - p)`` of zeros, in nats, broadcast over value and batch shape."""
         if self._validate_args:
             self._validate_sample(value)
-        # one product instead of torch.where, whose forward and backward cost several times as much
-        sign = torch.rsub(value.to(self.logits.dtype), -1, alpha=-2)  # 2 value - 1
-        return logsigmoid(sign * self.logits)
+        return _of_logits(self.logits, value)
 
     def entropy(self) -> Tensor:
         """``-p log p - (1 - p) log(1 - p)``, in nats."""
@@ -194,9 +195,10 @@ class NoisyOrBernoulli(DrivenBernoulli):
         """``log(1 - exp(-rate))`` of ones and ``-rate`` of zeros, in nats, broadcast over value and batch."""
         if self._validate_args:
             self._validate_sample(value)
-        # the sigmoid of logits, as log(-expm1(-rate)) and its gradient are 0 once exp(-rate) < 1e-7 in
-        # float32; lerp picks one of two finite numbers exactly, and is several times faster than where
-        return torch.lerp(-self.rate, logsigmoid(self.logits), value.to(self.rate.dtype))
+        if self._given_logits:
+            return _of_logits(self.logits, value)
+        log_p: Tensor = _LogProbOfRate.apply(self.rate, value.to(self.rate.dtype))
+        return log_p
 
 
 class OddsBernoulli(DrivenBernoulli):
@@ -234,6 +236,15 @@ class OddsBernoulli(DrivenBernoulli):
         """``log p - log(1 - p)``."""
         return torch.log(_above_zero(self.odds))
 
+    def log_prob(self, value: Tensor) -> Tensor:
+        """``-log(1 + 1 / odds)`` of ones and ``-log(1 + odds)`` of zeros, in nats, broadcast over value and batch."""
+        if self._validate_args:
+            self._validate_sample(value)
+        if self._given_logits:
+            return _of_logits(self.logits, value)
+        log_p: Tensor = _LogProbOfOdds.apply(self.odds, value.to(self.odds.dtype))
+        return log_p
+
 
 def _normal(drive: Tensor) -> Tensor:
     # extreme logits must give a valid drive; the distribution keeps the logits, so that no gradient is lost
@@ -245,6 +256,71 @@ def _above_zero(drive: Tensor) -> Tensor:
     # a drive that underflowed to 0 would give -inf, and NaN in gradients as 0 * inf; in float32 and float64
     # adding the smallest normal number changes no drive from 1e-30 up, and costs less than a clamp's backward
     return drive + torch.finfo(drive.dtype).tiny
+
+
+def _sign(value: Tensor) -> Tensor:
+    return torch.rsub(value, -1, alpha=-2)  # 2 value - 1
+
+
+def _of_logits(logits: Tensor, value: Tensor) -> Tensor:
+    # one product instead of torch.where, whose forward and backward cost several times as much
+    return logsigmoid(_sign(value.to(logits.dtype)) * logits)
+
+
+class _LogProbOfOdds(torch.autograd.Function):
+    """Log-probability by the odds.
+
+    Its gradient is ``1 / (odds (1 + odds))`` of ones and ``-1 / (1 + odds)`` of zeros. By way of the logits the second
+    derivative of zeros would be a difference of two numbers of the order ``1 / odds``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, odds: Tensor, value: Tensor) -> Tensor:
+        sign, above = _sign(value), _above_zero(odds)
+        signed = sign * torch.log(above)
+        ctx.save_for_backward(odds, value, sign, above, signed)
+        return logsigmoid(signed)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        odds, value, sign, above, signed = ctx.saved_tensors
+        if not torch.is_grad_enabled():  # the same number, at less cost
+            return (gradients[0] * torch.sigmoid(-signed) * sign / above).sum_to_size(odds.shape), None
+        # of zeros not odds in any way, whose derivatives overflow
+        divisor = torch.where(value == 0, -1.0, _above_zero(odds))
+        return (gradients[0] / (1 + odds) / divisor).sum_to_size(odds.shape), None
+
+
+class _LogProbOfRate(torch.autograd.Function):
+    """Log-probability by the rate, also an infinite one.
+
+    Its gradient is ``1 / (exp(rate) - 1)`` of ones and -1 of zeros.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rate: Tensor, value: Tensor) -> Tensor:
+        above = _above_zero(rate)
+        complement = -torch.expm1(-above)
+        # the sigmoid of logits, as log(-expm1(-rate)) is 0 once exp(-rate) < 1e-7 in float32
+        logits = above + torch.log(complement)
+        ctx.save_for_backward(rate, value, complement, logits)
+        # lerp picks one of two finite numbers exactly, and is several times faster than where
+        largest = torch.finfo(rate.dtype).max
+        log_p = torch.lerp(-rate.clamp(max=largest), logsigmoid(logits), value)
+        return log_p.masked_fill_(log_p == -largest, -torch.inf)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        rate, value, complement, logits = ctx.saved_tensors
+        if not torch.is_grad_enabled():  # the same number, at less cost
+            on = gradient * torch.sigmoid(-logits) / complement
+            return torch.lerp(-gradient.expand_as(on), on, value).sum_to_size(rate.shape), None
+        # of zeros not the rate in any way, whose derivatives overflow
+        off = value == 0
+        minus = torch.where(off, -1.0, -_above_zero(rate))
+        slope = torch.where(off, -1.0, torch.exp(minus) / -torch.expm1(minus))
+        return (gradient * slope).sum_to_size(rate.shape), None
 
 
 def _log_probs(distribution: TorchBernoulli) -> tuple[Tensor, Tensor]:

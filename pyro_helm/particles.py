@@ -32,6 +32,7 @@ from pyro_helm.conventions import (
     common_scale,
     versions,
 )
+from pyro_helm.unclamped import drawable, unclamped_log_prob
 
 Program = Callable[..., Any]
 """A Pyro model or guide."""
@@ -266,6 +267,8 @@ def draw_from_model(
 def log_prob(site: Site, density: Callable[[Any, Tensor], Tensor] | None = None) -> Tensor:
     """Log-probability of a site, zero where it is masked, ``[particles or 1, restarts or 1, data or 1]``.
 
+    Minus infinity for a value of probability 0, of which torch makes 1e-7 where it is given probabilities.
+
     Args:
         site: a recorded sample site.
         density: what scores a value in place of the distribution, ``(distribution, value) -> log_prob``.
@@ -275,9 +278,9 @@ def log_prob(site: Site, density: Callable[[Any, Tensor], Tensor] | None = None)
     if isinstance(mask, Tensor):
         # a value that is masked, NaN say, would reach the gradient of all the others: another takes its place
         inside = mask.reshape(mask.shape + (1,) * fn.event_dim)
-        value = torch.where(inside, value, fn.sample().detach())
+        value = torch.where(inside, value, drawable(fn).sample().detach())
     value = _masked_inside(fn, value)
-    log_p: Tensor = fn.log_prob(value) if density is None else density(fn, value)
+    log_p: Tensor = unclamped_log_prob(fn, value) if density is None else density(fn, value)
     if isinstance(mask, Tensor):
         log_p = torch.where(mask, log_p, torch.zeros((), dtype=log_p.dtype, device=log_p.device))
     elif mask is False:
@@ -293,7 +296,7 @@ def _masked_inside(fn: Any, value: Tensor) -> Tensor:
     mask = getattr(fn, "_mask", None) if isinstance(fn, MaskedDistribution) else None
     if not isinstance(mask, Tensor):
         return value
-    return torch.where(mask.reshape(mask.shape + (1,) * fn.event_dim), value, fn.sample().detach())
+    return torch.where(mask.reshape(mask.shape + (1,) * fn.event_dim), value, drawable(fn).sample().detach())
 
 
 def _run(program: Program, recorder: _Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Site]:
@@ -334,7 +337,11 @@ class _Recorder(Messenger):  # type: ignore[misc]
         elif self.draw is not None:
             msg["value"] = self.draw(msg, self.num_particles)
         elif self.num_particles == 1:
-            return
+            # one that can be drawn from as it is is left to Pyro
+            fn = drawable(msg["fn"])
+            if fn is msg["fn"]:
+                return
+            msg["value"] = fn()
         else:
             msg["value"] = draw_each(msg["fn"], self.num_particles)
         msg["done"] = True
@@ -352,6 +359,7 @@ class _Recorder(Messenger):  # type: ignore[misc]
 
 def draw_each(fn: Any, num_particles: int) -> Tensor:
     """One draw per particle, ``[particles, restarts, data, *event]``."""
+    fn = drawable(fn)
     batch = fn.batch_shape
     if len(batch) < 3:
         value: Tensor = fn((num_particles,) + (1,) * (2 - len(batch)))

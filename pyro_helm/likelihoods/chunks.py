@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -42,26 +43,54 @@ def by_chunks(
         progress: show a progress bar on standard error.
 
     Raises:
-        ValueError: if the folder has chunks made with other settings.
+        ValueError: if the folder has chunks made with other settings, or a file that is no chunk of these rows.
 
     """
     if resume is not None:
         _check_settings(resume, {"seed": seed, "rows_at_once": rows_at_once, **settings})
-    chunks = []
+    chunks: list[dict[str, Tensor]] = []
     rows = list(enumerate(x.split(rows_at_once)))
     shown = track(rows, str(settings["method"]), console=Console(stderr=True), disable=not progress)
     for number, some in shown:
         file = None if resume is None else resume / f"chunk-{number:05d}.safetensors"
         if file is not None and file.exists():
-            chunks.append(load_file(file, device=str(x.device)))
+            chunks.append(_read(file, len(some), x.device, chunks))
             continue
         with forked_rng(_seed_of_chunk(seed, number), x.device):
             chunk = {name: value.contiguous() for name, value in estimate(some).items()}
+        if chunks and _form(chunk) != _form(chunks[0]) and resume is not None:
+            raise ValueError(_damaged(resume / "chunk-00000.safetensors", "it has other columns than those made now"))
         if file is not None:
             with atomic_path(file) as path:
                 save_file(chunk, path)
         chunks.append(chunk)
     return {name: torch.cat([chunk[name] for chunk in chunks], dim=-1) for name in chunks[0]}
+
+
+def _read(file: Path, num_rows: int, device: torch.device, before: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """A chunk that is there already, which must be like those before it and have its number of rows."""
+    try:
+        chunk = load_file(file, device=str(device))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(_damaged(file, f"it can't be read ({error})")) from error
+    for name, value in chunk.items():
+        if value.dim() != 2 or value.shape[-1] != num_rows:
+            raise ValueError(
+                _damaged(file, f"its {name} has shape {list(value.shape)}, but should be [restarts, {num_rows}]")
+            )
+    if "log_likelihood" not in chunk or len({len(value) for value in chunk.values()}) > 1:
+        raise ValueError(_damaged(file, "it should have log_likelihood and other columns of equal restarts"))
+    if before and _form(chunk) != _form(before[0]):
+        raise ValueError(_damaged(file, "it has other columns, restarts or types than the chunk before it"))
+    return chunk
+
+
+def _form(chunk: Mapping[str, Tensor]) -> dict[str, tuple[int, torch.dtype]]:
+    return {name: (len(value), value.dtype) for name, value in chunk.items()}
+
+
+def _damaged(file: Path, why: str) -> str:
+    return f"{file} is not a chunk of this estimate: {why}; remove the file, and it is estimated anew"
 
 
 def _seed_of_chunk(seed: int, number: int) -> int:

@@ -1,20 +1,28 @@
 """Digests of what an estimate depends on, so that results are never taken up for another one.
 
 Whatever could change a number is in the digest: tensors; modules with their class, settings and parameters; functions
-with their code, constants, defaults, and what they are closed over or find among the globals; the parts of partials and
-bound methods; Pyro's parameter store. Other objects are what they are pickled as, with the code of their class. Code
-of installed packages is known by its name. What can't be told apart is refused.
+with their code, constants, defaults, attributes, and what they are closed over, find among the globals or import;
+classes with all of their attributes and those of their bases; modules of the user's own that a function names, with all
+that is in them; the parts of partials and bound methods; Pyro's parameter store. Other objects are what they are pickled
+as, with their class. Code of installed packages is known by its name. What can't be told apart is refused.
 """
 
 from __future__ import annotations
 
-import builtins
 import functools
 import hashlib
 import sys
 from collections.abc import Mapping, Set
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 import numpy as np
@@ -22,7 +30,30 @@ import pyro
 import torch
 from torch import Tensor
 
-_OF_TORCH = frozenset(vars(torch.nn.Module())) - {"training"}
+_OF_TORCH = frozenset(vars(torch.nn.Module())) - {"training", "_forward_hooks", "_forward_pre_hooks"}
+
+_OF_PYTHON = frozenset(
+    [
+        "__module__",
+        "__dict__",
+        "__weakref__",
+        "__doc__",
+        "__annotations__",
+        "__annotate__",
+        "__annotations_cache__",
+        "__abstractmethods__",
+        "_abc_impl",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__match_args__",
+        "__parameters__",
+        "__orig_bases__",
+        "__qualname__",
+        "__firstlineno__",
+        "__static_attributes__",
+    ]
+)
+"""Attributes of classes that change no number."""
 
 
 def fingerprint(*parts: object) -> str:
@@ -34,7 +65,7 @@ def fingerprint(*parts: object) -> str:
     >>> fingerprint(torch.zeros(2), 1.0) == fingerprint(torch.zeros(2), 1.0)
     True
     """
-    return _Digest().of((parts, dict(sorted(pyro.get_param_store().items()))))
+    return _Digest().of((parts, dict(sorted(pyro.get_param_store().items())), torch.get_default_dtype()))
 
 
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -92,9 +123,9 @@ class _Digest:
         if isinstance(part, CodeType):
             return [part.co_code, part.co_consts, part.co_names, part.co_varnames, part.co_freevars]
         if isinstance(part, type):
-            return [_name(part), [] if _is_installed(part) else _own_code(part)]
+            return [_name(part), [] if _is_installed(part) else _of_class(part)]
         if isinstance(part, ModuleType):
-            return [part.__name__]
+            return [part.__name__, {} if _is_installed(part) else _contents(part)]
         return self._of_object(part)
 
     def _of_module(self, part: torch.nn.Module) -> list[Any]:
@@ -115,8 +146,11 @@ class _Digest:
                 held.append(None)
         if _is_installed(part):
             return [_name(part), part.__defaults__, part.__kwdefaults__, held]
-        found = {name: part.__globals__[name] for name in sorted(_names(part.__code__)) if name in part.__globals__}
-        return [_name(part), part.__code__, part.__defaults__, part.__kwdefaults__, held, found]
+        names = sorted(_names(part.__code__))
+        found = {name: part.__globals__[name] for name in names if name in part.__globals__}
+        package = part.__globals__.get("__package__")
+        imported = [sys.modules.get(name) or sys.modules.get(f"{package}.{name}") for name in names if name]
+        return [_name(part), part.__code__, part.__defaults__, part.__kwdefaults__, vars(part), held, found, imported]
 
     def _of_object(self, part: Any) -> list[Any]:
         if isinstance(part, BuiltinFunctionType) and (part.__self__ is None or isinstance(part.__self__, ModuleType)):
@@ -128,8 +162,8 @@ class _Digest:
                 f"can't tell whether {part!r}, of type {type(part).__qualname__}, is the same as in an earlier run, so "
                 "that its results can't be kept; leave it out of the model or guide, or call without resume"
             ) from error
-        if isinstance(reduced, str):
-            return [_name(type(part)), reduced]
+        if isinstance(reduced, str):  # known by its name, as a cached function is
+            return [type(part), reduced, getattr(part, "__wrapped__", None)]
         rebuild, arguments, *state = reduced
         contents = [list(more) if more is not None and number else more for number, more in enumerate(state[:3])]
         return [type(part), rebuild, arguments, contents]
@@ -144,21 +178,34 @@ def _name(part: Any) -> str:
 
 
 def _is_installed(part: Any) -> bool:
-    package = str(part.__module__).split(".")[0]
+    package = str(part.__name__ if isinstance(part, ModuleType) else part.__module__).split(".")[0]
     file = Path(getattr(sys.modules.get(package), "__file__", None) or "")
-    return package in {"pyro_helm", *sys.stdlib_module_names} or not _INSTALLED.isdisjoint(file.parts)
+    return package in {"pyro_helm", *sys.stdlib_module_names} - {"__main__"} or not _INSTALLED.isdisjoint(file.parts)
 
 
-def _own_code(kind: type) -> list[Any]:
-    """A class's bases, and its own functions and constants."""
-    contents = {name: getattr(value, "__func__", value) for name, value in vars(kind).items()}
-    simple = (bool, int, float, str, tuple, FunctionType, type(None))
-    kept = {name: value for name, value in contents.items() if isinstance(value, simple) and name != "__module__"}
-    accessors = {name: value.fget for name, value in contents.items() if isinstance(value, property)}
-    return [kind.__bases__, dict(sorted({**kept, **accessors}.items()))]
+def _of_class(kind: type) -> list[Any]:
+    """A class's bases, its metaclass, and all that is written in it."""
+    contents = {name: _plain(value) for name, value in vars(kind).items() if name not in _OF_PYTHON}
+    return [kind.__bases__, type(kind), dict(sorted(contents.items()))]
+
+
+def _plain(attribute: Any) -> Any:
+    """What a descriptor of a class was made from."""
+    if isinstance(attribute, property):
+        return [attribute.fget, attribute.fset]
+    if isinstance(attribute, functools.cached_property):
+        return attribute.func
+    if isinstance(attribute, MemberDescriptorType | GetSetDescriptorType):
+        return attribute.__name__
+    return getattr(attribute, "__func__", attribute)
+
+
+def _contents(module: ModuleType) -> dict[str, Any]:
+    """All that is in a module of the user's own: which of it a function reaches can't be told from its names."""
+    return {name: value for name, value in sorted(vars(module).items()) if not name.startswith("__")}
 
 
 def _names(code: CodeType) -> set[str]:
     """Names that code, and the functions written in it, may look for among the globals."""
     inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-    return {name for name in code.co_names if not hasattr(builtins, name)}.union(*map(_names, inner))
+    return set(code.co_names).union(*map(_names, inner))

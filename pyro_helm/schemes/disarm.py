@@ -28,7 +28,7 @@ from pyro_helm.conventions import Site
 from pyro_helm.credit import dependencies, signals
 from pyro_helm.discrete import elementwise
 from pyro_helm.particles import Particles, Program, draw_from_guide
-from pyro_helm.schemes.scheme import Scheme, with_gradient_of
+from pyro_helm.schemes.scheme import Scheme, normalised_weights, with_gradient_of
 from pyro_helm.schemes.vimco import logsumexp_replacing_each
 
 
@@ -86,7 +86,7 @@ class DisARM(Scheme):
             return particles.elbo.mean(0), (particles.total(particles.log_p) - particles.total(pathwise)).mean(0)
         log_weight = particles.log_weight.detach()
         bound = particles.sum_over_data(log_weight.logsumexp(0) - math.log(self.num_particles))
-        share = log_weight.softmax(0)
+        share = normalised_weights(log_weight)
         of_p, of_q = (
             particles.total({name: share * log_prob for name, log_prob in log_probs.items()})
             for log_probs in (particles.log_p, pathwise)
@@ -99,7 +99,8 @@ def _difference_of_bounds(log_weight: Tensor, log_partner: Tensor) -> Tensor:
     log_partner = log_partner.expand_as(log_weight)
     replaced = logsumexp_replacing_each(log_weight, log_partner)
     own = log_weight.logsumexp(0) - log_weight.softmax(0)
-    return own - (replaced - (log_partner - replaced).exp())
+    # where one of the two bounds is minus infinity they can't be compared
+    return (own - (replaced - (log_partner - replaced).exp())).nan_to_num(0.0, 0.0, 0.0)
 
 
 def antithetic(site: Site) -> tuple[Tensor, Tensor]:

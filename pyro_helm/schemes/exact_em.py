@@ -22,7 +22,7 @@ from pyro_helm.conventions import check_observes
 from pyro_helm.joint_enumeration import discrete_sites, joint_states, num_states, placed, to_be_summed
 from pyro_helm.particles import Program, draw_from_guide, score
 from pyro_helm.placement import forked_rng, placement
-from pyro_helm.schemes.scheme import Intractable, Scheme, with_gradient_of
+from pyro_helm.schemes.scheme import Intractable, Scheme, normalised_weights, with_gradient_of
 
 
 class ExactEM(Scheme):
@@ -80,8 +80,8 @@ class ExactEM(Scheme):
             for name in particles.guide_sites.keys() - values.keys():
                 raise ValueError(f"site {name!r} of the guide is auxiliary, so that log q(h | x) is not known; drop it")
         log_joint = to_be_summed(particles, sites)
-        log_p = particles.sum_over_data(log_joint.logsumexp(0))
-        if guide is None:
-            return -with_gradient_of(log_p, log_p)
-        posterior = log_joint.detach().softmax(0)
-        return -with_gradient_of(log_p, log_p + particles.sum_over_data((posterior * particles.log_guide).sum(0)))
+        log_p = particles.sum_over_data(log_joint.detach().logsumexp(0))
+        # d log p(x) = sum_h p(h | x) d log p(x, h), which is finite where states are impossible
+        learned = log_joint if guide is None else log_joint + particles.log_guide
+        surrogate = particles.sum_over_data((normalised_weights(log_joint.detach()) * learned).sum(0))
+        return -with_gradient_of(log_p, surrogate)

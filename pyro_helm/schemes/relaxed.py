@@ -24,8 +24,10 @@ from torch.distributions import Bernoulli, OneHotCategorical
 
 from pyro_helm.conventions import Site
 from pyro_helm.discrete import elementwise, elementwise_log_prob
+from pyro_helm.distributions import DrivenBernoulli
 from pyro_helm.particles import Program, draw_each, draw_from_guide, log_prob
 from pyro_helm.schemes.scheme import Scheme, with_gradient_of
+from pyro_helm.unclamped import log_probs, share_of_log_prob, unclamped_log_prob
 
 
 class Relaxed(Scheme):
@@ -98,10 +100,14 @@ def _linear(fn: Any, value: Tensor) -> Tensor:
 
 
 def _on_the_line(single: Any, value: Tensor) -> Tensor:
-    if isinstance(single, Bernoulli):
+    if isinstance(single, DrivenBernoulli):
         on_the_line: Tensor = value * single.logits + single.log_prob(value.new_zeros(()))
+    elif isinstance(single, Bernoulli):
+        on, off = (unclamped_log_prob(single, value.new_full((), end)) for end in (1.0, 0.0))
+        on_the_line = share_of_log_prob(value, on) + share_of_log_prob(1 - value, off)
     elif isinstance(single, OneHotCategorical):
-        on_the_line = (value * single.logits).sum(-1)
+        # of the probabilities that were given, if they were
+        on_the_line = share_of_log_prob(value, log_probs(single)).sum(-1)
     else:
-        on_the_line = single.log_prob(value)
+        on_the_line = unclamped_log_prob(single, value)
     return on_the_line

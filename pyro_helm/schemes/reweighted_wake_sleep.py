@@ -23,7 +23,7 @@ from torch import Tensor
 from pyro_helm.conventions import Site
 from pyro_helm.discrete import elementwise, num_values, uniform_log_prob
 from pyro_helm.particles import Particles, Program, draw_each, draw_from_guide, draw_from_model, log_prob
-from pyro_helm.schemes.scheme import Scheme, with_gradient_of
+from pyro_helm.schemes.scheme import Scheme, normalised_weights, with_gradient_of
 
 
 class ReweightedWakeSleep(Scheme):
@@ -66,7 +66,7 @@ class ReweightedWakeSleep(Scheme):
         wake = draw_from_guide(model, guide, self.num_particles, args, kwargs, draw=mixture)
         log_joint, log_guide = wake.log_joint, wake.log_guide
         log_weight = (log_joint - (log_guide if mixture is None else mixture.log_prob(wake))).detach()
-        weight = log_weight.softmax(0)
+        weight = normalised_weights(log_weight)
         learned = log_joint + (log_guide if self.insomnia == 1 else self.insomnia * log_guide)
         surrogate = wake.sum_over_data((weight * learned).sum(0))
         if self.insomnia < 1:

@@ -74,6 +74,32 @@ class Scheme(ELBO):  # type: ignore[misc]
 
 
 def with_gradient_of(value: Tensor, surrogate: Tensor) -> Tensor:
-    """A tensor with the value of the first and the gradient of the second."""
-    # a surrogate only stands for its gradient; its own value means nothing and must not show
-    return value.detach() + (surrogate - surrogate.detach())
+    """A tensor with the value of the first and the gradient of the second.
+
+    A surrogate only stands for its gradient. Its own value means nothing, and may be NaN: the weight 0 of an impossible
+    particle times its log-probability, say.
+    """
+    result: Tensor = _WithGradientOf.apply(value.detach(), surrogate)
+    return result
+
+
+class _WithGradientOf(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, surrogate: Tensor) -> Tensor:
+        ctx.like = surrogate.shape, surrogate.dtype
+        shape = torch.broadcast_shapes(value.shape, surrogate.shape)
+        return value.to(torch.promote_types(value.dtype, surrogate.dtype)).expand(shape).clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        shape, dtype = ctx.like
+        return None, gradients[0].sum_to_size(shape).to(dtype)
+
+
+def normalised_weights(log_weight: Tensor) -> Tensor:
+    """Weights of the particles that sum to one, ``[particles, ...]``; all zero where every particle is impossible.
+
+    Such a datum makes the bound minus infinity, and leaves the gradient to the other data.
+    """
+    # NaN too, which the value of the bound shows
+    return log_weight.softmax(0).nan_to_num(0.0)

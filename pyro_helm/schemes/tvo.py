@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pyro_helm.particles import Program, draw_from_guide
-from pyro_helm.schemes.scheme import Scheme, with_gradient_of
+from pyro_helm.schemes.scheme import Scheme, normalised_weights, with_gradient_of
 
 SPACINGS = ("log_uniform", "linear")
 
@@ -68,16 +68,22 @@ class TVO(Scheme):
         log_weight = (log_p - log_q).detach()
         of_p, of_q, value = (torch.zeros_like(log_weight) for _ in range(3))
         correction = self.num_particles / (self.num_particles - 1)
+        impossible = log_weight == -torch.inf
+        finite = log_weight.masked_fill(impossible, 0.0)
         for low, high in pairwise(self.points):
             beta = high if self.upper else low
-            share = (high - low) * (beta * log_weight).softmax(0)
-            centred = log_weight - (share * log_weight).sum(0) / (high - low)
-            value += share * log_weight
+            tilted = (beta * finite).masked_fill(impossible, -torch.inf) if beta > 0 else torch.zeros_like(finite)
+            share = (high - low) * normalised_weights(tilted)
+            centred = finite - (share * finite).sum(0) / (high - low)
+            value += share * finite
             of_p += share * (1 + correction * beta * centred)
             # at 0, E[d log q] is zero and would only be noise
             of_q += share * (correction * (1 - beta) * centred - float(beta > 0))
+        # the mean of log w under the guide is infinite where a draw is impossible, and has no gradient
+        infinite = impossible.all(0) if self.upper else impossible.any(0)
+        of_p, of_q = (factor.masked_fill(infinite, 0.0) for factor in (of_p, of_q))
         surrogate = particles.sum_over_data((of_p * log_p + of_q * log_q).sum(0))
-        return -with_gradient_of(particles.sum_over_data(value.sum(0)), surrogate)
+        return -with_gradient_of(particles.sum_over_data(value.sum(0).masked_fill(infinite, -torch.inf)), surrogate)
 
 
 def points_of(partition: str | Sequence[float], num_intervals: int, first: float) -> list[float]:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyro_helm.particles import Program, draw_from_guide
-from pyro_helm.schemes.scheme import Scheme, with_gradient_of
+from pyro_helm.schemes.scheme import Scheme, normalised_weights, with_gradient_of
 
 
 class VIMCO(Scheme):
@@ -47,17 +48,29 @@ class VIMCO(Scheme):
         """Negative importance-weighted bound summed over the data, ``[restarts]``, in nats."""
         particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True)
         log_weight = particles.log_weight.detach()
-        surrogate = log_weight.softmax(0) * particles.log_weight
-        signal = log_weight.logsumexp(0) - logsumexp_without_each(log_weight)
+        surrogate = normalised_weights(log_weight) * particles.log_weight
+        signal = signals_of_bound(log_weight)
         for name in particles.scored:
             surrogate = surrogate + signal * particles.log_q[name]
         bound = particles.sum_over_data(log_weight.logsumexp(0) - math.log(self.num_particles))
         return -with_gradient_of(bound, particles.sum_over_data(surrogate.sum(0)))
 
 
-def logsumexp_without_each(log_weight: Tensor) -> Tensor:
-    """``logsumexp`` over particles with each in turn replaced by the mean of the others, ``[particles, ...]``."""
-    return logsumexp_replacing_each(log_weight, (log_weight.sum(0) - log_weight) / (len(log_weight) - 1))
+def signals_of_bound(log_weight: Tensor) -> Tensor:
+    """What each particle adds to ``log sum_k w_k``, ``[particles, ...]``, in nats.
+
+    Where all others are impossible there is nothing to compare with, and a particle is judged by the bound alone; where
+    all are, the bound is minus infinity and there is no signal.
+    """
+    impossible = log_weight == -torch.inf
+    finite = log_weight.masked_fill(impossible, 0.0)
+    mean = (finite.sum(0) - finite) / (len(log_weight) - 1)
+    # the geometric mean of weights of which one is zero is zero
+    mean = mean.masked_fill(impossible.sum(0) - impossible.long() > 0, -torch.inf)
+    bound, without = log_weight.logsumexp(0), logsumexp_replacing_each(log_weight, mean)
+    alone = math.log(len(log_weight))
+    signal = bound - torch.where(without == -torch.inf, alone, without)
+    return signal.masked_fill(bound == -torch.inf, 0.0)
 
 
 def logsumexp_replacing_each(log_weight: Tensor, by: Tensor) -> Tensor:
