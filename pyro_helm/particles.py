@@ -6,7 +6,7 @@ shape ``[particles, restarts, data]``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -32,6 +32,8 @@ from pyro_helm.conventions import (
     common_scale,
     versions,
 )
+from pyro_helm.dreams import Shown, check_dreams_were_read, check_no_factors, in_its_place, of_particle, others
+from pyro_helm.guides import FactorialRecognition
 from pyro_helm.unclamped import drawable, unclamped_log_prob
 
 Program = Callable[..., Any]
@@ -230,24 +232,60 @@ def draw_from_model(
     """Draw dreams ``(x, h) ~ p(x, h)`` from the model and score ``h`` under the guide that is shown ``x``.
 
     As many dreams per particle as there are data. Draws are constants. The guide must take the keyword
-    ``observations={site: value}``, as for :class:`pyro.infer.ReweightedWakeSleep`.
+    ``observations={site: value}``, as for :class:`pyro.infer.ReweightedWakeSleep`. It is run once for every particle,
+    and shown dreams in the shape of the data, ``[data, ...]`` or with a plate of restarts ``[restarts, data, ...]``, in
+    which a minibatch stands at its rows; observations of other names than the dreams stay as they are. The library's
+    own guides are run once for all particles.
 
     Raises:
-        ValueError: where sites and plates break the shape convention, naming the site and the remedy.
+        ValueError: where sites and plates break the shape convention, naming the site and the remedy; for a model with
+            a ``pyro.factor``, or a guide that reads other observations and no dream.
 
     """
     kwargs = {} if kwargs is None else kwargs
     with torch.no_grad():
         recorder = _Recorder(num_particles, {}, detach=True)
         model_sites = _run(poutine.uncondition(model), recorder, args, kwargs)
-    observed = [name for name, site in model_sites.items() if site["infer"].get("was_observed")]
-    dream = {name: model_sites[name]["value"] for name in observed}
-    latents = {name: site["value"] for name, site in model_sites.items() if name not in dream}
+    check_observes(model_sites)
+    check_no_factors(model_sites)
+    dreamt = {name: site for name, site in model_sites.items() if site["infer"].get("was_observed")}
+    latents = {name: site for name, site in model_sites.items() if name not in dreamt}
+    particles = []
+    if getattr(type(guide), "forward", None) is FactorialRecognition.forward:
+        values, dream = ({name: site["value"] for name, site in sites.items()} for sites in (latents, dreamt))
+        guide_sites = _recognised(guide, _Recorder(num_particles, values), args, kwargs, dreamt, Shown(dream))
+        particles.append(_pair(model_sites, guide_sites, shared=shared))
+    else:
+        check_plates(_without_subsamples(model_sites).values())
+        given = kwargs.get("observations")
+        given = given if isinstance(given, Mapping) else {}
+        rows = _minibatch(model_sites)
+        kept = others(given, dreamt, rows)
+        for number in range(num_particles):
+            values = {name: of_particle(site, number) for name, site in latents.items()}
+            dream = {n: in_its_place(of_particle(site, number), site, given.get(n), rows) for n, site in dreamt.items()}
+            guide_sites = _recognised(guide, _Recorder(1, values), args, kwargs, dreamt, Shown({**kept, **dream}))
+            particles.append(_pair(model_sites, guide_sites, shared=shared))
+    joined = replace(particles[0], guide_sites=_side_by_side([one.guide_sites for one in particles]))
+    # no dream belongs to a datum, so that each counts for the average of theirs
+    scale = joined.scale
+    return replace(joined, scale=scale.mean(-1, keepdim=True)) if isinstance(scale, Tensor) else joined
+
+
+def _recognised(
+    guide: Program,
+    recorder: _Recorder,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    dreamt: Mapping[str, Site],
+    shown: Shown,
+) -> dict[str, Site]:
+    """Sites of a guide that is shown dreams."""
     try:
-        guide_sites = _run(guide, _Recorder(num_particles, latents), args, {**kwargs, "observations": dream})
+        guide_sites = _run(guide, recorder, args, {**kwargs, "observations": shown})
     except KeyError as error:
         raise ValueError(
-            f"the sleep phase shows the guide dreams of the model's observed sites ({', '.join(dream)}), but it asked "
+            f"the sleep phase shows the guide dreams of the model's observed sites ({', '.join(dreamt)}), but it asked "
             f"for {error}; name what it is shown after the sites, or use a scheme without a sleep phase"
         ) from error
     except TypeError as error:
@@ -257,11 +295,26 @@ def draw_from_model(
             "the sleep phase shows dreams to the guide as its keyword argument observations; the guide must take it, "
             f"and the scheme be called with observations by keyword ({error})"
         ) from error
-    particles = _pair(model_sites, guide_sites, shared=shared)
-    check_observes(particles.model_sites)
-    # no dream belongs to a datum, so that each counts for the average of theirs
-    scale = particles.scale
-    return replace(particles, scale=scale.mean(-1, keepdim=True)) if isinstance(scale, Tensor) else particles
+    check_dreams_were_read(shown, dreamt)
+    return guide_sites
+
+
+def _side_by_side(runs: Sequence[Mapping[str, Site]]) -> Mapping[str, Site]:
+    """Sites of several runs as those of one, with the particles of all."""
+    first, *others = runs
+    for other in others:
+        if other.keys() != first.keys():
+            raise ValueError(
+                f"the guide has sites {', '.join(first)} for one dream and {', '.join(other)} for another; it must "
+                "have the same for all"
+            )
+    if not others:
+        return first
+    return {name: {**first[name], "log_prob": _stacked([log_prob(run[name]) for run in runs])} for name in first}
+
+
+def _stacked(log_probs: Sequence[Tensor]) -> Tensor:
+    return torch.cat(torch.broadcast_tensors(*log_probs))
 
 
 def log_prob(site: Site, density: Callable[[Any, Tensor], Tensor] | None = None) -> Tensor:
@@ -274,6 +327,9 @@ def log_prob(site: Site, density: Callable[[Any, Tensor], Tensor] | None = None)
         density: what scores a value in place of the distribution, ``(distribution, value) -> log_prob``.
 
     """
+    if density is None and "log_prob" in site:
+        known: Tensor = site["log_prob"]
+        return known
     fn, value, mask = site["fn"], site["value"], site["mask"]
     if isinstance(mask, Tensor):
         # a value that is masked, NaN say, would reach the gradient of all the others: another takes its place

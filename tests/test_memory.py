@@ -32,7 +32,7 @@ def test_a_pair_is_forgotten_with_either_program() -> None:
     memory.of(model, guide := lambda: None)["a"] = 1
     del guide
     gc.collect()
-    assert not memory._of_models[model]
+    assert len(memory) == 0
 
 
 def test_a_copy_remembers_the_same_and_learns_by_itself() -> None:

@@ -33,8 +33,11 @@ class NVIL(Scheme):
     """Gradient of the free energy for model and guide, judged by learned baselines; one particle will do.
 
     The baselines are the scheme's own: they are kept for each pair of model and guide, learn with their own Adam
-    whenever a loss is made with gradients, and need nothing from the optimiser of the pair. Reparameterised sites get
-    their pathwise gradient instead.
+    whenever a loss is made with gradients, and need nothing from the optimiser of the pair. A site that is seen from
+    more or fewer values than before, since some are observed now say, has another baseline for these. Reparameterised
+    sites get their pathwise gradient instead.
+
+    A copy has learned the same. Pickled or loaded, baselines go to the first pair of programs that comes.
 
     Args:
         num_particles: draws per datum and restart.
@@ -44,7 +47,7 @@ class NVIL(Scheme):
         decay: of running mean and variance, per step.
 
     Raises:
-        ValueError: for settings out of range.
+        ValueError: for settings out of range; in training, for programs that are made anew at every step.
 
     >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
     >>> x = torch.ones(10, 6)
@@ -75,7 +78,34 @@ class NVIL(Scheme):
         self.hidden_units = hidden_units
         self.learning_rate = learning_rate
         self.decay = decay
-        self._baselines = Memory()
+        self._baselines = Memory("NVIL")
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What all baselines have learned of the one pair of programs in use, as ``"part/site and shape"``.
+
+        Raises:
+            ValueError: if it has been used on several pairs.
+
+        """
+        baselines = self._baselines.only()
+        return {
+            f"{part}/{key}": value for key, baseline in baselines.items() for part, value in baseline.state().items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what a :meth:`state_dict` holds; the first pair of programs that comes goes on with it.
+
+        Raises:
+            ValueError: for a state of something else.
+
+        """
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, value in state.items():
+            part, _, key = name.partition("/")
+            parts.setdefault(key, {})[part] = value
+        if any(known.keys() not in (set(_STATISTICS), {*_STATISTICS, *_NETWORK}) for known in parts.values()):
+            raise ValueError(f"this is no state of NVIL: it holds {', '.join(sorted(state)[:3])}")
+        self._baselines.load({key: _Baseline(self.learning_rate, known) for key, known in parts.items()})
 
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Free energy F summed over the data, ``[restarts]``, in nats."""
@@ -89,36 +119,68 @@ class NVIL(Scheme):
             scale = counts.to(signal) if isinstance(counts, Tensor) else signal.new_full((), counts)
             per_datum = signal / torch.where(scale == 0, 1.0, scale)
             below = _inputs(particles, site, known, kwargs.get("observations"))
-            baseline = baselines.get(site)
-            if baseline is None:
-                baseline = baselines[site] = _Baseline(self.hidden_units, self.learning_rate, per_datum, below)
+            key = f"{site}, {0 if below is None else below.shape[-1]} inputs, {signal.shape[-2]} restarts"
+            if key not in baselines:
+                baselines[key] = _Baseline(self.learning_rate, _initial(self.hidden_units, per_datum, below))
+            baseline: _Baseline = baselines[key]
+            # in the dtype and on the device that it has learned in
+            per_datum, below = per_datum.to(baseline.mean), None if below is None else below.to(baseline.mean)
             prediction = baseline.predict(below)
             centred, variance = baseline.centre(per_datum - prediction.detach())
-            judged[site] = scale * centred / (variance.sqrt().clamp(min=1) if self.normalise else 1.0)
+            judged[site] = scale * (centred / (variance.sqrt().clamp(min=1) if self.normalise else 1.0)).to(signal)
             if torch.is_grad_enabled():
                 baseline.learn(per_datum, prediction, self.decay)
         surrogate = surrogate_elbo(particles, judged)
         return -with_gradient_of(particles.elbo.mean(0), surrogate.mean(0))
 
 
+_STATISTICS = ("mean", "variance", "steps")
+_WEIGHTS = ("into", "shift", "out", "level")
+_NETWORK = tuple(f"{weight}{part}" for weight in _WEIGHTS for part in ("", ".exp_avg", ".exp_avg_sq"))
+
+
+def _initial(hidden_units: int, signal: Tensor, below: Tensor | None) -> dict[str, Tensor]:
+    """State of a baseline that has learned nothing."""
+    restarts = signal.shape[-2]
+    state = {"mean": signal.new_zeros(restarts, 1), "variance": signal.new_zeros(restarts, 1), "steps": torch.tensor(0)}
+    if below is None:
+        return state
+    # the same for every restart and in every run; the output starts at 0
+    generator = torch.Generator().manual_seed(0)
+    into = torch.randn(below.shape[-1], hidden_units, generator=generator) / below.shape[-1] ** 0.5
+    state["into"] = into.to(signal).expand(restarts, -1, -1)
+    state["shift"] = signal.new_zeros(restarts, 1, hidden_units)
+    state["out"] = signal.new_zeros(restarts, hidden_units, 1)
+    state["level"] = signal.new_zeros(restarts, 1, 1)
+    moments = {f"{name}.{part}": state[name] * 0 for name in _WEIGHTS for part in ("exp_avg", "exp_avg_sq")}
+    return state | moments
+
+
 class _Baseline:
     """Prediction of one site's signal, for every restart by itself."""
 
-    def __init__(self, hidden_units: int, learning_rate: float, signal: Tensor, below: Tensor | None) -> None:
-        restarts = signal.shape[-2]
-        self.mean = signal.new_zeros(restarts, 1)
-        self.variance = signal.new_zeros(restarts, 1)
-        self.is_new = True
-        self.weights: list[Tensor] = []
-        if below is not None:
-            # the same for every restart and in every run; the output starts at 0
-            generator = torch.Generator().manual_seed(0)
-            first = torch.randn(below.shape[-1], hidden_units, generator=generator) / below.shape[-1] ** 0.5
-            into = first.to(signal).expand(restarts, -1, -1)
-            out = signal.new_zeros(restarts, hidden_units, 1)
-            shapes = [into, into.new_zeros(restarts, 1, hidden_units), out, out.new_zeros(restarts, 1, 1)]
-            self.weights = [weight.clone().requires_grad_() for weight in shapes]
+    def __init__(self, learning_rate: float, state: Mapping[str, Tensor]) -> None:
+        self.mean, self.variance = state["mean"].clone(), state["variance"].clone()
+        self.steps = int(state["steps"])
+        self.weights = [state[name].clone().requires_grad_() for name in _WEIGHTS if name in state]
+        if self.weights:
             self.descent = torch.optim.Adam(self.weights, lr=learning_rate)
+            for name, weight in zip(_WEIGHTS, self.weights, strict=True):
+                moments = {part: state[f"{name}.{part}"].clone() for part in ("exp_avg", "exp_avg_sq")}
+                self.descent.state[weight] = {"step": torch.tensor(float(self.steps)), **moments}
+
+    def state(self) -> dict[str, Tensor]:
+        """What it has learned, from which another goes on as it would."""
+        state = {"mean": self.mean, "variance": self.variance, "steps": torch.tensor(self.steps)}
+        for name, weight in zip(_WEIGHTS, self.weights, strict=False):
+            state[name] = weight.detach()
+            state |= {f"{name}.{part}": self.descent.state[weight][part] for part in ("exp_avg", "exp_avg_sq")}
+        return {part: value.clone() for part, value in state.items()}
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it has learned nothing yet."""
+        return self.steps == 0
 
     def predict(self, below: Tensor | None) -> Tensor:
         """``C(below)``, ``[particles, restarts, data]``; 0 where there is nothing to predict from."""
@@ -154,7 +216,7 @@ class _Baseline:
             self.descent.step()
         self.mean = decay * self.mean + (1 - decay) * mean
         self.variance = decay * self.variance + (1 - decay) * variance
-        self.is_new = False
+        self.steps += 1
 
 
 def _inputs(particles: Particles, site: str, known: Dependencies, observations: Any) -> Tensor | None:

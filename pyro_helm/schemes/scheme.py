@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -67,6 +69,26 @@ class Scheme(ELBO):  # type: ignore[misc]
         if loss.requires_grad:
             loss.backward()
         return float(loss.detach())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the scheme has learned of the pair of programs in use, by name; nothing if it remembers nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what a :meth:`state_dict` holds, with the first pair of programs that comes.
+
+        Raises:
+            ValueError: for a state of something else.
+
+        """
+        if state:
+            raise ValueError(
+                f"{type(self).__name__} remembers nothing, but the state holds {', '.join(list(state)[:3])}"
+            )
+
+    def __copy__(self) -> Scheme:
+        # what a scheme remembers changes with every step, and the copy's is not to change with it
+        return copy.deepcopy(self)
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
         # abstract in Pyro's ELBO, whose own estimators run on traces

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -12,9 +13,10 @@ from checker import DATA, tiny_machine
 from torch import Tensor
 
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.particles import draw_from_prior
+from pyro_helm.particles import Program, draw_from_prior
+from pyro_helm.row_keys import keys_of
 from pyro_helm.schemes import Gibbs
-from pyro_helm.schemes.gibbs import _Chains, keys_of
+from pyro_helm.schemes.gibbs import _Chains
 
 KWARGS = {"observations": {"x": DATA}}
 
@@ -25,7 +27,7 @@ def chains_of(scheme: Gibbs, model: BeliefNetwork) -> _Chains:
     return chains
 
 
-def test_equal_data_have_equal_keys_and_others_have_not() -> None:
+def test_a_datum_has_its_key_in_whatever_minibatch_and_equal_ones_are_numbered() -> None:
     def keys(x: Tensor) -> list[int]:
         found: list[int] = keys_of(
             draw_from_prior(tiny_machine("odds").model, 1, (), {"observations": {"x": x}})
@@ -34,17 +36,20 @@ def test_equal_data_have_equal_keys_and_others_have_not() -> None:
 
     first = keys(DATA)
     assert len(set(first)) == 3
-    assert keys(DATA[[2, 0, 0]]) == [first[2], first[0], first[0]]
+    again = keys(DATA[[2, 0, 0]])
+    assert again[:2] == [first[2], first[0]]
+    assert again[2] not in first
+    assert keys(DATA[[0, 2, 0]]) == [first[0], first[2], again[2]]
 
 
 def test_a_chain_goes_on_where_it_was_in_whatever_minibatch() -> None:
     chains = _Chains()
     keys = torch.tensor([7, 3, 5])
     states = {"h": torch.tensor([[[0.0, 1.0, 1.0]]])}  # [chains, restarts, data]
-    chains.remember(keys, states)
+    chains.remember(keys, states, 10)
     fresh = {"h": torch.full((1, 1, 3), 0.0)}
     assert chains.recall(torch.tensor([5, 7, 9]), fresh)["h"].tolist() == [[[1, 0, 0]]]
-    chains.remember(torch.tensor([9, 7]), {"h": torch.tensor([[[1.0, 1.0]]])})
+    chains.remember(torch.tensor([9, 7]), {"h": torch.tensor([[[1.0, 1.0]]])}, 10)
     assert chains.keys.tolist() == [3, 5, 7, 9]
     assert chains.recall(torch.tensor([3, 5, 7, 9]), {"h": torch.zeros(1, 1, 4)})["h"].tolist() == [[[1, 1, 1, 1]]]
 
@@ -114,7 +119,7 @@ def test_a_network_and_the_same_program_move_alike() -> None:
         assert float(z.abs().max()) < 4.8
 
 
-@pytest.mark.parametrize("setting", ["num_sweeps", "block_size"])
+@pytest.mark.parametrize("setting", ["num_sweeps", "block_size", "max_data"])
 def test_settings_out_of_range_are_refused(setting: str) -> None:
     with pytest.raises(ValueError, match=f"{setting} must be a whole number of at least 1, got 0"):
         Gibbs(1, **{setting: 0})
@@ -147,3 +152,72 @@ def test_a_model_that_observes_nothing_has_no_data_to_tell_apart() -> None:
 
     with pytest.raises(ValueError, match="the model has no observed site"):
         Gibbs().loss(model, None, **KWARGS)
+
+
+# --- data that are equal but for what stands beside them ----------------------------------------------------------
+
+DRIFT = torch.tensor([2.0, -2.0])
+"""Beside each of two equal data; ``a`` is on with probability sigmoid(drift), 0.881 and 0.119."""
+
+
+def coins(observations: Mapping[str, Tensor], drift: Tensor) -> None:
+    """Two coins that turn over together or hardly ever."""
+    with pyro.plate("data", len(drift), dim=-1):
+        a = pyro.sample("a", dist.Bernoulli(logits=drift))
+        b = pyro.sample("b", dist.Bernoulli(0.001 + 0.998 * a))
+        pyro.sample("x", dist.Bernoulli(0.3 + 0.0 * b), obs=observations["x"])
+
+
+def coins_that_know_their_rows(observations: Mapping[str, Tensor]) -> None:
+    coins(observations, DRIFT)
+
+
+def named(rows: list[int]) -> dict[str, Any]:
+    return {"observations": {"x": torch.ones(len(rows))}, "drift": DRIFT[rows]}
+
+
+@pytest.mark.parametrize(
+    ("model", "batches"),
+    [
+        pytest.param(coins, [named([0, 1])], id="named, all data"),
+        pytest.param(coins, [named([0]), named([1])], id="named, minibatches"),
+        pytest.param(coins_that_know_their_rows, [{"observations": {"x": torch.ones(2)}}], id="known by the row"),
+    ],
+)
+def test_equal_data_with_other_covariates_have_chains_of_their_own(model: Program, batches: list[Any]) -> None:
+    scheme = Gibbs(2000)
+    pyro.set_rng_seed(0)
+    means: list[Tensor] = []
+    for _ in range(3):  # the prior of the coins is their posterior, which chains leave if they are mixed up
+        means = []
+        for kwargs in batches:
+            scheme.loss(model, None, **kwargs)
+            start = draw_from_prior(model, 2000, (), kwargs)
+            states = {name: torch.full((2000, 1, start.log_joint.shape[-1]), -1.0) for name in "ab"}
+            (chains,) = scheme._chains.of(model, None).values()
+            means.append(chains.recall(keys_of(start, (), kwargs), states)["a"].mean((0, 1)))
+    exact = torch.sigmoid(DRIFT)
+    z = (torch.cat(means) - exact) / (exact * (1 - exact) / 2000).sqrt()
+    assert float(z.abs().max()) < 4.8
+
+
+# --- how many, and for how long -----------------------------------------------------------------------------------
+
+
+def test_of_more_data_than_it_keeps_those_used_longest_ago_begin_anew_with_a_warning() -> None:
+    chains = _Chains()
+    ones = {"h": torch.ones(1, 1, 2)}
+    chains.remember(torch.tensor([1, 2]), ones, 3)
+    chains.remember(torch.tensor([3]), {"h": torch.ones(1, 1, 1)}, 3)
+    chains.remember(torch.tensor([1]), {"h": torch.ones(1, 1, 1)}, 3)
+    with pytest.warns(
+        RuntimeWarning, match="keeps the chains of 3 data and has dropped those that were used longest ago"
+    ):
+        chains.remember(torch.tensor([4]), {"h": torch.ones(1, 1, 1)}, 3)
+    fresh = {"h": torch.zeros(1, 1, 4)}
+    assert chains.recall(torch.tensor([1, 2, 3, 4]), fresh)["h"].flatten().tolist() == [1, 0, 1, 1]
+
+
+def test_more_data_at_once_than_it_keeps_are_refused() -> None:
+    with pytest.raises(ValueError, match="keeps the chains of 2 data, but was given 3 at once; raise max_data"):
+        Gibbs(max_data=2).loss(tiny_machine("sigmoid").model, None, **KWARGS)
