@@ -26,6 +26,7 @@ from pyro_helm.likelihoods.counts import at_least_one
 from pyro_helm.likelihoods.frames import per_restart_and_datum
 from pyro_helm.likelihoods.importance import importance
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.module_state import evaluating
 from pyro_helm.particles import Program
 from pyro_helm.placement import forked_rng, placement
 from pyro_helm.tables import write_table
@@ -93,7 +94,8 @@ def log_likelihood_gap(
     assert isinstance(model, BeliefNetwork)
     check_sizes_agree(model, guide)
     settings: dict[str, Any] = {"num_chains": num_chains, "schedule": schedule, "start": start}
-    with forked_rng(seed, placement(model)["device"]), torch.no_grad(), pyro.validation_enabled(False):
+    device = placement(model)["device"]
+    with evaluating(model, guide), forked_rng(seed, device), torch.no_grad(), pyro.validation_enabled(False):
         units = dream(model, num_data)
         lower = ais(model, guide, units[0], **settings).log_likelihood
         upper = reverse_ais(model, guide, units, **settings)

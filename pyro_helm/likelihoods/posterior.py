@@ -35,6 +35,7 @@ from pyro_helm.likelihoods.layer_enumeration import JointTable, Level, Rows, lev
 from pyro_helm.likelihoods.observed import as_observed, check_data, observing
 from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.module_state import evaluating
 from pyro_helm.particles import Program
 
 
@@ -61,7 +62,7 @@ class Posterior:
 
     def log_prob(self, values: Mapping[str, Tensor]) -> Tensor:
         """``log p(h | x)`` of joint states, ``[states, restarts, data]``, given by site as ``[states, *event]``."""
-        with stores_apart(self.model), torch.no_grad(), pyro.validation_enabled(False):
+        with evaluating(self.model), stores_apart(self.model), torch.no_grad(), pyro.validation_enabled(False):
             sites = discrete_sites(self.model, observing(self.data))
             return log_joint(self.model, observing(self.data), sites, values) - self.log_likelihood
 
@@ -94,7 +95,7 @@ def exact_posterior(
     >>> posterior.marginals["h2"].shape, bool((posterior.kl > 0).all())
     (torch.Size([1, 3, 2]), True)
     """
-    with stores_apart(model, guide), torch.no_grad(), pyro.validation_enabled(False):
+    with evaluating(model, guide), stores_apart(model, guide), torch.no_grad(), pyro.validation_enabled(False):
         check_data(model, data)
         check_sizes_agree(model, guide)
         x = as_observed(model, data)

@@ -26,6 +26,7 @@ from pyro_helm.likelihoods.frames import per_restart_and_datum, summarise
 from pyro_helm.likelihoods.importance import ImportanceEstimate, importance
 from pyro_helm.likelihoods.observed import as_observed, check_data
 from pyro_helm.likelihoods.param_stores import stores_apart
+from pyro_helm.module_state import evaluating
 from pyro_helm.particles import Program
 from pyro_helm.placement import forked_rng
 from pyro_helm.support import states_missed
@@ -110,6 +111,9 @@ def log_likelihood(
 ) -> Scores:
     """Log-likelihood of each datum under each restart of a model.
 
+    Programs run in evaluation mode, and are left in the mode they had; calls from several threads run one after
+    another.
+
     Args:
         model: Pyro model that takes ``observations={"x": ...}``.
         guide: its guide, or any proposal; may be None for ``"exact"``, and for ``"ais"`` from the prior.
@@ -140,7 +144,7 @@ def log_likelihood(
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     if method == "exact" and resume is not None:
         raise ValueError('method="exact" has no chunks to resume from; leave resume out')
-    with stores_apart(model, guide):
+    with evaluating(model, guide), stores_apart(model, guide):
         check_data(model, data)
         check_sizes_agree(model, guide)
         per_datum = None if weights is None else _checked_weights(torch.as_tensor(weights), len(data))
