@@ -42,9 +42,9 @@ def descending(evaluate: Descend, parameters: Sequence[nn.Parameter], descent: t
             if not found or place != [parameter._version for parameter in parameters]:
                 if found and _has_pre_hooks(descent):
                     raise ValueError(
-                        f"hooks before a step of {type(descent).__name__} would see only its first gradients, since it, "
-                        "or a hook, moves the parameters and asks again; use an optimiser that takes one gradient in a "
-                        "step, such as Adam, and hooks that leave the parameters alone"
+                        f"hooks before a step of {type(descent).__name__} would see only its first gradients, since "
+                        "it, or a hook, moves the parameters and asks again; use an optimiser that takes one gradient "
+                        "in a step, such as Adam, and hooks that leave the parameters alone"
                     )
                 found[:] = [evaluate(rows)]
                 _set_gradients(parameters, found[0].gradients)

@@ -73,8 +73,14 @@ def place_programs(
         program.to(device=device, dtype=dtype)
 
 
-def check_placements_agree(*programs: Any) -> None:
-    """Refuse modules whose parameters are on several devices or of several floating-point types."""
+def check_scored(model: Any, guide: Any) -> None:
+    """Refuse what is no program, and modules on several devices or of several floating-point types."""
+    for part, program in (("model", model), ("guide", guide)):
+        if not callable(program) and not (part == "guide" and program is None):
+            raise TypeError(f"{part} must be a Pyro program, a module or function, got {type(program).__name__}")
+        if isinstance(program, type):
+            raise TypeError(f"{part} must be a Pyro program, got the class {program.__name__}; make one of it")
+    programs = (model, guide)
     _check_agree([program for program in programs if isinstance(program, torch.nn.Module)], True, True)
 
 
@@ -87,7 +93,7 @@ def _check_agree(programs: Sequence[torch.nn.Module], ask_device: bool, ask_dtyp
         if is_asked and len(found) > 1:
             raise ValueError(
                 f"parameters of model and guide must be of one {what}, got {' and '.join(sorted(found))}; move the "
-                f"two, or pass {what}= to fit"
+                f"two with .to(...)"
             )
         if is_asked and "meta" in found:
             raise ValueError("parameters of model or guide are on device 'meta', which holds no numbers")

@@ -87,7 +87,8 @@ def made_optimizer(
     try:
         made = optimizer(parameters) if learning_rate is None else optimizer(parameters, lr=learning_rate)
     except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError) as error:
-        raise type(error)(f"the optimizer could not be made from the parameters: {error}") from error
+        kind = ValueError if isinstance(error, (ValueError, RuntimeError)) else TypeError
+        raise kind(f"the optimizer could not be made from the parameters: {error}") from error
     if not isinstance(made, torch.optim.Optimizer):
         raise TypeError(f"{expected}; what it made is a {type(made).__name__}")
     return made
@@ -136,7 +137,7 @@ def check_programs(model: Any, guide: Any, scheme: Any, data: Tensor, valid: Ten
     check_sizes_agree(model, guide)
     check_names_differ(model, guide)
     for name, tensor in (("data", data), ("valid", valid)):
-        if tensor is not None:
+        if tensor is not None or name == "data":
             check_binary(tensor, name=name, width=visible_units(model))
 
 

@@ -20,6 +20,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyro_helm.arguments import checked_seed
 from pyro_helm.layers import check_sizes_agree, site_names
 from pyro_helm.likelihoods.ais import ais, path_from, reverse_ais
 from pyro_helm.likelihoods.counts import at_least_one
@@ -28,7 +29,7 @@ from pyro_helm.likelihoods.importance import importance
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.module_state import evaluating
 from pyro_helm.particles import Program
-from pyro_helm.placement import forked_rng, placement
+from pyro_helm.placement import check_scored, forked_rng, placement
 from pyro_helm.tables import write_table
 
 TRUSTED = 0.1
@@ -89,6 +90,8 @@ def log_likelihood_gap(
     >>> gap.summary.verdict.item().split(":")[0]
     'annealing and importance sampling can be trusted'
     """
+    check_scored(model, guide)
+    seed = checked_seed(seed)
     num_data, num_samples = at_least_one("num_data", num_data), at_least_one("num_samples", num_samples)
     path_from(model, guide, num_chains, start)
     assert isinstance(model, BeliefNetwork)

@@ -24,6 +24,7 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.imaging import Imaging
 from pyro_helm.joint_enumeration import DiscreteSite, discrete_sites, joint_states, log_joint, num_states
 from pyro_helm.layers import check_sizes_agree, site_names
+from pyro_helm.likelihoods.counts import at_least_one
 from pyro_helm.likelihoods.exact import (
     TERMS_AT_ONCE,
     check_joint_states,
@@ -37,6 +38,7 @@ from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.module_state import evaluating
 from pyro_helm.particles import Program
+from pyro_helm.placement import check_scored
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def exact_posterior(
     >>> posterior.marginals["h2"].shape, bool((posterior.kl > 0).all())
     (torch.Size([1, 3, 2]), True)
     """
+    check_scored(model, guide)
+    terms_at_once = at_least_one("terms_at_once", terms_at_once)
     with evaluating(model, guide), stores_apart(model, guide), torch.no_grad(), pyro.validation_enabled(False):
         check_data(model, data)
         check_sizes_agree(model, guide)

@@ -19,6 +19,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.arguments import is_whole
 from pyro_helm.conventions import Site
 from pyro_helm.gibbs_moves import sweep
 from pyro_helm.memory import Memory
@@ -54,10 +55,10 @@ class Gibbs(Scheme):
     def __init__(self, num_particles: int = 1, *, num_sweeps: int = 1, block_size: int = 1) -> None:
         super().__init__(num_particles)
         for setting, value in (("num_sweeps", num_sweeps), ("block_size", block_size)):
-            if not isinstance(value, int) or value < 1:
+            if not is_whole(value) or value < 1:
                 raise ValueError(f"{setting} must be a whole number of at least 1, got {value!r}")
-        self.num_sweeps = num_sweeps
-        self.block_size = block_size
+        self.num_sweeps = int(num_sweeps)
+        self.block_size = int(block_size)
         self._chains = Memory()
 
     def restart_losses(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> Tensor:
