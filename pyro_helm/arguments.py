@@ -34,17 +34,19 @@ def checked_seed(seed: Any) -> int:
 
 
 def number(name: str, value: Any) -> float:
-    """The number, as Python's; TypeError for anything else, a truth value say."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    """The number, as Python's, also of a tensor or array of no dimension; TypeError for anything else."""
+    found = value.item() if getattr(value, "ndim", None) == 0 else value
+    if isinstance(found, bool) or not isinstance(found, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    return float(value)
+    return float(found)
 
 
 def positive(name: str, value: Any) -> float:
     """The number, as Python's; ValueError unless it is finite and above 0."""
-    if not 0 < number(name, value) < math.inf:
+    found = number(name, value)
+    if not 0 < found < math.inf:
         raise ValueError(f"{name} must be positive, got {value}")
-    return float(value)
+    return found
 
 
 def flag(name: str, value: Any) -> bool:

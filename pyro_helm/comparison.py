@@ -149,11 +149,11 @@ def _checked_schemes(schemes: Any) -> list[Scheme]:
     expected = "schemes must be a list of schemes such as [VIMCO(5), WakeSleep()]"
     if isinstance(schemes, (str, Scheme)) or not isinstance(schemes, Iterable):
         raise TypeError(f"{expected}, got {schemes!r}")
-    schemes = list(schemes)
-    for scheme in schemes:
+    chosen = list(schemes)
+    for scheme in chosen:
         if not isinstance(scheme, Scheme):
             raise TypeError(f"{expected}, got {scheme!r} in it")
-    return schemes
+    return chosen
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:

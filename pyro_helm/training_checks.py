@@ -34,20 +34,22 @@ class Settings(NamedTuple):
 
 def checked_settings(settings: Settings, *, has_valid: bool) -> Settings:
     """The settings; refuse numbers out of range, and what is no number."""
-    counts = {name: getattr(settings, name) for name in ("num_epochs", "batch_size", "valid_samples", "patience")}
-    optional = {"batch_size", "patience"}
-    whole = {
-        name: None if value is None and name in optional else at_least_one(name, value)
-        for name, value in counts.items()
-    }
-    amounts = {name: getattr(settings, name) for name in ("max_seconds", "learning_rate")}
-    if amounts["max_seconds"] == math.inf:
-        amounts["max_seconds"] = None
-    real = {name: None if value is None else positive(name, value) for name, value in amounts.items()}
-    seed = checked_seed(settings.seed)
     if settings.patience is not None and not has_valid:
         raise ValueError("patience needs validation data to judge by, but valid is None")
-    return settings._replace(**whole, **real, seed=seed)
+    batch_size, patience = (
+        None if value is None else at_least_one(name, value)
+        for name, value in (("batch_size", settings.batch_size), ("patience", settings.patience))
+    )
+    is_unlimited = settings.max_seconds is None or settings.max_seconds == math.inf
+    return Settings(
+        num_epochs=at_least_one("num_epochs", settings.num_epochs),
+        max_seconds=None if is_unlimited else positive("max_seconds", settings.max_seconds),
+        batch_size=batch_size,
+        valid_samples=at_least_one("valid_samples", settings.valid_samples),
+        patience=patience,
+        seed=checked_seed(settings.seed),
+        learning_rate=None if settings.learning_rate is None else positive("learning_rate", settings.learning_rate),
+    )
 
 
 def check_labels(dataset: Any, progress: Any) -> None:
@@ -136,9 +138,9 @@ def check_programs(model: Any, guide: Any, scheme: Any, data: Tensor, valid: Ten
         _check_has_shapes(part, module)
     check_sizes_agree(model, guide)
     check_names_differ(model, guide)
-    for name, tensor in (("data", data), ("valid", valid)):
-        if tensor is not None or name == "data":
-            check_binary(tensor, name=name, width=visible_units(model))
+    check_binary(data, name="data", width=visible_units(model))
+    if valid is not None:
+        check_binary(valid, name="valid", width=visible_units(model))
 
 
 def _check_has_shapes(part: str, module: nn.Module | None) -> None:

@@ -139,7 +139,7 @@ FIT: list[tuple[Callable[[], Any], str]] = [
     (lambda: fit(optimizer=pyro.optim.Adam({"lr": 0.1})), "one of Pyro's own, which is for pyro.infer.SVI"),
     (lambda: fit(optimizer=pyro.optim.Adam), "optimizer"),
     (lambda: fit(optimizer=list), "what it made is a list"),
-    (lambda: fit(optimizer=partial(torch.optim.Adam, momentum=1)), "the optimizer could not be made"),
+    (lambda: fit(optimizer=partial(torch.optim.Adam, **{"momentum": 1})), "the optimizer could not be made"),
     (lambda: fit(optimizer=torch.optim.SparseAdam, learning_rate=0.1, step="eeger"), "step must be one of"),
     (lambda: fit(schedule="cosine"), "schedule must be a function that makes a torch scheduler"),
     (lambda: fit(schedule=lambda descent: descent), "what it made is a"),
@@ -363,9 +363,12 @@ def test_there_are_200_misuses() -> None:
 
 
 def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    six: Any
+    four: Any
+    two: Any
     six, four, two = np.int64(6), np.int32(4), np.int16(2)
-    model = BeliefNetwork((six, four), restarts=two, seed=np.int64(0))
-    guide = FactorialRecognition((six, four), restarts=two, seed=np.int64(0))
+    model = BeliefNetwork((six, four), restarts=two, seed=six - 6)
+    guide = FactorialRecognition((six, four), restarts=two, seed=six - 6)
     assert model.config == BeliefNetwork(SIZES, restarts=2).config
     result = fit(
         model, guide, valid=X, scheme=helm.VIMCO(two), num_epochs=two, batch_size=two, valid_samples=two, seed=four
