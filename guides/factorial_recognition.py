@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import pyro
@@ -13,8 +13,8 @@ from pyro.nn import PyroModule, pyro_method
 from pyro_helm.imaging import Sigmoid, local_parameters
 from pyro_helm.layers import (
     Observations,
-    check_sizes,
     checked_observations,
+    checked_sizes,
     layer_plates,
     seeded_generator,
     site_names,
@@ -45,8 +45,8 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
 
     def __init__(self, sizes: Sequence[int], *, restarts: int = 1, seed: int | None = None) -> None:
         super().__init__()
-        check_sizes(sizes, restarts)
-        self.sizes = tuple(sizes)
+        sizes, restarts = checked_sizes(sizes, restarts)
+        self.sizes = sizes
         self.restarts = restarts
         generator = seeded_generator(seed, stream=1)
         self.recognition = PyroModule[torch.nn.ModuleList](
@@ -99,7 +99,7 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
         return layers
 
     def _checked(self, observations: Observations | None) -> dict[str, torch.Tensor]:
-        if observations is None or "x" not in observations:
+        if observations is None or (isinstance(observations, Mapping) and "x" not in observations):
             raise ValueError('a recognition network needs data to recognise: call it with observations={"x": values}')
         return checked_observations(observations, self.sizes, placement(self)["dtype"])
 

@@ -10,11 +10,12 @@ import torch
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor
 
+from pyro_helm.arguments import flag, number
 from pyro_helm.imaging import IMAGING, Imaging, LogProbs, local_parameters
 from pyro_helm.layers import (
     Observations,
-    check_sizes,
     checked_observations,
+    checked_sizes,
     layer_plates,
     seeded_generator,
     site_names,
@@ -58,14 +59,19 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(sizes, restarts)
-        self.sizes = tuple(sizes)
+        sizes, restarts = checked_sizes(sizes, restarts)
+        self.sizes = sizes
         self.restarts = restarts
         self.imaging: tuple[str, ...] = _per_layer("imaging", imaging, len(sizes))
         self.fixed_leak: tuple[float | None, ...] = _per_layer("fixed_leak", fixed_leak, len(sizes))
         self.learned_leak: tuple[bool, ...] = _per_layer("learned_leak", learned_leak, len(sizes))
+        for leak in self.fixed_leak:
+            if leak is not None:
+                number("fixed_leak", leak)
+        for learned in self.learned_leak:
+            flag("learned_leak", learned)
         for name in self.imaging:
-            if name not in IMAGING:
+            if not isinstance(name, str) or name not in IMAGING:
                 raise ValueError(f"imaging must be one of {', '.join(IMAGING)}; got {name!r}")
         generator = seeded_generator(seed, stream=0)
         self.generative = PyroModule[torch.nn.ModuleList](

@@ -28,6 +28,12 @@ def check_binary(x: torch.Tensor, *, name: str, width: int | None = None) -> Non
     """
     if not isinstance(x, torch.Tensor):
         raise ValueError(f"{name} is of type {type(x).__name__}, expected a torch.Tensor")
+    if x.layout != torch.strided or x.is_nested:
+        raise ValueError(f"{name} is a sparse or nested tensor, expected a dense one; make it one with .to_dense()")
+    if x.is_meta:
+        raise ValueError(f"{name} is on device 'meta', which holds no numbers")
+    if x.is_complex():
+        raise ValueError(f"{name} has complex numbers, expected 0 or 1")
     if x.ndim != 2:
         raise ValueError(f"{name} has shape {tuple(x.shape)}, expected two dimensions [data, units]")
     if x.numel() == 0:

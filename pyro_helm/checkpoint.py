@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import safetensors
@@ -36,6 +38,10 @@ def save(path: str | Path, model: nn.Module, guide: nn.Module | None) -> None:
     >>> model.sizes
     (6, 4)
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a module, whose parameters are saved, got {type(model).__name__}")
+    if not isinstance(guide, (nn.Module, NoneType)):
+        raise TypeError(f"guide must be a module or None, got {type(guide).__name__}")
     tensors = {
         f"{part}.{name}": value.detach().cpu().clone()  # safetensors refuses tensors that share memory
         for part, module in (("model", model), ("guide", guide))
@@ -68,6 +74,9 @@ def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | No
     >>> save("mine.safetensors", torch.nn.Linear(3, 2), torch.nn.Linear(2, 3))
     >>> model, guide = load("mine.safetensors", torch.nn.Linear(3, 2), torch.nn.Linear(2, 3))
     """
+    for part, module in (("model", model), ("guide", guide)):
+        if not isinstance(module, (nn.Module, NoneType)):
+            raise TypeError(f"{part} must be a module to load into, or None, got {type(module).__name__}")
     file = _file(path)
     if not file.is_file():
         raise FileNotFoundError(f"there is no machine at {file}; expected a file that save() or fit(out=...) wrote")
@@ -90,6 +99,8 @@ def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | No
 
 
 def _file(path: str | Path) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be that of a file or folder, got {path!r:.60}")
     path = Path(path)
     return path / FILE_NAME if path.is_dir() else path
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from inspect import signature
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from pyro_helm.arguments import at_least_one, checked_seed
 from pyro_helm.data import Data
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods import log_likelihood
@@ -21,6 +24,7 @@ from pyro_helm.schemes import Intractable, Scheme
 from pyro_helm.steps import STEPS
 from pyro_helm.tables import tidy, write_table
 from pyro_helm.training import Result, fit
+from pyro_helm.training_checks import made_folder
 
 
 @dataclass(frozen=True)
@@ -82,15 +86,19 @@ def compare(
     >>> sorted(compare(data, schemes=schemes, sizes=(64, 8), **settings).summary.scheme)
     ['reweighted_wake_sleep', 'wake_sleep']
     """
-    imaging = (imaging,) if isinstance(imaging, str) else tuple(imaging)
+    imaging = _checked_imaging(imaging)
+    schemes = _checked_schemes(schemes)
+    if not isinstance(data, Data):
+        raise TypeError(f"data must be a data set, such as load_data('digits') gives, got {data!r:.60}")
+    _check_settings(settings)
     names = [scheme.name for scheme in schemes]
     for what, given in (("schemes", names), ("imaging models", imaging)):
         if not given or len(set(given)) < len(given):
             raise ValueError(
                 f"{what} to compare must be one or more, each named once; got {', '.join(given) or 'none'}"
             )
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    num_samples, seed = at_least_one("num_samples", num_samples), checked_seed(seed)
+    folder = None if out is None else made_folder(out)
     rows: list[pd.DataFrame] = []
     interrupted = False
     refused: Intractable | None = None
@@ -107,7 +115,7 @@ def compare(
                     valid=data.valid,
                     seed=seed,
                     dataset=data.name,
-                    out=None if out is None else Path(out) / f"{name}-{scheme.name}",
+                    out=None if folder is None else folder / f"{name}-{scheme.name}",
                     **(settings | eager),
                 )
             except Intractable as error:
@@ -117,8 +125,8 @@ def compare(
             interrupted = result.interrupted
             if not result.history.empty:
                 rows += [result.history, _final(result, data, num_samples, seed)]
-            if out is not None and rows:
-                write_table(pd.concat(rows, ignore_index=True), Path(out) / "results")
+            if folder is not None and rows:
+                write_table(pd.concat(rows, ignore_index=True), folder / "results")
             if interrupted:
                 break
     except KeyboardInterrupt:  # while scoring; fit has its own
@@ -127,6 +135,36 @@ def compare(
         raise refused
     table = pd.concat(rows, ignore_index=True) if rows else tidy([])
     return Comparison(table, summarise(table), interrupted)
+
+
+def _checked_imaging(imaging: Any) -> tuple[str, ...]:
+    is_several = isinstance(imaging, Iterable) and not isinstance(imaging, str)
+    names = tuple(imaging) if is_several else (imaging,)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"imaging must be the name of an imaging model, or several, got {imaging!r}")
+    return names
+
+
+def _checked_schemes(schemes: Any) -> list[Scheme]:
+    expected = "schemes must be a list of schemes such as [VIMCO(5), WakeSleep()]"
+    if isinstance(schemes, (str, Scheme)) or not isinstance(schemes, Iterable):
+        raise TypeError(f"{expected}, got {schemes!r}")
+    chosen = list(schemes)
+    for scheme in chosen:
+        if not isinstance(scheme, Scheme):
+            raise TypeError(f"{expected}, got {scheme!r} in it")
+    return chosen
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse what fit does not take, or compare gives it."""
+    ours = {"model", "guide", "data", "scheme", "valid", "seed", "dataset", "out"}
+    known = [name for name in signature(fit).parameters if name not in ours]
+    for name in settings:
+        if name not in known:
+            close = get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise TypeError(f"compare takes no setting {name!r}{hint} Those that it hands to fit: {', '.join(known)}")
 
 
 def _final(result: Result, data: Data, num_samples: int, seed: int) -> pd.DataFrame:
@@ -173,11 +211,13 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     >>> summary.log_likelihood.item(), summary.log_likelihood_best.item()
     (-5.0, -4.0)
     """
-    final = table[table.metric.isin(["elbo", "log_likelihood", "failed"])]
     keys = ["dataset", "sizes", "imaging", "scheme"]
+    final = _checked_final(table, keys)
     rows = []
-    for labels, group in final.groupby(keys, sort=False):
+    for labels, group in final.groupby(keys, sort=False, observed=True):
         wide = group.pivot(index=["seed", "restart"], columns="metric", values="value")
+        if any(metric not in wide for metric in _FINAL) or wide.failed.isna().any():
+            raise ValueError(f"table lacks some of {', '.join(_FINAL)} for restarts of {' '.join(map(str, labels))}")
         kept = wide[wide.failed == 0]
         row: dict[str, Any] = {
             **dict(zip(keys, labels, strict=True)),
@@ -197,6 +237,42 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         if summary.empty
         else summary.sort_values(["dataset", "log_likelihood"], ascending=[True, False], ignore_index=True)
     )
+
+
+_FINAL = ["elbo", "failed", "log_likelihood"]
+
+
+def _checked_final(table: Any, keys: list[str]) -> pd.DataFrame:
+    """The final measurements in a table; refuse what is no such table, and one value twice."""
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"table must be a DataFrame, such as Comparison.table, got {type(table).__name__}")
+    columns = [*keys, "seed", "restart", "metric", "value", "seconds"]
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise ValueError(f"table must have the columns of a comparison's, but {', '.join(missing)} is missing")
+    repeated = table.columns[table.columns.duplicated()].tolist()
+    if repeated:
+        raise ValueError(f"table has the column {repeated[0]!r} more than once")
+    final = table[table["metric"].isin(_FINAL)].copy()
+    if final.empty:
+        return final
+    for name in ("value", "seconds"):
+        try:
+            final[name] = pd.to_numeric(final[name])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"column {name!r} of the table must be numbers: {error}") from error
+    labels = [*keys, "seed", "restart"]
+    unlabelled = [name for name in labels if final[name].isna().any()]
+    if unlabelled:
+        raise ValueError(f"column {unlabelled[0]!r} of the table is empty in some rows; are unlike tables merged?")
+    twice = final[final.duplicated([*labels, "metric"])]
+    if len(twice):
+        row = twice.iloc[0]
+        raise ValueError(
+            f"table has {row.metric} of restart {row.restart}, seed {row.seed} of {row.dataset} {row.sizes} "
+            f"{row.imaging} {row.scheme} more than once; merge comparisons of other seeds, or drop duplicates"
+        )
+    return final
 
 
 def _stderr_of_median(values: np.ndarray) -> float:

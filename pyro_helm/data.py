@@ -92,6 +92,10 @@ def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torc
         4.579165
 
     """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise TypeError(f"name_or_path must be the name of a data set or a path, got {name_or_path!r:.60}")
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"dtype must be a type of torch, such as torch.float32, got {dtype!r}")
     path = Path(name_or_path).expanduser()
     is_name = path.name == name_or_path and path.suffix.lower() not in SUFFIXES
     if not is_name:

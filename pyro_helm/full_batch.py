@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_helm.arguments import at_least_one
+
 Vector = NDArray[np.float64]
 Losses = Callable[[], Tensor]
 """Computes the losses ``[restarts]`` of the parameters as they stand, and leaves their gradients in ``.grad``.
@@ -50,10 +52,8 @@ class FullBatchOptimizer(torch.optim.Optimizer):
             raise ValueError(
                 f"{type(self).__name__} finds its steps by line search and takes no learning_rate, got {lr}"
             )
-        if iterations < 1:
-            raise ValueError(f"iterations must be at least 1, got {iterations}")
         super().__init__(params, {})
-        self.iterations = iterations
+        self.iterations = at_least_one("iterations", iterations)
         coarse = {p.dtype for group in self.param_groups for p in group["params"]} - {torch.float64}
         if coarse:
             warnings.warn(

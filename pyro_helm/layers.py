@@ -5,12 +5,16 @@ Sizes are written bottom to top, visible units first; sites are called ``x, h1, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from types import NoneType
+from typing import Any
 
 import pyro
 import torch
 from torch import Tensor
+
+from pyro_helm.arguments import checked_seed, is_whole
 
 Observations = Mapping[str, Tensor]
 """Observed values by site name, each ``[..., data, units]`` of zeros and ones."""
@@ -25,14 +29,17 @@ def site_names(sizes: Sequence[int]) -> list[str]:
     return ["x", *(f"h{layer}" for layer in range(1, len(sizes)))]
 
 
-def check_sizes(sizes: Sequence[int], restarts: int) -> None:
-    """Raise ValueError unless there are two layers or more, all of them and the restarts positive integers."""
-    if len(sizes) < 2 or not all(isinstance(size, int) and size > 0 for size in sizes):
+def checked_sizes(sizes: Any, restarts: Any) -> tuple[tuple[int, ...], int]:
+    """Both, as Python's; ValueError unless there are two layers or more, and all are positive integers."""
+    units = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else []
+    if len(units) < 2 or not all(is_whole(size) and size > 0 for size in units):
         raise ValueError(
-            f"sizes must be two or more positive integers, bottom to top, visible units first; got {tuple(sizes)}"
+            "sizes must be two or more positive integers, bottom to top, visible units first; got "
+            f"{tuple(units) or sizes!r}"
         )
-    if not isinstance(restarts, int) or restarts < 1:
+    if not is_whole(restarts) or restarts < 1:
         raise ValueError(f"restarts must be a positive integer, got {restarts!r}")
+    return tuple(map(int, units)), int(restarts)
 
 
 def checked_observations(
@@ -44,11 +51,15 @@ def checked_observations(
         ValueError: for a site that does not exist, or values of another width than the layer's.
 
     """
+    if not isinstance(observations, (Mapping, NoneType)):
+        raise TypeError(f'observations must be values by site, {{"x": values}}, got a {type(observations).__name__}')
     widths = dict(zip(site_names(sizes), sizes, strict=True))
     checked = {}
     for name, value in (observations or {}).items():
         if name not in widths:
             raise ValueError(f"there is no site {name!r} to observe; the sites are {', '.join(widths)}")
+        if not isinstance(value, Tensor):
+            raise TypeError(f"observations of {name!r} must be a tensor, got {type(value).__name__}")
         if value.dim() < 2 or value.shape[-1] != widths[name]:
             raise ValueError(
                 f"observations of {name!r} must have shape [..., data, {widths[name]}], got {list(value.shape)}"
@@ -90,6 +101,4 @@ def layer_plates(restarts: int, num_data: int) -> Iterator[None]:
 
 def seeded_generator(seed: int | None, stream: int) -> torch.Generator | None:
     """Generator of initial values; streams 0 and 1 of one seed differ, so that model and guide do."""
-    if seed is not None and not 0 <= seed < 2**62:
-        raise ValueError(f"seed must be from 0 to 2^62 - 1, got {seed}")
-    return None if seed is None else torch.Generator().manual_seed(2 * seed + stream)
+    return None if seed is None else torch.Generator().manual_seed(2 * checked_seed(seed) + stream)

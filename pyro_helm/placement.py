@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from inspect import getclosurevars
@@ -50,11 +50,56 @@ def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
 def checked_device(device: torch.device | str | None) -> torch.device | str | None:
     """The device itself; ValueError if it can't be computed on."""
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        made = torch.empty(0, device=device)
+    except TypeError as error:
+        raise TypeError(
+            f"device must be a torch.device or its name, such as 'cpu' or 'cuda', got {device!r}"
+        ) from error
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {str(device)!r} can't be used here: {reason}") from error
+    if made.is_meta:
+        raise ValueError("device 'meta' holds no numbers, so nothing can be computed there; use 'cpu' or 'cuda'")
     return device
+
+
+def place_programs(
+    programs: Sequence[torch.nn.Module], device: torch.device | str | None, dtype: torch.dtype | None
+) -> None:
+    """Move programs to one device and one floating-point type; refuse those that then differ in either."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"dtype must be a floating-point type of torch, such as torch.float64, got {dtype!r}")
+    checked_device(device)
+    if device is None or dtype is None:
+        _check_agree(programs, device is None, dtype is None)
+    for program in programs:
+        program.to(device=device, dtype=dtype)
+
+
+def check_scored(model: Any, guide: Any) -> None:
+    """Refuse what is no program, and modules on several devices or of several floating-point types."""
+    for part, program in (("model", model), ("guide", guide)):
+        if not callable(program) and not (part == "guide" and program is None):
+            raise TypeError(f"{part} must be a Pyro program, a module or function, got {type(program).__name__}")
+        if isinstance(program, type):
+            raise TypeError(f"{part} must be a Pyro program, got the class {program.__name__}; make one of it")
+    programs = (model, guide)
+    _check_agree([program for program in programs if isinstance(program, torch.nn.Module)], True, True)
+
+
+def _check_agree(programs: Sequence[torch.nn.Module], ask_device: bool, ask_dtype: bool) -> None:
+    tensors = [tensor for program in programs for tensor in program.parameters() if tensor.is_floating_point()]
+    for what, found, is_asked in (
+        ("device", {str(tensor.device) for tensor in tensors}, ask_device),
+        ("dtype", {str(tensor.dtype) for tensor in tensors}, ask_dtype),
+    ):
+        if is_asked and len(found) > 1:
+            raise ValueError(
+                f"parameters of model and guide must be of one {what}, got {' and '.join(sorted(found))}; move the "
+                f"two with .to(...)"
+            )
+        if is_asked and "meta" in found:
+            raise ValueError("parameters of model or guide are on device 'meta', which holds no numbers")
 
 
 def own_param_store() -> AbstractContextManager[Any]:

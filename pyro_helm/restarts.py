@@ -1,4 +1,4 @@
-"""Restarts in training: the best parameters of each so far, which are still active, and which are in the batch."""
+"""Restarts in training: the best of each so far, which are still active, and which are in the batch."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from pyro_helm.module_state import Buffers, BufferValues, Place, same
+
 
 class Restarts:
-    """The best parameters of each restart so far, and which restarts are still active.
+    """The best parameters and buffers of each restart so far, and which restarts are still active.
 
     Args:
         parameters: with several restarts, each has them as its first dimension.
         number: of restarts.
+        buffers: with several restarts, those that training changes have them as their first dimension; None for none.
 
     Raises:
         ValueError: for no parameters, or one without the dimension.
 
     """
 
-    def __init__(self, parameters: list[nn.Parameter], number: int) -> None:
+    def __init__(self, parameters: list[nn.Parameter], number: int, buffers: Buffers | None = None) -> None:
         if not parameters:
             raise ValueError("model and guide have no parameters to train")
         for parameter in parameters:
@@ -36,6 +39,9 @@ class Restarts:
         self.number = number
         self.parameters = parameters
         self.best = [parameter.detach().clone() for parameter in parameters]
+        self.buffers = Buffers([]) if buffers is None else buffers
+        self.best_buffers = self.buffers.snapshot()
+        self.moving: list[Place] = []
         device = parameters[0].device
         self.best_score = torch.full((number,), -torch.inf, device=device)
         self.best_epoch = torch.zeros(number, dtype=torch.long, device=device)
@@ -69,14 +75,14 @@ class Restarts:
     def narrow(self, descent: torch.optim.Optimizer) -> bool:
         """Leave out of the batch those that are not active, for good, if they are half of it; whether it was done.
 
-        Not sooner, since a step is captured anew for a batch of another size.
+        Not sooner, since a step is captured anew for a batch of another size; and never where training changes buffers.
 
         Args:
             descent: whose state is narrowed too.
 
         """
         active = self.active[self.in_batch]
-        if not bool(active.any()) or 2 * int(active.sum()) > len(active):
+        if self.moving or not bool(active.any()) or 2 * int(active.sum()) > len(active):
             return False
         for state in descent.state.values():
             for name, value in state.items():
@@ -124,6 +130,8 @@ class Restarts:
         self.best_epoch[improved] = epoch
         for best, parameter in zip(self.best, self.parameters, strict=True):
             best.copy_(torch.where(self._along(improved, best), parameter.detach(), best))
+        self.check_buffers()
+        self.best_buffers |= self._chosen(improved, self.buffers.current(), self.best_buffers)
         if patience is not None:
             self.active &= epoch - self.best_epoch < patience
 
@@ -132,6 +140,31 @@ class Restarts:
         with torch.no_grad():
             for best, parameter in zip(self.best, self.parameters, strict=True):
                 parameter.copy_(best)
+            self.buffers.put(self.best_buffers)
+
+    def check_buffers(self) -> None:
+        """See which buffers training changes; refuse those that several restarts would share."""
+        for place, value in self.buffers.current().items():
+            best = self.best_buffers.get(place)
+            if place in self.moving or same(value, best):
+                continue
+            if self.number > 1 and (value is None or value.dim() == 0 or len(value) != self.number):
+                raise ValueError(
+                    f"buffer {self.buffers.name(place)!r} changes in training, and its first dimension is not the "
+                    f"{self.number} restarts, which would share it; give it that dimension, or train one restart"
+                )
+            self.moving.append(place)
+
+    def _chosen(self, which: Tensor, these: BufferValues, others: BufferValues) -> BufferValues:
+        """Buffers that training changes: those of the first where a restart is chosen, of the second elsewhere."""
+        chosen: BufferValues = {}
+        for place in self.moving:
+            value, other = these.get(place), others.get(place)
+            if value is None or other is None or value.shape != other.shape:  # made on the way, by a single restart
+                chosen[place] = value if bool(which.all()) else other
+            else:
+                chosen[place] = torch.where(self._along(which, value), value.detach(), other.detach())
+        return chosen
 
     def _set_to_best(self, which: Tensor) -> None:
         """Set the parameters of these restarts in the batch to their best."""
@@ -140,18 +173,24 @@ class Restarts:
             for best, parameter in zip(self.best, self.parameters, strict=True):
                 kept = best if is_whole else best[self.in_batch]
                 parameter.copy_(torch.where(self._along(which, kept), kept, parameter))
+            if self.moving:  # with such buffers, all restarts stay in the batch
+                self.buffers.put(self._chosen(which, self.best_buffers, self.buffers.current()))
 
     @contextmanager
     def best_in_place(self) -> Iterator[None]:
         """Every restart at its best for a while, then back to where its training stands."""
         current = [parameter.detach().clone() for parameter in self.parameters]
-        self.restore()
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for parameter, value in zip(self.parameters, current, strict=True):
-                    parameter.copy_(value)
+        with self.buffers.restored():
+            self.restore()
+            try:
+                yield
+            finally:
+                self._put_back(current)
+
+    def _put_back(self, values: list[Tensor]) -> None:
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, values, strict=True):
+                parameter.copy_(value)
 
     def table(self) -> pd.DataFrame:
         """One row per restart: ``restart, best_epoch, best, failed``."""

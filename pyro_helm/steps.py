@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, cast
+from operator import is_not
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from pyro_helm.capture import Graph, capture, compiled, launched_at_once, reads_the_cpu, waits_for_values
-from pyro_helm.full_batch import FullBatchOptimizer
+from pyro_helm.descent import (
+    Descend,
+    Evaluation,
+    check_gradient_hooks,
+    descending,
+    descending_captured,
+    has_hooks,
+    is_fused,
+)
+from pyro_helm.module_state import Buffers, BufferValues, same
 from pyro_helm.placement import forked_rng
 from pyro_helm.restarts import all_finite
 
@@ -25,24 +35,6 @@ Step = Callable[[Tensor], Tensor]
 """Descend on the rows of a minibatch; the losses there before, to be read before the next step."""
 
 
-class Evaluation(NamedTuple):
-    """Of a minibatch.
-
-    Attributes:
-        losses: summed over the minibatch, ``[restarts]``.
-        finite: whether loss and gradients of a restart are, ``[restarts]``.
-        gradients: of the mean loss, of each parameter; None of those that the loss does not depend on.
-
-    """
-
-    losses: Tensor
-    finite: Tensor
-    gradients: tuple[Tensor | None, ...]
-
-
-_Descend = Callable[[Tensor], Evaluation]
-
-
 def training_step(
     kind: str,
     losses: Losses,
@@ -51,6 +43,7 @@ def training_step(
     guard: Callable[[Tensor], None],
     *,
     settings_change: bool,
+    buffers: Buffers | None = None,
 ) -> Step:
     """A step of the kind ``"eager"``, ``"captured"`` or ``"compiled"``.
 
@@ -61,12 +54,43 @@ def training_step(
         descent: their optimiser; a fused one of torch's is captured too.
         guard: told after every step whether loss and gradients of a restart were finite, ``[restarts]``.
         settings_change: whether its settings, a learning rate say, may change later; then it is not captured.
+        buffers: of the programs, which a captured step changes as the programs do; None for none.
 
     Raises:
-        ValueError: in a step, for losses that can't be captured, or whose captured operations give other numbers.
+        ValueError: in a step, for losses that can't be captured, or whose captured operations give other numbers; for
+            parameters that are all frozen, or have hooks that a captured step would not call.
 
     """
-    parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    buffers = Buffers([]) if buffers is None else buffers
+    trained: list[nn.Parameter] = []
+    take: Step | None = None
+
+    def step(rows: Tensor) -> Tensor:
+        nonlocal trained, take
+        asked = [parameter for parameter in parameters if parameter.requires_grad]
+        if take is None or len(asked) != len(trained) or any(map(is_not, asked, trained)):  # some are frozen by now
+            for parameter in parameters:
+                parameter.grad = None
+            trained, take = asked, _step_of(kind, losses, asked, descent, guard, settings_change, buffers)
+        if kind != "eager":
+            check_gradient_hooks(kind, asked)
+        return take(rows)
+
+    return step
+
+
+def _step_of(
+    kind: str,
+    losses: Losses,
+    parameters: Sequence[nn.Parameter],
+    descent: torch.optim.Optimizer,
+    guard: Callable[[Tensor], None],
+    settings_change: bool,
+    buffers: Buffers,
+) -> Step:
+    """A step for parameters none of which is frozen."""
+    if not parameters:
+        raise ValueError("all parameters of model and guide are frozen (requires_grad=False), so none can be trained")
 
     def evaluate(rows: Tensor) -> Evaluation:
         with torch.enable_grad():
@@ -77,7 +101,7 @@ def training_step(
         known = [of_restarts, *(gradient for gradient in gradients if gradient is not None)]
         return Evaluation(of_restarts, all_finite(known, len(of_restarts)), gradients)
 
-    def guarded(descend: _Descend) -> Step:
+    def guarded(descend: Descend) -> Step:
         def step(rows: Tensor) -> Tensor:
             found = descend(rows)
             guard(found.finite)
@@ -86,12 +110,15 @@ def training_step(
         return step
 
     if kind == "eager":
-        return guarded(_descending(evaluate, parameters, descent))
-    replayed, graphs = _captured(evaluate, compile=kind == "compiled")
-    if settings_change or not _is_fused(descent):
-        return guarded(_descending(replayed, parameters, descent))
-    whole = guarded(_descending_captured(replayed, parameters, descent))
-    return _launched_at_once(whole, graphs) if parameters[0].device.type == "cuda" else whole
+        return guarded(descending(evaluate, parameters, descent))
+    replayed, graphs = _captured(evaluate, buffers, compile=kind == "compiled")
+    if settings_change or not is_fused(descent):
+        return guarded(descending(replayed, parameters, descent))
+    whole = guarded(descending_captured(replayed, parameters, descent))
+    if parameters[0].device.type != "cuda":
+        return whole
+    launched = _launched_at_once(whole, graphs)
+    return lambda rows: (whole if has_hooks(parameters, descent) else launched)(rows)
 
 
 def _launched_at_once(step: Step, graphs: Mapping[int, GraphModule]) -> Step:
@@ -119,54 +146,7 @@ def _launched_at_once(step: Step, graphs: Mapping[int, GraphModule]) -> Step:
     return launch
 
 
-def _descending(evaluate: _Descend, parameters: Sequence[nn.Parameter], descent: torch.optim.Optimizer) -> _Descend:
-    def step(rows: Tensor) -> Evaluation:
-        found: list[Evaluation] = []
-
-        def closure() -> Tensor:
-            found[:] = [evaluate(rows)]
-            _set_gradients(parameters, found[0].gradients)
-            losses = found[0].losses / len(rows)
-            return losses if isinstance(descent, FullBatchOptimizer) else losses.sum()
-
-        descent.step(closure)  # type: ignore[arg-type]
-        return found[0]
-
-    return step
-
-
-def _descending_captured(
-    evaluate: _Descend, parameters: Sequence[nn.Parameter], descent: torch.optim.Optimizer
-) -> _Descend:
-    """With the optimiser's second step captured: in its first it makes its state."""
-    eager = _descending(evaluate, parameters, descent)
-    descend: Graph | None = None
-
-    def update(*gradients: Tensor | None) -> tuple[()]:
-        _set_gradients(parameters, gradients)
-        descent.step()
-        return ()
-
-    def step(rows: Tensor) -> Evaluation:
-        nonlocal descend
-        if not descent.state:
-            return eager(rows)
-        found = evaluate(rows)
-        if descend is None:
-            descend = capture(update, *found.gradients)  # takes the step as well
-        else:
-            descend(*found.gradients)
-        return found
-
-    return torch.no_grad()(step)
-
-
-def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
-
-
-def _captured(evaluate: _Descend, *, compile: bool) -> tuple[_Descend, Mapping[int, GraphModule]]:
+def _captured(evaluate: Descend, buffers: Buffers, *, compile: bool) -> tuple[Descend, Mapping[int, GraphModule]]:
     """Replay a graph for each size of minibatch; the first one's, which is the usual one, may be compiled.
 
     Returns:
@@ -179,8 +159,8 @@ def _captured(evaluate: _Descend, *, compile: bool) -> tuple[_Descend, Mapping[i
     def replay(rows: Tensor) -> Evaluation:
         size = len(rows)
         if size not in graphs:
-            graphs[size] = _checked(evaluate, rows)
-            replayed[size] = compiled(graphs[size], rows) if compile and not replayed else graphs[size]
+            graphs[size] = _checked(evaluate, rows, buffers)
+            replayed[size] = _compiled(graphs[size], rows, buffers) if compile and not replayed else graphs[size]
         with torch.no_grad():
             of_restarts, finite, *gradients = replayed[size](rows)
         return Evaluation(of_restarts, finite, tuple(gradients))
@@ -188,23 +168,31 @@ def _captured(evaluate: _Descend, *, compile: bool) -> tuple[_Descend, Mapping[i
     return replay, graphs
 
 
-def _checked(evaluate: _Descend, rows: Tensor) -> GraphModule:
-    """The graph of an evaluation that, on other data and draws, gives the losses and gradients of the evaluation."""
+def _checked(evaluate: Descend, rows: Tensor, buffers: Buffers) -> GraphModule:
+    """The graph of an evaluation that, on other data and draws, gives its losses and gradients, and moves its buffers.
+
+    The trials leave the buffers as they are.
+    """
 
     def flat(rows: Tensor) -> tuple[Tensor | None, ...]:
         of_restarts, finite, gradients = evaluate(rows)
         return of_restarts, finite, *gradients
 
     try:
-        with forked_rng(0, rows.device):
+        with buffers.restored(), forked_rng(0, rows.device):
             graph = capture(flat, rows)
+            replaced = buffers.replaced()
     except ValueError as error:
         raise ValueError(f"this scheme and these programs can't be captured, use step='eager': {error}") from error
+    if replaced:
+        raise ValueError(
+            f"the programs put a new tensor in the place of their buffer {replaced[0]!r}, which a captured step would "
+            "go on reading as it was; change it in place (copy_, add_, lerp_), or use step='eager'"
+        )
     others = rows.roll(1)
-    with forked_rng(1, rows.device):
-        expected = flat(others)
-    with forked_rng(1, rows.device), torch.no_grad():
-        found = graph(others)
+    expected, expected_buffers = _trial(flat, others, buffers)
+    with torch.no_grad():
+        found, found_buffers = _trial(graph, others, buffers)
     if not all(map(_agree, found, expected)):
         losses = cast(tuple[Tensor, Tensor], (found[0], expected[0]))
         raise ValueError(
@@ -212,7 +200,34 @@ def _checked(evaluate: _Descend, rows: Tensor) -> GraphModule:
             f"{losses[1].tolist()}: they do another thing at every call, or make draws that they do not use, which "
             "only step='eager' follows"
         )
+    _check_buffers_agree(found_buffers, expected_buffers, buffers)
     return graph
+
+
+def _compiled(graph: GraphModule, rows: Tensor, buffers: Buffers) -> Graph:
+    """The graph compiled, checked to change buffers as it does."""
+    with buffers.restored():
+        fused = compiled(graph, rows)
+    if buffers.current() and fused is not graph:
+        with torch.no_grad():
+            (_, expected), (_, found) = (_trial(run, rows, buffers) for run in (graph, fused))
+        _check_buffers_agree(found, expected, buffers)
+    return fused
+
+
+def _trial(run: Graph, rows: Tensor, buffers: Buffers) -> tuple[tuple[Tensor | None, ...], BufferValues]:
+    """What it returns and the buffers after it, which then are as before."""
+    with buffers.restored(), forked_rng(1, rows.device):
+        return run(rows), buffers.snapshot()
+
+
+def _check_buffers_agree(found: BufferValues, expected: BufferValues, buffers: Buffers) -> None:
+    for place, value in expected.items():
+        if not same(found.get(place), value, tolerance=1e-4):
+            raise ValueError(
+                f"a captured step changes buffer {buffers.name(place)!r} otherwise than the programs do; use "
+                "step='eager'"
+            )
 
 
 def _agree(ours: Tensor | None, theirs: Tensor | None) -> bool:
@@ -221,9 +236,3 @@ def _agree(ours: Tensor | None, theirs: Tensor | None) -> bool:
     # gradients cancel, so that small ones may differ by more than a share of their own size
     scale = float(theirs.nan_to_num().abs().max()) if theirs.is_floating_point() else 0.0
     return torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4 * scale, equal_nan=True)
-
-
-def _is_fused(descent: torch.optim.Optimizer) -> bool:
-    # all that a fused one keeps from step to step is in tensors; others look at numbers on the way
-    torchs = type(descent).__module__.startswith("torch.optim")
-    return torchs and all(group.get("fused") for group in descent.param_groups)

@@ -20,11 +20,12 @@ from pyro_helm.checkpoint import FILE_NAME, save
 from pyro_helm.data import Distribution
 from pyro_helm.layers import is_layered
 from pyro_helm.likelihoods.importance import importance
+from pyro_helm.module_state import Buffers, evaluating, one_at_a_time, training
 from pyro_helm.placement import (
     check_all_are_trained,
-    checked_device,
     forked_rng,
     own_param_store,
+    place_programs,
     placement,
     wait_for,
 )
@@ -34,13 +35,17 @@ from pyro_helm.schemes import Scheme
 from pyro_helm.steps import Step, training_step
 from pyro_helm.tables import describe_machine, tidy, write_table
 from pyro_helm.training_checks import (
+    Settings,
     check_distribution,
     check_full_batch,
+    check_labels,
     check_programs,
     check_separable,
-    check_settings,
     check_step,
-    checked_scheduler,
+    checked_settings,
+    made_folder,
+    made_optimizer,
+    made_scheduler,
 )
 
 FUSED_ADAM = partial(torch.optim.Adam, lr=0.01, fused=True)
@@ -95,6 +100,10 @@ def fit(
 ) -> Result:
     """Train a model and its guide with an inference scheme.
 
+    The programs train in training mode, are validated in evaluation mode, and are left in the mode they had. Buffers,
+    running statistics say, are kept with the parameters of the same epoch. Calls from several threads run one after
+    another: Pyro's handlers and torch's random numbers belong to the whole process.
+
     Every restart trains by itself: one whose loss, gradient or parameters become non-finite goes back to its best ones
     and is marked failed, and the others go on. Those that have stopped or failed leave the batch when they are half of
     it, and their steps cost nothing from then on; not if programs are not layered ones, steps compiled (or captured, on
@@ -147,92 +156,106 @@ def fit(
     >>> result.history.metric.unique().tolist()
     ['train_bound']
     """
-    check_settings(num_epochs, max_seconds, batch_size, valid_samples, patience, seed, has_valid=valid is not None)
+    given = Settings(num_epochs, max_seconds, batch_size, valid_samples, patience, seed, learning_rate)
+    settings = checked_settings(given, has_valid=valid is not None)
+    check_labels(dataset, progress)
     cases, weights = _cases("data", data)
     valid_cases, valid_weights = (None, None) if valid is None else _cases("valid", valid)
     check_programs(model, guide, scheme, cases, valid_cases)
     check_step(step, scheme)
-    if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)  # what can't be written to is found before the training
+    folder = None if out is None else made_folder(out)  # what can't be written to is found before the training
+    with one_at_a_time():
+        programs = [program for program in (model, guide) if program is not None]
+        place_programs(programs, device, dtype)
+        place = placement(model)
+        cases = cases.to(**place)
+        valid_cases, weights, valid_weights = (
+            None if tensor is None else tensor.to(**place) for tensor in (valid_cases, weights, valid_weights)
+        )
+        batch_size = min(settings.batch_size or len(cases), len(cases))
+        parameters = list(dict.fromkeys(parameter for program in programs for parameter in program.parameters()))
+        restarts = Restarts(parameters, getattr(model, "restarts", 1), Buffers(programs))
+        descent = made_optimizer(optimizer, parameters, settings.learning_rate)
+        check_separable(descent, restarts.number)
+        check_full_batch(descent, scheme, len(cases), batch_size, schedule)
+        scheduler = made_scheduler(schedule, descent)
+        labels = {"dataset": dataset, **describe_machine(model), "scheme": scheme.name, "seed": settings.seed}
+        rows: list[dict[str, Any]] = []
+        interrupted = False
+        seconds, saved = 0.0, time.monotonic()
 
-    model.to(device=checked_device(device), dtype=dtype)
-    if guide is not None:
-        guide.to(device=checked_device(device), dtype=dtype)
-    place = placement(model)
-    cases = cases.to(**place)
-    valid_cases, weights, valid_weights = (
-        None if tensor is None else tensor.to(**place) for tensor in (valid_cases, weights, valid_weights)
-    )
-    batch_size = len(cases) if batch_size is None else min(batch_size, len(cases))
-    programs = [program for program in (model, guide) if program is not None]
-    parameters = list(dict.fromkeys(parameter for program in programs for parameter in program.parameters()))
-    restarts = Restarts(parameters, getattr(model, "restarts", 1))
-    descent = optimizer(parameters) if learning_rate is None else optimizer(parameters, lr=learning_rate)
-    check_separable(descent, restarts.number)
-    check_full_batch(descent, scheme, len(cases), batch_size, schedule)
-    scheduler = None if schedule is None else checked_scheduler(schedule(descent))
-    labels = {"dataset": dataset, **describe_machine(model), "scheme": scheme.name, "seed": seed}
-    rows: list[dict[str, Any]] = []
-    interrupted = False
-    seconds, saved = 0.0, time.monotonic()
+        def write() -> None:
+            if folder is not None and rows:
+                with restarts.best_in_place():
+                    save(folder / FILE_NAME, model, guide)
+                write_table(tidy(rows), folder / "history")
 
-    def write() -> None:
-        if out is not None and rows:
-            with restarts.best_in_place():
-                save(Path(out) / FILE_NAME, model, guide)
-            write_table(tidy(rows), Path(out) / "history")
+        def losses(rows: Tensor) -> Tensor:
+            with nullcontext() if weights is None else poutine.scale(scale=weights[rows]):
+                return scheme.restart_losses(model, guide, observations={"x": cases[rows]})
 
-    def losses(rows: Tensor) -> Tensor:
-        with nullcontext() if weights is None else poutine.scale(scale=weights[rows]):
-            return scheme.restart_losses(model, guide, observations={"x": cases[rows]})
+        changes = schedule is not None
+        new_step = partial(
+            training_step,
+            step,
+            losses,
+            parameters,
+            descent,
+            restarts.guard,
+            settings_change=changes,
+            buffers=restarts.buffers,
+        )
+        take_step = new_step()
+        # restarts can't be removed from user-defined programs or from schemes that remember each; to compile again
+        # would take longer than it saves, and a step launched at once has its parameters where they are
+        may_be_made_anew = step == "eager" or (step == "captured" and place["device"].type == "cpu")
+        narrows = all(map(is_layered, programs)) and scheme.captures and may_be_made_anew
 
-    changes = schedule is not None
-    new_step = partial(training_step, step, losses, parameters, descent, restarts.guard, settings_change=changes)
-    take_step = new_step()
-    # a program of another's may know its restarts in places of its own, a scheme that remembers have something of each;
-    # to compile a step again would take longer than it saves, and one that is launched at once has its parameters where
-    # they are
-    may_be_made_anew = step == "eager" or (step == "captured" and place["device"].type == "cpu")
-    narrows = all(map(is_layered, programs)) and scheme.captures and may_be_made_anew
-
-    with (
-        own_param_store(),
-        forked_rng(seed, place["device"]),
-        Bar(labels, num_epochs, shown=progress) as bar,
-        pyro.validation_enabled(False),
-    ):
-        try:
-            _try_out(model, guide, cases[:batch_size], scheme, restarts.number)
-            check_all_are_trained(parameters)
-            for epoch in range(1, num_epochs + 1):
-                began = time.perf_counter()
-                active = restarts.active.clone()
-                with restarts.batched(programs):
-                    train_bound = _train_epoch(take_step, cases, restarts, batch_size)
-                if scheduler is not None:
-                    scheduler.step()
-                wait_for(place["device"])
-                seconds += time.perf_counter() - began
-                metrics: _Metrics = {"train_bound": (train_bound, None)}
-                if valid_cases is not None and guide is not None:
-                    metrics |= _validate(model, guide, valid_cases, valid_weights, valid_samples, seed)
-                score, _ = metrics["valid_log_likelihood" if valid is not None else "train_bound"]
-                restarts.record(epoch, score, keep_last=valid is None, patience=patience)
-                if narrows and restarts.narrow(descent):
-                    take_step = new_step()
-                rows += _rows(metrics, active, {**labels, "epoch": epoch, "seconds": seconds})
-                bar.advance(restarts.best_score)
-                if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
-                    write()
-                    saved = time.monotonic()
-                if not bool(restarts.active.any()) or (max_seconds is not None and seconds >= max_seconds):
-                    break
-        except KeyboardInterrupt:
-            interrupted = True
-    restarts.restore()
-    write()
-    restarts.warn_of_failures()
-    return Result(model, guide, tidy(rows), restarts.table(), interrupted)
+        with (
+            training(*programs),
+            own_param_store(),
+            forked_rng(settings.seed, place["device"]),
+            Bar(labels, settings.num_epochs, shown=progress) as bar,
+            pyro.validation_enabled(False),
+        ):
+            try:
+                with restarts.buffers.restored():
+                    _try_out(model, guide, cases[:batch_size], scheme, restarts.number)
+                    restarts.check_buffers()
+                check_all_are_trained(parameters)
+                for epoch in range(1, settings.num_epochs + 1):
+                    began = time.perf_counter()
+                    active = restarts.active.clone()
+                    with restarts.batched(programs):
+                        train_bound = _train_epoch(take_step, cases, restarts, batch_size)
+                    if scheduler is not None:
+                        scheduler.step()
+                    wait_for(place["device"])
+                    seconds += time.perf_counter() - began
+                    metrics: _Metrics = {"train_bound": (train_bound, None)}
+                    if valid_cases is not None and guide is not None:
+                        metrics |= _validate(
+                            model, guide, valid_cases, valid_weights, settings.valid_samples, settings.seed
+                        )
+                    score, _ = metrics["valid_log_likelihood" if valid is not None else "train_bound"]
+                    restarts.record(epoch, score, keep_last=valid is None, patience=settings.patience)
+                    if narrows and restarts.narrow(descent):
+                        take_step = new_step()
+                    rows += _rows(metrics, active, {**labels, "epoch": epoch, "seconds": seconds})
+                    bar.advance(restarts.best_score)
+                    if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                        write()
+                        saved = time.monotonic()
+                    if not bool(restarts.active.any()) or (
+                        settings.max_seconds is not None and seconds >= settings.max_seconds
+                    ):
+                        break
+            except KeyboardInterrupt:
+                interrupted = True
+        restarts.restore()
+        write()
+        restarts.warn_of_failures()
+        return Result(model, guide, tidy(rows), restarts.table(), interrupted)
 
 
 _Metrics = dict[str, tuple[Tensor, Tensor | None]]
@@ -275,7 +298,7 @@ def _validate(
     model: nn.Module, guide: nn.Module, valid: Tensor, weights: Tensor | None, num_samples: int, seed: int
 ) -> _Metrics:
     # the same draws in every epoch: what changes is the machine, and training draws are not affected
-    with forked_rng(seed, valid.device):
+    with evaluating(model, guide), forked_rng(seed, valid.device):
         estimate = importance(model, guide, valid, num_samples=num_samples)
     metrics = {"valid_elbo": estimate.elbo, "valid_log_likelihood": estimate.log_likelihood}
     if weights is not None:  # a whole distribution, not cases drawn at random

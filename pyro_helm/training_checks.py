@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from pyro.optim import PyroOptim
 from torch import Tensor, nn
 
+from pyro_helm.arguments import at_least_one, checked_seed, flag, positive
 from pyro_helm.data import Distribution, check_binary
 from pyro_helm.full_batch import FullBatchOptimizer
 from pyro_helm.layers import check_sizes_agree, visible_units
@@ -15,36 +20,85 @@ from pyro_helm.schemes import Scheme
 from pyro_helm.steps import STEPS
 
 
-def check_settings(
-    num_epochs: int,
-    max_seconds: float | None,
-    batch_size: int | None,
-    valid_samples: int,
-    patience: int | None,
-    seed: int,
-    has_valid: bool,
-) -> None:
-    """Refuse numbers out of range."""
-    at_least_one = {
-        "num_epochs": num_epochs,
-        "batch_size": batch_size,
-        "valid_samples": valid_samples,
-        "patience": patience,
-    }
-    for setting, value in at_least_one.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{setting} must be at least 1, got {value}")
-    if max_seconds is not None and not max_seconds > 0:
-        raise ValueError(f"max_seconds must be positive, got {max_seconds}")
-    if not 0 <= seed < 2**62:
-        raise ValueError(f"seed must be from 0 to 2^62 - 1, got {seed}")
-    if patience is not None and not has_valid:
+class Settings(NamedTuple):
+    """Numbers that :func:`pyro_helm.fit` takes, as Python's."""
+
+    num_epochs: int
+    max_seconds: float | None
+    batch_size: int | None
+    valid_samples: int
+    patience: int | None
+    seed: int
+    learning_rate: float | None
+
+
+def checked_settings(settings: Settings, *, has_valid: bool) -> Settings:
+    """The settings; refuse numbers out of range, and what is no number."""
+    if settings.patience is not None and not has_valid:
         raise ValueError("patience needs validation data to judge by, but valid is None")
+    batch_size, patience = (
+        None if value is None else at_least_one(name, value)
+        for name, value in (("batch_size", settings.batch_size), ("patience", settings.patience))
+    )
+    is_unlimited = settings.max_seconds is None or settings.max_seconds == math.inf
+    return Settings(
+        num_epochs=at_least_one("num_epochs", settings.num_epochs),
+        max_seconds=None if is_unlimited else positive("max_seconds", settings.max_seconds),
+        batch_size=batch_size,
+        valid_samples=at_least_one("valid_samples", settings.valid_samples),
+        patience=patience,
+        seed=checked_seed(settings.seed),
+        learning_rate=None if settings.learning_rate is None else positive("learning_rate", settings.learning_rate),
+    )
+
+
+def check_labels(dataset: Any, progress: Any) -> None:
+    """Refuse a name of the data that is no text, and a progress that is no truth value."""
+    if not isinstance(dataset, str):
+        raise TypeError(f"dataset must be a name, a string, got {dataset!r}")
+    flag("progress", progress)
+
+
+def made_folder(out: Any) -> Path:
+    """The folder, made if there is none; ValueError if it can't be, so before the training."""
+    if not isinstance(out, (str, os.PathLike)):
+        raise TypeError(f"out must be the path of a folder, got {out!r}")
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise FileExistsError(f"out must be a folder, but {folder} is a file") from error
+    except NotADirectoryError as error:
+        raise NotADirectoryError(f"out must be a folder, but a part of {folder} is a file") from error
+    except (OSError, ValueError) as error:
+        raise type(error)(f"out must be a folder, and {folder} can't be made: {error}") from error
+    return folder
+
+
+def made_optimizer(
+    optimizer: Any, parameters: list[nn.Parameter], learning_rate: float | None
+) -> torch.optim.Optimizer:
+    """The optimiser of the parameters; TypeError for what does not make one of torch's kind."""
+    expected = "optimizer must be a class such as torch.optim.Adam, or a function that makes one from the parameters"
+    if isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"{expected}; got an {type(optimizer).__name__} that is made already")
+    if isinstance(optimizer, PyroOptim):
+        raise TypeError(f"{expected}; got one of Pyro's own, which is for pyro.infer.SVI")
+    if not callable(optimizer):
+        raise TypeError(f"{expected}; got {optimizer!r}")
+    try:
+        made = optimizer(parameters) if learning_rate is None else optimizer(parameters, lr=learning_rate)
+    except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError) as error:
+        kind = ValueError if isinstance(error, (ValueError, RuntimeError)) else TypeError
+        raise kind(f"the optimizer could not be made from the parameters: {error}") from error
+    if not isinstance(made, torch.optim.Optimizer):
+        raise TypeError(f"{expected}; what it made is a {type(made).__name__}")
+    return made
 
 
 def check_step(step: str, scheme: Scheme) -> None:
     """Refuse an unknown kind of step, or to capture a scheme that does not do the same in every step."""
-    if step not in STEPS:
+    if not isinstance(step, str) or step not in STEPS:
         raise ValueError(f"step must be one of {', '.join(STEPS)}; got {step!r}")
     if step != "eager" and not scheme.captures:
         raise ValueError(
@@ -56,6 +110,9 @@ def check_step(step: str, scheme: Scheme) -> None:
 def check_distribution(name: str, distribution: Distribution) -> None:
     """Refuse probabilities that are not one per pattern, negative, or of another sum than 1."""
     patterns, probabilities = distribution.patterns, distribution.probabilities
+    check_binary(patterns, name=f"patterns of {name}")
+    if not isinstance(probabilities, Tensor):
+        raise TypeError(f"probabilities of {name} must be a tensor, got {type(probabilities).__name__}")
     if probabilities.shape != patterns.shape[:1]:
         raise ValueError(
             f"{name} has {len(patterns)} patterns and probabilities of shape {list(probabilities.shape)}, expected one "
@@ -78,11 +135,17 @@ def check_programs(model: Any, guide: Any, scheme: Any, data: Tensor, valid: Ten
                 f"{part} must be a torch or Pyro module so that fit can find its parameters, got "
                 f"{type(module).__name__}; train plain functions with pyro.infer.SVI(model, guide, optim, loss=scheme)"
             )
+        _check_has_shapes(part, module)
     check_sizes_agree(model, guide)
     check_names_differ(model, guide)
-    for name, tensor in (("data", data), ("valid", valid)):
-        if tensor is not None:
-            check_binary(tensor, name=name, width=visible_units(model))
+    check_binary(data, name="data", width=visible_units(model))
+    if valid is not None:
+        check_binary(valid, name="valid", width=visible_units(model))
+
+
+def _check_has_shapes(part: str, module: nn.Module | None) -> None:
+    if module is not None and any(map(nn.parameter.is_lazy, module.parameters())):
+        raise ValueError(f"{part} has parameters without a shape yet (a lazy module); call it once before the training")
 
 
 def _check_guide_can_be_left_out(scheme: Scheme, valid: Tensor | None) -> None:
@@ -95,8 +158,16 @@ def _check_guide_can_be_left_out(scheme: Scheme, valid: Tensor | None) -> None:
         )
 
 
-def checked_scheduler(scheduler: torch.optim.lr_scheduler.LRScheduler) -> torch.optim.lr_scheduler.LRScheduler:
-    """The scheduler itself; ValueError for one that would couple the restarts."""
+def made_scheduler(schedule: Any, descent: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler | None:
+    """The scheduler of the optimiser, if any; ValueError for one that would couple the restarts."""
+    if schedule is None:
+        return None
+    expected = "schedule must be a function that makes a torch scheduler from the optimiser"
+    if not callable(schedule) or isinstance(schedule, torch.optim.lr_scheduler.LRScheduler):
+        raise TypeError(f"{expected}, got {schedule!r}")
+    scheduler = schedule(descent)
+    if not isinstance(scheduler, (torch.optim.lr_scheduler.LRScheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)):
+        raise TypeError(f"{expected}; what it made is a {type(scheduler).__name__}")
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise ValueError(
             "ReduceLROnPlateau waits for one number and so would couple the restarts; use a schedule over epochs"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_helm.arguments import number
 from pyro_helm.gibbs_moves import Factor, gibbs
 from pyro_helm.likelihoods.counts import is_whole
 
@@ -41,7 +42,7 @@ def temperatures(schedule: int | Sequence[float]) -> list[float]:
 def _checked(schedule: Any) -> list[float]:
     if not isinstance(schedule, Iterable) or isinstance(schedule, str):
         raise ValueError(f"schedule must be a whole number of steps, or inverse temperatures, got {schedule!r}")
-    betas = [float(beta) for beta in schedule]
+    betas = [number("an inverse temperature of schedule", beta) for beta in schedule]
     if len(betas) < 2 or betas[0] != 0 or betas[-1] != 1 or any(not a < b for a, b in pairwise(betas)):
         raise ValueError(f"schedule must be a number of steps, or rise from 0 to 1; got {betas}")
     return betas

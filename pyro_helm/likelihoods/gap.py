@@ -20,6 +20,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyro_helm.arguments import checked_seed
 from pyro_helm.layers import check_sizes_agree, site_names
 from pyro_helm.likelihoods.ais import ais, path_from, reverse_ais
 from pyro_helm.likelihoods.counts import at_least_one
@@ -27,8 +28,9 @@ from pyro_helm.likelihoods.frames import per_restart_and_datum
 from pyro_helm.likelihoods.importance import importance
 from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.module_state import evaluating
 from pyro_helm.particles import Program
-from pyro_helm.placement import forked_rng, placement
+from pyro_helm.placement import check_scored, forked_rng, placement
 from pyro_helm.rows import Rows
 from pyro_helm.tables import write_table
 
@@ -92,13 +94,21 @@ def log_likelihood_gap(
     >>> gap.summary.verdict.item().split(":")[0]
     'annealing and importance sampling can be trusted'
     """
+    check_scored(model, guide)
+    seed = checked_seed(seed)
     num_data, num_samples = at_least_one("num_data", num_data), at_least_one("num_samples", num_samples)
     path_from(model, guide, num_chains, start)
     assert isinstance(model, BeliefNetwork)
     check_sizes_agree(model, guide)
     settings: dict[str, Any] = {"num_chains": num_chains, "schedule": schedule, "start": start}
     device = placement(model)["device"]
-    with stores_apart(model, guide), forked_rng(seed, device), torch.no_grad(), pyro.validation_enabled(False):
+    with (
+        stores_apart(model, guide),
+        evaluating(model, guide),
+        forked_rng(seed, device),
+        torch.no_grad(),
+        pyro.validation_enabled(False),
+    ):
         units = dream(model, num_data)
         lower = ais(model, guide, units[0], **settings).log_likelihood
         upper = reverse_ais(model, guide, units, **settings)

@@ -24,6 +24,7 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.imaging import Imaging
 from pyro_helm.joint_enumeration import DiscreteSite, discrete_sites, joint_states, log_joint
 from pyro_helm.layers import check_sizes_agree, site_names
+from pyro_helm.likelihoods.counts import at_least_one
 from pyro_helm.likelihoods.exact import (
     TERMS_AT_ONCE,
     check_joint_states,
@@ -35,8 +36,9 @@ from pyro_helm.likelihoods.layer_enumeration import JointTable, Level, Rows, lev
 from pyro_helm.likelihoods.observed import as_observed, check_data, observing
 from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.module_state import evaluating
 from pyro_helm.particles import Program, draw_from_guide
-from pyro_helm.placement import forked_rng
+from pyro_helm.placement import check_scored, forked_rng
 from pyro_helm.rows import Rows as HowRows
 from pyro_helm.rows import check_number, is_own, may_be_divided
 
@@ -64,7 +66,7 @@ class Posterior:
 
     def log_prob(self, values: Mapping[str, Tensor]) -> Tensor:
         """``log p(h | x)`` of joint states, ``[states, restarts, data]``, given by site as ``[states, *event]``."""
-        with stores_apart(self.model), torch.no_grad(), pyro.validation_enabled(False):
+        with evaluating(self.model), stores_apart(self.model), torch.no_grad(), pyro.validation_enabled(False):
             sites = discrete_sites(self.model, observing(self.data))
             return log_joint(self.model, observing(self.data), sites, values) - self.log_likelihood
 
@@ -99,7 +101,9 @@ def exact_posterior(
     >>> posterior.marginals["h2"].shape, bool((posterior.kl > 0).all())
     (torch.Size([1, 3, 2]), True)
     """
-    with stores_apart(model, guide), torch.no_grad(), pyro.validation_enabled(False):
+    check_scored(model, guide)
+    terms_at_once = at_least_one("terms_at_once", terms_at_once)
+    with evaluating(model, guide), stores_apart(model, guide), torch.no_grad(), pyro.validation_enabled(False):
         divided = may_be_divided(rows, model, guide)
         check_data(model, data, divided=divided)
         check_sizes_agree(model, guide)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.arguments import checked_seed, flag
 from pyro_helm.layers import check_sizes_agree
 from pyro_helm.likelihoods.ais import ais, path_from
 from pyro_helm.likelihoods.annealing import temperatures
@@ -26,8 +29,9 @@ from pyro_helm.likelihoods.frames import per_restart_and_datum, summarise
 from pyro_helm.likelihoods.importance import ImportanceEstimate, importance
 from pyro_helm.likelihoods.observed import as_observed, check_data
 from pyro_helm.likelihoods.param_stores import stores_apart
+from pyro_helm.module_state import evaluating
 from pyro_helm.particles import Program
-from pyro_helm.placement import forked_rng
+from pyro_helm.placement import check_scored, forked_rng
 from pyro_helm.rows import Rows, may_be_divided
 from pyro_helm.support import states_missed
 from pyro_helm.tables import write_table
@@ -112,6 +116,9 @@ def log_likelihood(
 ) -> Scores:
     """Log-likelihood of each datum under each restart of a model.
 
+    Programs run in evaluation mode, and are left in the mode they had; calls from several threads run one after
+    another.
+
     Args:
         model: Pyro model that takes ``observations={"x": ...}``.
         guide: its guide, or any proposal; may be None for ``"exact"``, and for ``"ais"`` from the prior.
@@ -144,15 +151,19 @@ def log_likelihood(
     >>> log_likelihood(model, None, torch.ones(2, 6), method="exact").summary.log_likelihood.item() < 0
     True
     """
-    if method not in METHODS:
+    check_scored(model, guide)
+    seed, progress = checked_seed(seed), flag("progress", progress)
+    if not isinstance(resume, (str, os.PathLike, NoneType)):
+        raise TypeError(f"resume must be the path of a folder, got {resume!r}")
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     if method == "exact" and resume is not None:
         raise ValueError('method="exact" has no chunks to resume from; leave resume out')
     divided = may_be_divided(rows, model, guide)
-    with stores_apart(model, guide):
+    with evaluating(model, guide), stores_apart(model, guide):
         check_data(model, data, divided=divided)
         check_sizes_agree(model, guide)
-        per_datum = None if weights is None else _checked_weights(torch.as_tensor(weights), len(data))
+        per_datum = None if weights is None else _checked_weights(weights, len(data))
         x = as_observed(model, data)
         if method == "exact":
             log_p = exact(model, x, max_terms=max_terms, rows=rows)
@@ -229,7 +240,11 @@ def _ais_settings(
     return {"num_chains": int(num_chains), "schedule": temperatures(schedule), "start": start}
 
 
-def _checked_weights(weights: Tensor, num_rows: int) -> np.ndarray:
+def _checked_weights(given: Any, num_rows: int) -> np.ndarray:
+    try:
+        weights = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"weights must be a tensor or list of numbers, got {type(given).__name__}: {error}") from error
     usable = weights.shape == (num_rows,) and bool((weights >= 0).all()) and 0 < float(weights.sum()) < float("inf")
     if not usable:
         raise ValueError(

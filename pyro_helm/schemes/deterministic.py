@@ -17,6 +17,7 @@ from pyro import poutine
 from pyro.distributions import constraints, is_validation_enabled
 from torch import Tensor
 
+from pyro_helm.arguments import is_whole
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.imaging import Imaging, LogProbs
 from pyro_helm.layers import check_sizes_agree, layer_plates
@@ -65,7 +66,7 @@ def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *
 
 def checked_max_enumerated(max_enumerated: int) -> int:
     """The number itself; ValueError for what is no number of units from 0 to 20."""
-    if not isinstance(max_enumerated, int) or not 0 <= max_enumerated <= MOST_ENUMERATED:
+    if not is_whole(max_enumerated) or not 0 <= max_enumerated <= MOST_ENUMERATED:
         raise ValueError(
             f"max_enumerated must be a number of units, an integer from 0 to {MOST_ENUMERATED}, got {max_enumerated!r}"
         )

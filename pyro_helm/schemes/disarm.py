@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli
 
+from pyro_helm.arguments import flag
 from pyro_helm.conventions import Site
 from pyro_helm.credit import dependencies, signals
 from pyro_helm.discrete import elementwise
@@ -55,7 +56,7 @@ class DisARM(Scheme):
 
     def __init__(self, num_particles: int = 1, *, multi_sample: bool = False) -> None:
         super().__init__(num_particles)
-        self.multi_sample = multi_sample
+        self.multi_sample = flag("multi_sample", multi_sample)
 
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Free energy F, or the negative importance-weighted bound, summed over the data, ``[restarts]``, in nats."""

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_helm.arguments import is_whole
 from pyro_helm.conventions import check_observes
 from pyro_helm.joint_enumeration import discrete_sites, joint_states, num_states, placed, to_be_summed
 from pyro_helm.particles import Program, draw_from_guide, score
@@ -51,9 +52,9 @@ class ExactEM(Scheme):
 
     def __init__(self, *, max_terms: int = 2**21) -> None:
         super().__init__()
-        if not isinstance(max_terms, int) or max_terms < 1:
+        if not is_whole(max_terms) or max_terms < 1:
             raise ValueError(f"max_terms must be a whole number of at least 1, got {max_terms!r}")
-        self.max_terms = max_terms
+        self.max_terms = int(max_terms)
 
     def restart_losses(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> Tensor:
         """``-log p(x)`` summed over the data, ``[restarts]``, in nats."""

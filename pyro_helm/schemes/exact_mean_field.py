@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_helm.arguments import number
 from pyro_helm.imaging import Imaging, LogProbs
 from pyro_helm.particles import Program
 from pyro_helm.schemes.deterministic import checked_max_enumerated, free_energies
@@ -56,7 +57,7 @@ class ExactMeanField(Scheme):
 
     def __init__(self, *, tolerance: float | None = None, max_enumerated: int = 8) -> None:
         super().__init__()
-        if tolerance is not None and not 0 < tolerance < 1:
+        if tolerance is not None and not 0 < number("tolerance", tolerance) < 1:
             raise ValueError(f"tolerance must be a number of nats between 0 and 1, got {tolerance}")
         self.tolerance = tolerance
         self.max_enumerated = checked_max_enumerated(max_enumerated)

@@ -22,6 +22,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.arguments import is_whole
 from pyro_helm.gibbs_moves import sweep
 from pyro_helm.memory import Memory
 from pyro_helm.models import BeliefNetwork
@@ -68,11 +69,11 @@ class Gibbs(Scheme):
     ) -> None:
         super().__init__(num_particles)
         for setting, value in (("num_sweeps", num_sweeps), ("block_size", block_size), ("max_data", max_data)):
-            if not isinstance(value, int) or value < 1:
+            if not is_whole(value) or value < 1:
                 raise ValueError(f"{setting} must be a whole number of at least 1, got {value!r}")
-        self.num_sweeps = num_sweeps
-        self.block_size = block_size
-        self.max_data = max_data
+        self.num_sweeps = int(num_sweeps)
+        self.block_size = int(block_size)
+        self.max_data = int(max_data)
         self._chains = Memory("Gibbs")
 
     def state_dict(self) -> dict[str, Tensor]:

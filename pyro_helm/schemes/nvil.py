@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_helm.arguments import flag, is_whole, number
 from pyro_helm.credit import Dependencies, dependencies, signals
 from pyro_helm.memory import Memory
 from pyro_helm.particles import Particles, Program, draw_from_guide
@@ -68,14 +69,14 @@ class NVIL(Scheme):
         decay: float = 0.8,
     ) -> None:
         super().__init__(num_particles)
-        if not isinstance(hidden_units, int) or hidden_units < 1:
+        if not is_whole(hidden_units) or hidden_units < 1:
             raise ValueError(f"hidden_units must be a whole number of at least 1, got {hidden_units!r}")
-        if not learning_rate > 0:
+        if not number("learning_rate", learning_rate) > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}")
-        if not 0 <= decay < 1:
+        if not 0 <= number("decay", decay) < 1:
             raise ValueError(f"decay must be from 0 to below 1, got {decay}")
-        self.normalise = normalise
-        self.hidden_units = hidden_units
+        self.normalise = flag("normalise", normalise)
+        self.hidden_units = int(hidden_units)
         self.learning_rate = learning_rate
         self.decay = decay
         self._baselines = Memory("NVIL")

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, OneHotCategorical
 
+from pyro_helm.arguments import flag, number
 from pyro_helm.conventions import Site
 from pyro_helm.discrete import elementwise, elementwise_log_prob
 from pyro_helm.distributions import DrivenBernoulli
@@ -54,10 +55,10 @@ class Relaxed(Scheme):
 
     def __init__(self, num_particles: int = 1, *, temperature: float = 0.5, straight_through: bool = True) -> None:
         super().__init__(num_particles)
-        if not temperature > 0:
+        if not number("temperature", temperature) > 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
-        self.straight_through = straight_through
+        self.straight_through = flag("straight_through", straight_through)
 
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Free energy F of the draws summed over the data, ``[restarts]``, in nats."""

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_helm.arguments import number
 from pyro_helm.conventions import Site
 from pyro_helm.discrete import elementwise, num_values, uniform_log_prob
 from pyro_helm.particles import Particles, Program, draw_each, draw_from_guide, draw_from_model, log_prob
@@ -53,9 +54,9 @@ class ReweightedWakeSleep(Scheme):
 
     def __init__(self, num_particles: int = 5, *, insomnia: float = 1.0, defensive: float = 0.0) -> None:
         super().__init__(num_particles)
-        if not 0 <= insomnia <= 1:
+        if not 0 <= number("insomnia", insomnia) <= 1:
             raise ValueError(f"insomnia must be between 0 (sleep-phi alone) and 1 (wake-phi alone), got {insomnia}")
-        if not 0 <= defensive < 1:
+        if not 0 <= number("defensive", defensive) < 1:
             raise ValueError(f"defensive must be from 0 (the guide alone) to below 1, got {defensive}")
         self.insomnia = insomnia
         self.defensive = defensive

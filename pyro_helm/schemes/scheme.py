@@ -11,6 +11,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
+from pyro_helm.arguments import is_whole
 from pyro_helm.particles import Program
 
 
@@ -43,12 +44,12 @@ class Scheme(ELBO):  # type: ignore[misc]
     """Whether a step is the same tensor operations every time, so that it can be captured once and replayed."""
 
     def __init__(self, num_particles: int = 1) -> None:
-        if not isinstance(num_particles, int) or num_particles < self.min_particles:
+        if not is_whole(num_particles) or num_particles < self.min_particles:
             raise ValueError(
                 f"{type(self).__name__} needs num_particles to be an integer of at least {self.min_particles}, "
                 f"got {num_particles!r}"
             )
-        super().__init__(num_particles=num_particles, max_plate_nesting=2, vectorize_particles=True)
+        super().__init__(num_particles=int(num_particles), max_plate_nesting=2, vectorize_particles=True)
 
     @abstractmethod
     def restart_losses(self, model: Program, guide: Any, *args: Any, **kwargs: Any) -> Tensor:

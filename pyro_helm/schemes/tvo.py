@@ -13,13 +13,14 @@ Masrani, Le & Wood, The thermodynamic variational objective, 2019, equations 7 t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pyro_helm.arguments import flag, is_whole, number
 from pyro_helm.particles import Program, draw_from_guide
 from pyro_helm.schemes.scheme import Scheme, normalised_weights, with_gradient_of
 
@@ -59,7 +60,7 @@ class TVO(Scheme):
     ) -> None:
         super().__init__(num_particles)
         self.points = points_of(partition, num_intervals, first)
-        self.upper = upper
+        self.upper = flag("upper", upper)
 
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Negative thermodynamic objective summed over the data, ``[restarts]``, in nats."""
@@ -95,17 +96,19 @@ def points_of(partition: str | Sequence[float], num_intervals: int, first: float
     [0.0, 0.01, 0.1, 1.0]
     """
     if not isinstance(partition, str):
-        points = [float(point) for point in partition]
+        if not isinstance(partition, Iterable):
+            raise TypeError(f"partition must be {' or '.join(SPACINGS)}, or points from 0 to 1; got {partition!r}")
+        points = [number("a point of the partition", point) for point in partition]
         if len(points) < 2 or points[0] != 0 or points[-1] != 1 or any(not a < b for a, b in pairwise(points)):
             raise ValueError(f"partition must rise from 0 to 1, got {points}")
         return points
     if partition not in SPACINGS:
         raise ValueError(f"partition must be {' or '.join(SPACINGS)}, or points from 0 to 1; got {partition!r}")
-    if not isinstance(num_intervals, int) or num_intervals < 1:
+    if not is_whole(num_intervals) or num_intervals < 1:
         raise ValueError(f"num_intervals must be a whole number of at least 1, got {num_intervals!r}")
-    if not 0 < first < 1:
+    if not 0 < number("first", first) < 1:
         raise ValueError(f"first must be between 0 and 1, got {first}")
     if partition == "linear":
-        return [number / num_intervals for number in range(num_intervals + 1)]
-    above = [first ** (1 - number / max(1, num_intervals - 1)) for number in range(num_intervals - 1)]
+        return [place / num_intervals for place in range(num_intervals + 1)]
+    above = [first ** (1 - place / max(1, num_intervals - 1)) for place in range(num_intervals - 1)]
     return [0.0, *above, 1.0]
