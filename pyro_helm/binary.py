@@ -16,7 +16,7 @@ def check_binary(x: torch.Tensor, *, name: str, width: int | None = None) -> Non
         width: the number of units to expect, if that is known.
 
     Raises:
-        ValueError: for another type, shape, width or value (NaN included); a bad value is given with
+        ValueError: for another type, layout, shape, width or value (NaN included); a bad value is given with
             its row and column, counted from 0.
 
     Example:
@@ -28,6 +28,12 @@ def check_binary(x: torch.Tensor, *, name: str, width: int | None = None) -> Non
     """
     if not isinstance(x, torch.Tensor):
         raise ValueError(f"{name} is of type {type(x).__name__}, expected a torch.Tensor")
+    if x.layout != torch.strided or x.is_nested:
+        raise ValueError(f"{name} is a sparse or nested tensor, expected a dense one: x.to_dense()")
+    if x.device.type == "meta":
+        raise ValueError(f"{name} is on the device meta and so has no values, expected one with values")
+    if x.is_complex():
+        raise ValueError(f"{name} has dtype {str(x.dtype).removeprefix('torch.')}, expected real numbers")
     if x.ndim != 2:
         raise ValueError(f"{name} has shape {tuple(x.shape)}, expected two dimensions [data, units]")
     if x.numel() == 0:

@@ -99,10 +99,8 @@ def in_words(num_bytes: float) -> str:
     >>> in_words(3 * 2**30)
     '3.0 GiB'
     """
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
-        if num_bytes < 1024:
-            break
-        num_bytes /= 1024
-    else:
-        return f"{num_bytes:.3g} EiB"
-    return f"{num_bytes:.1f} {unit}"
+    units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+    power = max(int(num_bytes).bit_length() - 1, 0) // 10
+    if power >= len(units):
+        return "more than 1024 EiB"
+    return f"{num_bytes / 1024**power:.1f} {units[power]}"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import pyro_helm as helm
+from pyro_helm.names import unknown
+from pyro_helm.paths import check_writable_folder, expanded
 
 DATA_HELP = (
     "A data set by name (pyro-helm data lists them), or the path of a .npz, .npy or .csv file of zeros and ones."
@@ -15,26 +20,32 @@ DATA_HELP = (
 
 
 DataName = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder that fit or compare wrote a machine to.")]
 Sizes = Annotated[
-    str, typer.Option(help="Units per layer, bottom to top, e.g. 32-24-2; the first may be left out: 24-2.")
+    str,
+    typer.Option(
+        help="Units per layer, bottom to top, e.g. 32-24-2. The first may be left out: unless it is the "
+        "width of the data, all are hidden layers."
+    ),
 ]
 Particles = Annotated[
-    int, typer.Option(help="Draws per datum and restart in each training step of a scheme that samples.")
+    int, typer.Option(min=1, help="Draws per datum and restart in each training step of a scheme that samples.")
 ]
-Restarts = Annotated[int, typer.Option(help="Independent machines trained side by side.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of initial values, minibatches and draws.")]
-Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
+Restarts = Annotated[int, typer.Option(min=1, help="Independent machines trained side by side.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**62 - 1, help="Seed of initial values, minibatches and draws.")]
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training data.")]
 Seconds = Annotated[
     float | None, typer.Option(help="End a training after so many seconds, however many epochs are left.")
 ]
-BatchSize = Annotated[int, typer.Option(help="Data per training step.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Data per training step.")]
 LearningRate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
-AdamBatchSize = Annotated[int | None, typer.Option(help="Data per training step of adam.", show_default="100")]
+AdamBatchSize = Annotated[int | None, typer.Option(min=1, help="Data per training step of adam.", show_default="100")]
 AdamLearningRate = Annotated[float | None, typer.Option(help="Learning rate of adam.", show_default="0.01")]
 Patience = Annotated[
-    int | None, typer.Option(help="Stop a restart after so many epochs without a better validation log-likelihood.")
+    int | None,
+    typer.Option(min=1, help="Stop a restart after so many epochs without a better validation log-likelihood."),
 ]
-Samples = Annotated[int, typer.Option(help="Importance samples per datum.")]
+Samples = Annotated[int, typer.Option(min=1, max=10**8, help="Importance samples per datum.")]
 FixedLeak = Annotated[
     float | None,
     typer.Option(
@@ -68,36 +79,92 @@ OnDistribution = Annotated[
 
 
 def layer_sizes(text: str, width: int) -> tuple[int, ...]:
-    """Units per layer of ``32-24-2`` or ``24-2``, for data of so many units."""
-    try:
-        sizes = tuple(int(size) for size in text.split("-"))
-    except ValueError:
-        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text!r}") from None
+    """Units per layer of ``32-24-2`` or ``24-2``, for data of so many units.
+
+    Numbers are hidden layers, unless there are several and the first is the width of the data.
+
+    >>> layer_sizes("24-2", 32), layer_sizes("32-24-2", 32), layer_sizes("24-2", 64)
+    ((32, 24, 2), (32, 24, 2), (64, 24, 2))
+    """
+    sizes = tuple(int(size) if size.isdecimal() and len(size) < 20 else 0 for size in text.split("-"))
+    if 0 in sizes:
+        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text[:60]!r}")
     return sizes if sizes[0] == width and len(sizes) > 1 else (width, *sizes)
 
 
-def chosen_names(text: str, known: dict[str, Any]) -> list[str]:
+def described_sizes(sizes: Sequence[int]) -> str:
+    """Say what ``--sizes`` was understood as."""
+    hidden = ", ".join(map(str, sizes[1:]))
+    return f"machine {'-'.join(map(str, sizes))}: {sizes[0]} visible units (the width of the data), hidden {hidden}"
+
+
+def output_folder(text: str) -> Path:
+    """Folder for results, with ``~`` for one's home; ValueError if it is none or can't be written."""
+    if not text.strip():
+        raise ValueError("--out is empty, expected a folder")
+    folder = expanded(text)
+    check_writable_folder(folder, f"--out {text}")
+    return folder
+
+
+def output_stem(text: str) -> Path:
+    """Beginning of the names of tables, with ``~`` for one's home; ValueError if they can't be written."""
+    if not text.strip() or not expanded(text).name:
+        raise ValueError(f"--out is {text!r}, expected a folder and the beginning of a file's name")
+    stem = expanded(text)
+    check_writable_folder(stem.parent, f"--out {text}: {stem.parent}")
+    for suffix in (".parquet", ".csv"):
+        if stem.with_name(stem.name + suffix).is_dir():
+            raise ValueError(f"--out {text} can't be written: {stem}{suffix} is a folder")
+    return stem
+
+
+def resume_folder(text: str) -> Path:
+    """Folder of what is done, with ``~`` for one's home; ValueError if it is none or can't be written."""
+    if not text.strip():
+        raise ValueError("--resume is empty, expected a folder")
+    folder = expanded(text)
+    check_writable_folder(folder, f"--resume {text}")
+    return folder
+
+
+def chosen_device(text: str) -> str:
+    """Name of a device that can be computed on: the CPU or a GPU of CUDA's."""
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", text):
+        raise ValueError(f"--device must be cpu, cuda or one of several as cuda:1; got {text[:60]!r}")
+    from pyro_helm.placement import checked_device  # late: --help would wait for torch
+
+    return str(checked_device(text))
+
+
+def chosen_names(text: str, known: Iterable[str], what: str) -> list[str]:
     """Names separated by commas, or all of them; ValueError for an unknown one."""
-    names = list(known) if text == "all" else [name.strip() for name in text.split(",")]
-    for name in names:
-        _named(name, known)
-    return names
+    if text == "all":
+        return list(known)
+    return [chosen_name(name.strip(), known, what) for name in text.split(",")]
+
+
+def chosen_name(name: str, known: Iterable[str], what: str) -> str:
+    """The name itself; ValueError for an unknown one, with what may be meant."""
+    if name not in known:
+        raise ValueError(unknown(what, name, known))
+    return name
 
 
 def new_scheme(name: str, particles: int) -> Any:
     """The scheme of this name, with so many particles if it samples; ValueError for an unknown one."""
-    build: Callable[..., Any] = _named(name, helm.SCHEMES)
+    build: Callable[..., Any] = helm.SCHEMES[chosen_name(name, helm.SCHEMES, "scheme")]
     return build(num_particles=particles) if helm.SCHEMES[name].samples else build()
 
 
 def descent_settings(optimizer: str, batch_size: int | None, learning_rate: float | None) -> dict[str, Any]:
     """Settings of ``fit``; ValueError for a batch size or learning rate where the optimiser has no use for it."""
     full_batch = {"conjugate_gradient": helm.ConjugateGradient, "lbfgs": helm.LBFGS}
-    chosen = _named(optimizer, {"adam": None, **full_batch})
+    chosen = {"adam": None, **full_batch}[chosen_name(optimizer, ["adam", *full_batch], "optimizer")]
     if chosen is None:
         return {
             "batch_size": 100 if batch_size is None else batch_size,
-            "learning_rate": 0.01 if learning_rate is None else learning_rate,
+            "learning_rate": checked_learning_rate(0.01 if learning_rate is None else learning_rate),
         }
     if batch_size is not None:
         raise ValueError(f"--optimizer {optimizer} takes all data in every step and no --batch-size, got {batch_size}")
@@ -110,7 +177,15 @@ def descent_settings(optimizer: str, batch_size: int | None, learning_rate: floa
     return {"batch_size": None, "optimizer": chosen, "dtype": torch.float64}
 
 
-def _named(name: str, known: dict[str, Any]) -> Any:
-    if name not in known:
-        raise ValueError(f"unknown name {name!r}; known are {', '.join(known)}")
-    return known[name]
+def checked_leak(fixed_leak: float | None) -> float | None:
+    """The leak itself; ValueError if it is NaN or infinite. Its range is the imaging model's to know."""
+    if fixed_leak is not None and not math.isfinite(fixed_leak):
+        raise ValueError(f"--fixed-leak must be a finite number, got {fixed_leak}")
+    return fixed_leak
+
+
+def checked_learning_rate(learning_rate: float) -> float:
+    """The learning rate itself; ValueError unless it is positive and finite."""
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"--learning-rate must be a positive number, got {learning_rate}")
+    return learning_rate

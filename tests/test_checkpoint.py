@@ -233,7 +233,7 @@ def test_parameters_that_are_no_numbers_are_refused(tmp_path: Path, every: Any, 
 
 
 def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the model in .* has 0 numbers, but its header asks for at least"):
+    with pytest.raises(ValueError, match=r"the model in .* has 0 numbers, but its header asks for at least"):
         helm.load(damaged(tmp_path, none=True))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -53,7 +54,7 @@ def by_chunks(
     for number, some in shown:
         file = None if resume is None else resume / f"chunk-{number:05d}.safetensors"
         if file is not None and file.exists():
-            chunks.append(load_file(file, device=str(x.device)))
+            chunks.append(_read_chunk(file, x.device))
             continue
         with forked_rng(_seed_of_chunk(seed, number), x.device):
             chunk = {name: value.contiguous() for name, value in estimate(some).items()}
@@ -62,6 +63,13 @@ def by_chunks(
                 save_file(chunk, path)
         chunks.append(chunk)
     return {name: torch.cat([chunk[name] for chunk in chunks], dim=-1) for name in chunks[0]}
+
+
+def _read_chunk(file: Path, device: torch.device) -> dict[str, Tensor]:
+    try:
+        return load_file(file, device=str(device))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{file} is damaged ({error}); remove it, and the same call makes it anew") from error
 
 
 def _seed_of_chunk(seed: int, number: int) -> int:
@@ -73,7 +81,7 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     file = folder / _SETTINGS
     settings = json.loads(json.dumps(settings))
     if file.exists():
-        found = json.loads(file.read_text())
+        found = _read_settings(file)
         differing = sorted(name for name in found.keys() | settings.keys() if found.get(name) != settings.get(name))
         if differing:
             raise ValueError(
@@ -81,5 +89,17 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
                 "or remove this one"
             )
         return
+    if any(folder.glob("chunk-*")):
+        raise ValueError(f"{folder} holds chunks, but no {_SETTINGS} that says of what; give another folder")
     with atomic_path(file) as path:
         path.write_text(json.dumps(settings, indent=1))
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (ValueError, OSError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged ({error}); give another folder, or remove this one") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} is damaged (it holds no settings); give another folder, or remove this one")
+    return found
