@@ -195,6 +195,8 @@ MISUSES = [
     ("loglik MACHINES/no-guide --data OWN", "needs a guide to draw from, got None"),
     # folders to resume from
     ("loglik RUN --data OWN --resume RESUME/cut", "is damaged"),
+    ("loglik RUN --data OWN --resume RESUME/rows", "expected 40 rows"),
+    ("loglik RUN --data OWN --resume RESUME/names", "are of different estimates"),
     ("loglik RUN --data OWN --resume RESUME/words", "is damaged"),
     ("loglik RUN --data OWN --resume RESUME/list", "is damaged (it holds no settings)"),
     ("loglik RUN --data OWN --resume RESUME/nested", "is damaged"),
@@ -303,13 +305,17 @@ def _write_machines(folder: Path) -> None:
 
 def _write_resume_folders(here: Path, run: Path) -> None:
     """Folders of an estimate that was done, each with something damaged in its part ``run``."""
-    for name in ("good", "cut", "words", "list", "nested", "lost"):
+    for name in ("good", "cut", "rows", "names", "words", "list", "nested", "lost"):
         part = here / "resume" / name / "run"
         status, shown = called("loglik", run, "--data", here / "own.npy", "--resume", part.parent)
         assert status == 0, shown
         settings, chunk = part / "settings.json", part / "chunk-00000.safetensors"
         if name == "cut":
             chunk.write_bytes(chunk.read_bytes()[:100])
+        elif name == "rows":
+            save_file({key: value[:, :30].contiguous() for key, value in load_file(chunk).items()}, chunk)
+        elif name == "names":
+            save_file({}, chunk)
         elif name == "lost":
             settings.unlink()
         elif name != "good":
@@ -343,12 +349,13 @@ def test_a_training_whose_restarts_all_fail_has_an_exit_status(
     assert "every restart failed, so nothing was learned" in shown
 
 
+@pytest.mark.filterwarnings("always:model parameter .* is infinite:RuntimeWarning")
 def test_scores_that_are_all_nan_have_an_exit_status(places: dict[str, str], tmp_path: Path) -> None:
     model, guide = machine()
     with torch.no_grad():
         model.generative[0].learned_leak_unconstrained.fill_(torch.inf)
     helm.save(tmp_path / "infinite", model, guide)
-    with pytest.warns(RuntimeWarning, match="is infinite in 24 of 24 places"):
-        status, shown = called("loglik", tmp_path / "infinite", "--data", places["OWN"], "--method", "exact")
+    status, shown = called("loglik", tmp_path / "infinite", "--data", places["OWN"], "--method", "exact")
     assert status == 1
+    assert re.search("pyro-helm: warning: model parameter .* is infinite in 24 of 24 places", shown)
     assert "no restart has a finite log-likelihood" in shown

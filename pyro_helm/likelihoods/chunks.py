@@ -54,7 +54,7 @@ def by_chunks(
     for number, some in shown:
         file = None if resume is None else resume / f"chunk-{number:05d}.safetensors"
         if file is not None and file.exists():
-            chunks.append(_read_chunk(file, x.device))
+            chunks.append(_read_chunk(file, some))
             continue
         with forked_rng(_seed_of_chunk(seed, number), x.device):
             chunk = {name: value.contiguous() for name, value in estimate(some).items()}
@@ -62,14 +62,24 @@ def by_chunks(
             with atomic_path(file) as path:
                 save_file(chunk, path)
         chunks.append(chunk)
+    if len({frozenset(chunk) for chunk in chunks}) > 1 or not chunks[0]:
+        raise ValueError(f"chunks in {resume} are of different estimates; give another folder, or remove this one")
     return {name: torch.cat([chunk[name] for chunk in chunks], dim=-1) for name in chunks[0]}
 
 
-def _read_chunk(file: Path, device: torch.device) -> dict[str, Tensor]:
+def _read_chunk(file: Path, x: Tensor) -> dict[str, Tensor]:
+    """Estimates of the rows of ``x``; ValueError for a file that is damaged or has those of another number of rows."""
     try:
-        return load_file(file, device=str(device))
+        chunk = load_file(file, device=str(x.device))
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{file} is damaged ({error}); remove it, and the same call makes it anew") from error
+    for name, value in chunk.items():
+        if value.shape[-1:] != x.shape[:1]:
+            raise ValueError(
+                f"{file} is damaged ({name} has shape {list(value.shape)}, expected {len(x)} rows); remove it, and the "
+                "same call makes it anew"
+            )
+    return chunk
 
 
 def _seed_of_chunk(seed: int, number: int) -> int:
