@@ -17,31 +17,40 @@ from pyro_helm.cli_options import (
     DATA_HELP,
     AdamBatchSize,
     AdamLearningRate,
+    Against,
     BatchSize,
+    Chains,
     DataName,
     Device,
     Epochs,
     FixedLeak,
     LearningRate,
+    MaxTerms,
+    Method,
     OnDistribution,
     Optimizer,
+    OutStem,
     Particles,
     Patience,
     Restarts,
+    Resume,
     Run,
     Samples,
     Seconds,
     Seed,
     Sizes,
+    Start,
     StepKind,
+    Steps,
+)
+from pyro_helm.cli_values import (
     checked_leak,
     checked_learning_rate,
+    checked_sizes,
     chosen_device,
     chosen_name,
     chosen_names,
     descent_settings,
-    described_sizes,
-    layer_sizes,
     new_scheme,
     output_folder,
     output_stem,
@@ -86,7 +95,6 @@ def fit(
     pyro-helm fit shifter --on-distribution --scheme mean_field --optimizer conjugate_gradient --sizes 24-2 --imaging
     odds --out runs/deterministic
     """
-    from pyro_helm.budget import check_training_fits
     from pyro_helm.guides import FactorialRecognition
     from pyro_helm.imaging import IMAGING
     from pyro_helm.models import BeliefNetwork
@@ -103,16 +111,8 @@ def fit(
             raise ValueError(
                 f"--on-distribution needs a generated data set such as shifter; {data} has no distribution"
             )
-        layers = layer_sizes(sizes, loaded.train.shape[1])
-        check_training_fits(
-            layers,
-            restarts=restarts,
-            particles=particles if chosen.samples else 1,
-            rows=min(settings["batch_size"] or len(loaded.train), len(loaded.train)),
-            bytes_per_number=4 if settings["batch_size"] else 8,
-            device=device,
-        )
-        typer.echo(described_sizes(layers), err=True)
+        draws, rows = particles if chosen.samples else 1, settings["batch_size"]
+        layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=rows, device=device)
         result = helm.fit(
             BeliefNetwork(layers, imaging, restarts=restarts, fixed_leak=checked_leak(fixed_leak), seed=seed),
             FactorialRecognition(layers, restarts=restarts, seed=seed),
@@ -170,7 +170,6 @@ def compare(
 
     Example: pyro-helm compare shifter --sizes 24-2 --imaging all --out results/shifter
     """
-    from pyro_helm.budget import check_training_fits
     from pyro_helm.imaging import IMAGING
     from pyro_helm.printing import print_summary
     from pyro_helm.report import write_report
@@ -183,15 +182,8 @@ def compare(
         chosen = [new_scheme(name, particles) for name in chosen_names(schemes, helm.SCHEMES, "scheme")]
         checked_learning_rate(learning_rate)
         loaded = helm.load_data(data)
-        layers = layer_sizes(sizes, loaded.train.shape[1])
-        check_training_fits(
-            layers,
-            restarts=restarts,
-            particles=particles if any(scheme.samples for scheme in chosen) else 1,
-            rows=min(batch_size, len(loaded.train)),
-            device=device,
-        )
-        typer.echo(described_sizes(layers), err=True)
+        draws = particles if any(scheme.samples for scheme in chosen) else 1
+        layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=batch_size, device=device)
         comparison = helm.compare(
             loaded,
             schemes=chosen,
@@ -221,36 +213,16 @@ def compare(
 def loglik(
     run: Run,
     data: Annotated[str, typer.Option(help=DATA_HELP)],
-    method: Annotated[
-        str,
-        typer.Option(
-            help="importance: samples from the guide; ais: annealing from the guide or the prior; exact: all states of "
-            "the hidden units, where they are few enough."
-        ),
-    ] = "importance",
+    method: Method = "importance",
     samples: Samples = 1000,
-    chains: Annotated[int, typer.Option(min=1, max=10**6, help="Chains of ais per datum.")] = 16,
-    steps: Annotated[int, typer.Option(min=1, max=10**6, help="Steps of each chain of ais.")] = 1000,
-    start: Annotated[str, typer.Option(help="Where chains of ais begin: guide or prior.")] = "guide",
-    against: Annotated[
-        str | None,
-        typer.Option(metavar="RUN2", help="A second machine, to be compared with the first datum by datum."),
-    ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(help="Folder that keeps what is done, chunk by chunk; the same command goes on from there."),
-    ] = None,
-    max_terms: Annotated[
-        int | None, typer.Option(min=1, help="Terms that exact may sum over; more are refused.")
-    ] = None,
+    chains: Chains = 16,
+    steps: Steps = 1000,
+    start: Start = "guide",
+    against: Against = None,
+    resume: Resume = None,
+    max_terms: MaxTerms = None,
     seed: Seed = 0,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            help="Write the log-likelihood of every datum to OUT.parquet and OUT.csv, of every restart to OUT-summary, "
-            "of RUN2 to OUT-against, and the differences to OUT-differences."
-        ),
-    ] = None,
+    out: OutStem = None,
 ) -> None:
     """Log-likelihood of a trained machine on the test cases, or on the exact distribution where there is one.
 

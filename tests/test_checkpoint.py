@@ -124,7 +124,7 @@ def test_a_model_without_a_guide_is_rebuilt_without_one(tmp_path: Path) -> None:
 def test_what_the_header_knows_is_compared_with_the_model_passed(
     tmp_path: Path, change: dict[str, Any], setting: str
 ) -> None:
-    own = {"sizes": SIZES, "imaging": "sigmoid", "restarts": 2}
+    own: dict[str, Any] = {"sizes": SIZES, "imaging": "sigmoid", "restarts": 2}
     helm.save(tmp_path, BeliefNetwork(**own, seed=0), FactorialRecognition(SIZES, restarts=2, seed=0))
     other = BeliefNetwork(**(own | change), seed=1)
     before = {name: value.clone() for name, value in other.state_dict().items()}

@@ -125,7 +125,7 @@ def test_missing_empty_and_folder(tmp_path: Path, suffix: str) -> None:
 def header_alone(shape: tuple[int, ...], dtype: str = "|u1") -> bytes:
     """The first bytes of an array, without its numbers."""
     stream = io.BytesIO()
-    np.lib.format.write_array_header_2_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})  # type: ignore[no-untyped-call]
+    np.lib.format.write_array_header_2_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
     return stream.getvalue()
 
 
