@@ -16,7 +16,7 @@ def check_binary(x: torch.Tensor, *, name: str, width: int | None = None) -> Non
         width: the number of units to expect, if that is known.
 
     Raises:
-        ValueError: for another type, shape, width or value (NaN included); a bad value is given with
+        ValueError: for another type, layout, shape, width or value (NaN included); a bad value is given with
             its row and column, counted from 0.
 
     Example:

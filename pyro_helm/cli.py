@@ -5,10 +5,10 @@ Commands import what they run, so that help does not wait for torch.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -17,26 +17,44 @@ from pyro_helm.cli_options import (
     DATA_HELP,
     AdamBatchSize,
     AdamLearningRate,
+    Against,
     BatchSize,
+    Chains,
     DataName,
     Device,
     Epochs,
     FixedLeak,
     LearningRate,
+    MaxTerms,
+    Method,
     OnDistribution,
     Optimizer,
+    OutStem,
     Particles,
     Patience,
     Restarts,
+    Resume,
+    Run,
     Samples,
     Seconds,
     Seed,
     Sizes,
+    Start,
     StepKind,
+    Steps,
+)
+from pyro_helm.cli_values import (
+    checked_leak,
+    checked_learning_rate,
+    checked_sizes,
+    chosen_device,
+    chosen_name,
     chosen_names,
     descent_settings,
-    layer_sizes,
     new_scheme,
+    output_folder,
+    output_stem,
+    resume_folder,
 )
 
 app = typer.Typer(
@@ -54,7 +72,7 @@ app = typer.Typer(
 def fit(
     data: DataName,
     sizes: Sizes,
-    out: Annotated[Path, typer.Option(help="Folder for the machine and its history.")],
+    out: Annotated[str, typer.Option(help="Folder for the machine and its history.")],
     scheme: Annotated[str, typer.Option(help="Inference scheme.")] = "reweighted_wake_sleep",
     imaging: Annotated[str, typer.Option(help="sigmoid, noisy_or or odds.")] = "sigmoid",
     fixed_leak: FixedLeak = None,
@@ -78,31 +96,38 @@ def fit(
     odds --out runs/deterministic
     """
     from pyro_helm.guides import FactorialRecognition
+    from pyro_helm.imaging import IMAGING
     from pyro_helm.models import BeliefNetwork
     from pyro_helm.printing import print_table
+    from pyro_helm.steps import STEPS
 
     with _one_sentence_errors():
+        folder, device = output_folder(out), chosen_device(device)
+        chosen_name(imaging, IMAGING, "imaging model")
+        chosen_name(step, STEPS, "kind of step")
+        chosen, settings = new_scheme(scheme, particles), descent_settings(optimizer, batch_size, learning_rate)
         loaded = helm.load_data(data)
         if on_distribution and loaded.distribution is None:
             raise ValueError(
                 f"--on-distribution needs a generated data set such as shifter; {data} has no distribution"
             )
-        layers = layer_sizes(sizes, loaded.train.shape[1])
+        draws, rows = particles if chosen.samples else 1, settings["batch_size"]
+        layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=rows, device=device)
         result = helm.fit(
-            BeliefNetwork(layers, imaging, restarts=restarts, fixed_leak=fixed_leak, seed=seed),
+            BeliefNetwork(layers, imaging, restarts=restarts, fixed_leak=checked_leak(fixed_leak), seed=seed),
             FactorialRecognition(layers, restarts=restarts, seed=seed),
             loaded.distribution if on_distribution and loaded.distribution else loaded.train,
             valid=loaded.valid,
-            scheme=new_scheme(scheme, particles),
+            scheme=chosen,
             num_epochs=epochs,
             max_seconds=seconds,
-            **descent_settings(optimizer, batch_size, learning_rate),
+            **settings,
             patience=patience,
             step=step,
             seed=seed,
             device=device,
             dataset=loaded.name,
-            out=out,
+            out=folder,
         )
         if result.history.empty:
             raise ValueError("training was interrupted before its first epoch was over")
@@ -111,14 +136,16 @@ def fit(
             f"{loaded.name}, best validation log-likelihood in nats per datum"
             + (" (interrupted)" if result.interrupted else ""),
         )
-        typer.echo(f"machine and history: {out}")
+        typer.echo(f"machine and history: {folder}")
+        if result.restarts.failed.all():
+            _fail("every restart failed, so nothing was learned; try a smaller learning rate")
 
 
 @app.command()
 def compare(
     data: DataName,
     sizes: Sizes,
-    out: Annotated[Path, typer.Option(help="Folder for the tables, the figures and the machines.")],
+    out: Annotated[str, typer.Option(help="Folder for the tables, the figures and the machines.")],
     schemes: Annotated[
         str, typer.Option(help="Inference schemes, separated by commas, or all.")
     ] = "reinforce,wake_sleep,reweighted_wake_sleep",
@@ -146,19 +173,27 @@ def compare(
     from pyro_helm.imaging import IMAGING
     from pyro_helm.printing import print_summary
     from pyro_helm.report import write_report
+    from pyro_helm.steps import STEPS
 
     with _one_sentence_errors():
+        folder, device = output_folder(out), chosen_device(device)
+        rules = chosen_names(imaging, IMAGING, "imaging model")
+        chosen_name(step, STEPS, "kind of step")
+        chosen = [new_scheme(name, particles) for name in chosen_names(schemes, helm.SCHEMES, "scheme")]
+        checked_learning_rate(learning_rate)
         loaded = helm.load_data(data)
+        draws = particles if any(scheme.samples for scheme in chosen) else 1
+        layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=batch_size, device=device)
         comparison = helm.compare(
             loaded,
-            schemes=[new_scheme(name, particles) for name in chosen_names(schemes, helm.SCHEMES)],
-            sizes=layer_sizes(sizes, loaded.train.shape[1]),
-            imaging=chosen_names(imaging, IMAGING),
-            fixed_leak=fixed_leak,
+            schemes=chosen,
+            sizes=layers,
+            imaging=rules,
+            fixed_leak=checked_leak(fixed_leak),
             restarts=restarts,
             num_samples=samples,
             seed=seed,
-            out=out,
+            out=folder,
             num_epochs=epochs,
             max_seconds=seconds,
             batch_size=batch_size,
@@ -167,43 +202,27 @@ def compare(
             step=step,
             device=device,
         )
-        write_report(comparison, loaded, out)
+        write_report(comparison, loaded, folder)
         print_summary(comparison.summary, interrupted=comparison.interrupted)
-        typer.echo(f"tables, figures and machines: {out}")
+        typer.echo(f"tables, figures and machines: {folder}")
+        if not comparison.summary.empty and (comparison.summary.failed == comparison.summary.restarts).all():
+            _fail("every restart failed, so nothing was learned; try a smaller learning rate")
 
 
 @app.command()
 def loglik(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that fit or compare wrote a machine to.")],
+    run: Run,
     data: Annotated[str, typer.Option(help=DATA_HELP)],
-    method: Annotated[
-        str,
-        typer.Option(
-            help="importance: samples from the guide; ais: annealing from the guide or the prior; exact: all states of "
-            "the hidden units, where they are few enough."
-        ),
-    ] = "importance",
+    method: Method = "importance",
     samples: Samples = 1000,
-    chains: Annotated[int, typer.Option(help="Chains of ais per datum.")] = 16,
-    steps: Annotated[int, typer.Option(help="Steps of each chain of ais.")] = 1000,
-    start: Annotated[str, typer.Option(help="Where chains of ais begin: guide or prior.")] = "guide",
-    against: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN2", help="A second machine, to be compared with the first datum by datum."),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(help="Folder that keeps what is done, chunk by chunk; the same command goes on from there."),
-    ] = None,
-    max_terms: Annotated[int | None, typer.Option(help="Terms that exact may sum over; more are refused.")] = None,
+    chains: Chains = 16,
+    steps: Steps = 1000,
+    start: Start = "guide",
+    against: Against = None,
+    resume: Resume = None,
+    max_terms: MaxTerms = None,
     seed: Seed = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the log-likelihood of every datum to OUT.parquet and OUT.csv, of every restart to OUT-summary, "
-            "of RUN2 to OUT-against, and the differences to OUT-differences."
-        ),
-    ] = None,
+    out: OutStem = None,
 ) -> None:
     """Log-likelihood of a trained machine on the test cases, or on the exact distribution where there is one.
 
@@ -213,10 +232,16 @@ def loglik(
     Example: pyro-helm loglik runs/shifter --data shifter --against runs/shifter-odds
     """
     from pyro_helm.comparison import cases_to_score
+    from pyro_helm.likelihoods.ais import STARTS
+    from pyro_helm.likelihoods.scores import METHODS
     from pyro_helm.printing import print_scores, print_table
     from pyro_helm.tables import write_table
 
     with _one_sentence_errors():
+        chosen_name(method, METHODS, "method")
+        chosen_name(start, STARTS, "start")
+        stem = None if out is None else output_stem(out)
+        kept = None if resume is None else resume_folder(resume)
         loaded = helm.load_data(data)
         cases, weights = cases_to_score(loaded)
         what = "its exact distribution" if weights is not None else f"its {len(cases)} test cases"
@@ -236,27 +261,29 @@ def loglik(
                 max_terms=max_terms,
                 weights=weights,
                 seed=seed,
-                resume=None if resume is None else resume / ("against" if number else "run"),
+                resume=None if kept is None else kept / ("against" if number else "run"),
                 progress=True,
             )
             scored.append(scores)
             title = f"{loaded.name}, {what}: nats per datum, {method}"
             print_scores(scores, title if against is None else f"{path}: {title}")
-            if out is not None:
-                scores.write(f"{out}-against" if number else out)
+            if stem is not None:
+                scores.write(f"{stem}-against" if number else stem)
         if against is not None:
             differences = helm.paired_differences(scored[0], scored[-1])
             print_table(differences, "difference, nats per datum: above 0 where RUN is better than --against")
-            if out is not None:
-                write_table(differences, f"{out}-differences")
+            if stem is not None:
+                write_table(differences, f"{stem}-differences")
+        if any(scores.summary.log_likelihood.isna().all() for scores in scored):
+            _fail("no restart has a finite log-likelihood, as the warnings say")
 
 
 @app.command()
 def draw(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that fit or compare wrote a machine to.")],
-    out: Annotated[Path, typer.Option(help="Folder for weights.png and dreams.png.")],
+    run: Run,
+    out: Annotated[str, typer.Option(help="Folder for weights.png and dreams.png.")],
     data: Annotated[str | None, typer.Option(help="Data to show beside the dreams. " + DATA_HELP)] = None,
-    restart: Annotated[int, typer.Option(help="Which restart to draw.")] = 0,
+    restart: Annotated[int, typer.Option(min=0, help="Which restart to draw.")] = 0,
     seed: Seed = 0,
 ) -> None:
     """Draw a trained machine: its weights and its dreams.
@@ -266,9 +293,12 @@ def draw(
     from pyro_helm.report import draw_machine
 
     with _one_sentence_errors():
+        folder = output_folder(out)
         model, guide = helm.load(run)
         loaded = None if data is None else helm.load_data(data)
-        for path in draw_machine(model, guide, out, data=loaded, restart=restart, seed=seed):
+        if guide is None:
+            typer.echo("the machine has no guide, so its weights are not drawn, only its dreams", err=True)
+        for path in draw_machine(model, guide, folder, data=loaded, restart=restart, seed=seed):
             typer.echo(path)
 
 
@@ -283,9 +313,19 @@ def list_data() -> None:
 
 @contextmanager
 def _one_sentence_errors() -> Iterator[None]:
-    """Say what was wrong with the input in one sentence, without a traceback."""
-    try:
-        yield
-    except (ValueError, TypeError, OSError) as error:
-        typer.echo(f"pyro-helm: {error}", err=True)
-        raise typer.Exit(2) from error
+    """Say what was wrong with the input in one sentence, without a traceback; warnings likewise."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: typer.echo(f"pyro-helm: warning: {message}", err=True)
+        try:
+            yield
+        except MemoryError as error:
+            _fail(f"there is not enough memory: {error}")
+        except (ValueError, TypeError, OSError) as error:
+            typer.echo(f"pyro-helm: {error}", err=True)
+            raise typer.Exit(2) from error
+
+
+def _fail(sentence: str) -> NoReturn:
+    """End a command whose input was right, but which came to nothing."""
+    typer.echo(f"pyro-helm: {sentence}", err=True)
+    raise typer.Exit(1)

@@ -1,13 +1,10 @@
-"""Arguments and options that commands share, with their help, and what their text stands for."""
+"""Arguments and options of the commands, with their help."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-import pyro_helm as helm
 
 DATA_HELP = (
     "A data set by name (pyro-helm data lists them), or the path of a .npz, .npy or .csv file of zeros and ones."
@@ -15,26 +12,32 @@ DATA_HELP = (
 
 
 DataName = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder that fit or compare wrote a machine to.")]
 Sizes = Annotated[
-    str, typer.Option(help="Units per layer, bottom to top, e.g. 32-24-2; the first may be left out: 24-2.")
+    str,
+    typer.Option(
+        help="Units per layer, bottom to top, e.g. 32-24-2. The first may be left out: unless it is the "
+        "width of the data, all are hidden layers."
+    ),
 ]
 Particles = Annotated[
-    int, typer.Option(help="Draws per datum and restart in each training step of a scheme that samples.")
+    int, typer.Option(min=1, help="Draws per datum and restart in each training step of a scheme that samples.")
 ]
-Restarts = Annotated[int, typer.Option(help="Independent machines trained side by side.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of initial values, minibatches and draws.")]
-Epochs = Annotated[int, typer.Option(help="Passes over the training data.")]
+Restarts = Annotated[int, typer.Option(min=1, help="Independent machines trained side by side.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**62 - 1, help="Seed of initial values, minibatches and draws.")]
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training data.")]
 Seconds = Annotated[
     float | None, typer.Option(help="End a training after so many seconds, however many epochs are left.")
 ]
-BatchSize = Annotated[int, typer.Option(help="Data per training step.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Data per training step.")]
 LearningRate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
-AdamBatchSize = Annotated[int | None, typer.Option(help="Data per training step of adam.", show_default="100")]
+AdamBatchSize = Annotated[int | None, typer.Option(min=1, help="Data per training step of adam.", show_default="100")]
 AdamLearningRate = Annotated[float | None, typer.Option(help="Learning rate of adam.", show_default="0.01")]
 Patience = Annotated[
-    int | None, typer.Option(help="Stop a restart after so many epochs without a better validation log-likelihood.")
+    int | None,
+    typer.Option(min=1, help="Stop a restart after so many epochs without a better validation log-likelihood."),
 ]
-Samples = Annotated[int, typer.Option(help="Importance samples per datum.")]
+Samples = Annotated[int, typer.Option(min=1, max=10**8, help="Importance samples per datum.")]
 FixedLeak = Annotated[
     float | None,
     typer.Option(
@@ -65,52 +68,29 @@ OnDistribution = Annotated[
         help="Train on every pattern of a generated data set, weighted by its probability, not on samples.",
     ),
 ]
-
-
-def layer_sizes(text: str, width: int) -> tuple[int, ...]:
-    """Units per layer of ``32-24-2`` or ``24-2``, for data of so many units."""
-    try:
-        sizes = tuple(int(size) for size in text.split("-"))
-    except ValueError:
-        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text!r}") from None
-    return sizes if sizes[0] == width and len(sizes) > 1 else (width, *sizes)
-
-
-def chosen_names(text: str, known: dict[str, Any]) -> list[str]:
-    """Names separated by commas, or all of them; ValueError for an unknown one."""
-    names = list(known) if text == "all" else [name.strip() for name in text.split(",")]
-    for name in names:
-        _named(name, known)
-    return names
-
-
-def new_scheme(name: str, particles: int) -> Any:
-    """The scheme of this name, with so many particles if it samples; ValueError for an unknown one."""
-    build: Callable[..., Any] = _named(name, helm.SCHEMES)
-    return build(num_particles=particles) if helm.SCHEMES[name].samples else build()
-
-
-def descent_settings(optimizer: str, batch_size: int | None, learning_rate: float | None) -> dict[str, Any]:
-    """Settings of ``fit``; ValueError for a batch size or learning rate where the optimiser has no use for it."""
-    full_batch = {"conjugate_gradient": helm.ConjugateGradient, "lbfgs": helm.LBFGS}
-    chosen = _named(optimizer, {"adam": None, **full_batch})
-    if chosen is None:
-        return {
-            "batch_size": 100 if batch_size is None else batch_size,
-            "learning_rate": 0.01 if learning_rate is None else learning_rate,
-        }
-    if batch_size is not None:
-        raise ValueError(f"--optimizer {optimizer} takes all data in every step and no --batch-size, got {batch_size}")
-    if learning_rate is not None:
-        raise ValueError(
-            f"--optimizer {optimizer} finds its steps by line search and takes no --learning-rate, got {learning_rate}"
-        )
-    import torch  # late: --help would wait for it
-
-    return {"batch_size": None, "optimizer": chosen, "dtype": torch.float64}
-
-
-def _named(name: str, known: dict[str, Any]) -> Any:
-    if name not in known:
-        raise ValueError(f"unknown name {name!r}; known are {', '.join(known)}")
-    return known[name]
+Method = Annotated[
+    str,
+    typer.Option(
+        help="importance: samples from the guide; ais: annealing from the guide or the prior; exact: all states of the "
+        "hidden units, where they are few enough."
+    ),
+]
+Chains = Annotated[int, typer.Option(min=1, max=10**6, help="Chains of ais per datum.")]
+Steps = Annotated[int, typer.Option(min=1, max=10**6, help="Steps of each chain of ais.")]
+Start = Annotated[str, typer.Option(help="Where chains of ais begin: guide or prior.")]
+Against = Annotated[
+    str | None, typer.Option(metavar="RUN2", help="A second machine, to be compared with the first datum by datum.")
+]
+Resume = Annotated[
+    str | None,
+    typer.Option(help="Folder that keeps what is done, chunk by chunk; the same command goes on from there."),
+]
+MaxTerms = Annotated[int | None, typer.Option(min=1, help="Terms that exact may sum over; more are refused.")]
+OutStem = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        help="Write the log-likelihood of every datum to OUT.parquet and OUT.csv, of every restart to OUT-summary, of "
+        "RUN2 to OUT-against, and the differences to OUT-differences.",
+    ),
+]

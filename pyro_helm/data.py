@@ -17,6 +17,8 @@ import torch
 from pyro_helm.bars import bars_distribution
 from pyro_helm.binary import check_binary
 from pyro_helm.data_files import SUFFIXES, array_shapes, read_file
+from pyro_helm.names import unknown
+from pyro_helm.paths import expanded
 from pyro_helm.pattern_distribution import Distribution, draw
 from pyro_helm.shifter import SHIFTER_SHAPE, shifter_distribution
 from pyro_helm.splits import PARTS, split_rows
@@ -71,8 +73,10 @@ def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torc
     - `NAME.npz` in the folder `PYRO_HELM_DATA`, and files: arrays `train`, `valid`, `test`; or `train` and
       `test`, with an eighth of train carved off as valid; or `X` (a `.npy` or `.csv` counts as that),
       70 % train, 10 % valid, 20 % test. Both splits follow `numpy.random.default_rng(0).permutation`. A
-      `.npz` may hold `image_shape`, two integers; other arrays are ignored. The first line of a `.csv` is
-      taken as names if some cell is no number and none reads 0 or 1.
+      `.npz` may hold `image_shape`, two integers; other arrays are ignored. A file may hold 2 GiB.
+    - The first line of a `.csv` is read as names if some cell is no number and none reads 0 or 1, or if it counts
+      0, 1, 2, ... as pandas does; otherwise as data. What may be both (`0,1` or `0` alone) is refused, and so are
+      names that are equal or empty, as pandas writes above an index.
 
     Args:
         name_or_path: a name of `available_data()`, or a path (a `Path`, or a string with a folder or one
@@ -96,7 +100,7 @@ def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torc
         raise TypeError(f"name_or_path must be the name of a data set or a path, got {name_or_path!r:.60}")
     if not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype must be a type of torch, such as torch.float32, got {dtype!r}")
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     is_name = path.name == name_or_path and path.suffix.lower() not in SUFFIXES
     if not is_name:
         return _load_file(path, dtype)
@@ -191,11 +195,10 @@ def _files() -> dict[str, Path]:
 def _find(name: str) -> Path:
     files = _files()
     if name not in files:
-        hint = "the folder" if os.environ.get(FOLDER_VARIABLE) else "a folder; it is not set, and"
-        known = ", ".join([*_GENERATED, "digits", *files])
+        known = list(dict.fromkeys([*_GENERATED, "digits", *files]))
         raise ValueError(
-            f"no data set is named {name!r}, expected one of {known}, a NAME.npz in {hint} "
-            f"that {FOLDER_VARIABLE} gives, or a path to a file that ends in {', '.join(SUFFIXES)}"
+            f"{unknown('data set', name, known)}; for your own data, give the path of a .npz, .npy or .csv file, or "
+            f"set {FOLDER_VARIABLE} to a folder of .npz files"
         )
     return files[name]
 

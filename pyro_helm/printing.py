@@ -8,6 +8,7 @@ import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pyro_helm.likelihoods import Scores
 
@@ -47,13 +48,13 @@ def print_table(frame: pd.DataFrame, title: str) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in frame.columns:
         numeric = frame[column].dtype.kind in "fiub"
-        table.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)
+        table.add_column(Text(str(column)), justify="right" if numeric else "left", no_wrap=True)
     for row in frame.itertuples(index=False):
-        table.add_row(*(_shown(value) for value in row))
+        table.add_row(*(Text(_shown(value)) for value in row))  # text, since names may hold what rich takes for markup
     # a row stays a line, also in a pipe or a narrow window
     console = Console()
     console.width = max(console.width, Console(width=1000).measure(table).maximum)
-    console.print(title)
+    console.print(Text(title))
     console.print(table)
 
 

@@ -15,7 +15,7 @@ class Bar:
 
     def __init__(self, labels: Mapping[str, Any], num_epochs: int, *, shown: bool) -> None:
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # a data set's name may hold [brackets]
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("epochs, bound {task.fields[bound]} nats"),

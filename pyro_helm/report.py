@@ -55,7 +55,7 @@ def best_machines(table: pd.DataFrame) -> list[tuple[str, str, int]]:
 
 def draw_machine(
     model: BeliefNetwork,
-    guide: FactorialRecognition,
+    guide: FactorialRecognition | None,
     out: str | Path,
     *,
     data: Data | None = None,
@@ -64,18 +64,29 @@ def draw_machine(
 ) -> list[Path]:
     """Draw ``weights.png`` and ``dreams.png`` of one restart into a folder, the dreams beside data if given.
 
+    The weights of both halves are drawn side by side, so that a machine without a guide gets ``dreams.png`` alone.
+
     Returns:
-        the paths of the two figures.
+        the paths of the figures.
+
+    Raises:
+        ValueError: for a restart that there is not, or data of another width than the model's visible layer.
 
     """
+    if not 0 <= restart < model.restarts:
+        raise ValueError(f"restart must be from 0 to {model.restarts - 1}, got {restart}")
+    units = model.sizes[0]
+    if data is not None and data.test.shape[1] != units:
+        raise ValueError(f"{data.name} has width {data.test.shape[1]}, but the machine has {units} visible units")
     weights, sheet = Path(out) / "weights.png", Path(out) / "dreams.png"
     image_shape = None if data is None else data.image_shape
-    plots.save_figure(plots.weight_diagram(model, guide, restart=restart, image_shape=image_shape), weights)
+    if guide is not None:
+        plots.save_figure(plots.weight_diagram(model, guide, restart=restart, image_shape=image_shape), weights)
     dreamt = dreams(model, restart=restart, seed=seed)
     groups = {} if data is None else {"data": data.test[:NUM_DREAMS]}
     figure = plots.dream_sheet(groups | {"dreams": dreamt}, image_shape=_shape(data, dreamt))
     plots.save_figure(figure, sheet)
-    return [weights, sheet]
+    return [sheet] if guide is None else [weights, sheet]
 
 
 def dreams(model: BeliefNetwork, *, restart: int, seed: int, number: int = NUM_DREAMS) -> Tensor:

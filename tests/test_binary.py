@@ -43,6 +43,19 @@ def test_anything_else_is_refused_in_one_sentence(x: torch.Tensor, sentence: str
         check_binary(x, name="train", width=3)
 
 
+@pytest.mark.parametrize(
+    ("x", "sentence"),
+    [
+        (torch.eye(3).to_sparse(), "is a sparse or nested tensor, expected a dense one"),
+        (torch.zeros(2, 3, device="meta"), "is on the device meta and so has no values"),
+        (torch.zeros(2, 3, dtype=torch.complex64), "has dtype complex64, expected real numbers"),
+    ],
+)
+def test_tensors_that_hold_no_real_numbers_in_rows_are_refused(x: torch.Tensor, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^train {sentence}"):
+        check_binary(x, name="train", width=3)
+
+
 def test_an_array_is_no_tensor() -> None:
     with pytest.raises(ValueError, match=r"^x is of type ndarray, expected a torch\.Tensor$"):
         check_binary(torch.zeros(1, 1).numpy(), name="x")  # type: ignore[arg-type]

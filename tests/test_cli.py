@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import pyro_helm as helm
 from pyro_helm.cli import app
+from pyro_helm.models import BeliefNetwork
 
 RUNNER = CliRunner()
 QUICK = ["--epochs", "1", "--restarts", "2", "--particles", "2"]
@@ -150,16 +151,58 @@ def test_what_cannot_be_done_is_said_in_a_sentence(trained: Path, own_data: Path
         ("--scheme", "vimco,reinforce", "reinforce, nvil"),
         ("--optimizer", "all", "adam, conjugate_gradient, lbfgs"),
     ):
-        sentence = f"unknown name {name!r}; known are {known}"
-        assert sentence in refused("fit", own_data, "--sizes", "3", option, name, *out)
+        what = option.removeprefix("--")
+        shown = refused("fit", own_data, "--sizes", "3", option, name, *out)
+        assert f"unknown {what} {name!r}; " in shown
+        assert f"nown are {known}" in shown
     assert "nonsense" in refused("fit", "nonsense", "--sizes", "3", *out)
     assert "there is no machine at" in refused("loglik", tmp_path / "nothing", "--data", own_data)
     assert "32" in refused("loglik", trained, "--data", "shifter")
-    assert "one of importance, exact, ais; got 'guess'" in refused(
+    assert "unknown method 'guess'; known are importance, exact, ais" in refused(
         "loglik", trained, "--data", own_data, "--method", "guess"
     )
     assert "raise max_terms" in refused("loglik", trained, "--data", own_data, "--method", "exact", "--max-terms", "9")
-    assert "device 'nowhere' can't be used here" in refused(
+    assert "--device must be cpu, cuda or one of several as cuda:1; got 'nowhere'" in refused(
         "fit", own_data, "--sizes", "3", "--device", "nowhere", "--out", tmp_path / "made"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_what_sizes_were_understood_as_is_said(own_data: Path, tmp_path: Path) -> None:
+    for sizes in ("4-2", "12-4-2"):
+        shown = run("fit", own_data, "--sizes", sizes, "--out", tmp_path / sizes, *QUICK)
+        assert "machine 12-4-2: 12 visible units (the width of the data), hidden 4, 2" in shown
+
+
+def test_names_in_brackets_are_shown_as_they_are(own_data: Path, tmp_path: Path) -> None:
+    """A name such as [/bold] would end the terminal's markup, and one such as [red] be swallowed by it."""
+    data = tmp_path / "[red]x.npy"
+    data.write_bytes(own_data.read_bytes())
+    out = tmp_path / "[/bold]"
+    assert "[red]x, best validation" in run("fit", data, "--sizes", "3", "--out", out, *QUICK)
+    other = tmp_path / "[/blue]"
+    run("fit", data, "--sizes", "3", "--out", other, *QUICK)
+    shown = run("loglik", out, "--data", data, "--against", other, "--samples", "10")
+    assert "[/blue]: [red]x, its 40 test cases" in " ".join(shown.split())
+    run("draw", out, "--data", data, "--out", tmp_path / "[/drawn]")
+    compared = run("compare", data, "--sizes", "3", "--schemes", "wake_sleep", "--out", tmp_path / "[/c]", *QUICK)
+    assert "[red]x" in compared
+
+
+def test_paths_may_begin_with_the_home_folder(own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.npy").write_bytes(own_data.read_bytes())
+    run("fit", "~/own.npy", "--sizes", "3", "--out=~/run", *QUICK)
+    run("loglik", "~/run", "--data", "~/own.npy", "--resume", "~/done", "--against", "~/run", "--out", "~/scores")
+    run("draw", "~/run", "--out", "~/figures")
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made >= {"run", "done", "scores.csv", "scores-differences.csv", "figures"}
+    assert "~" not in made
+
+
+def test_a_machine_without_a_guide_is_drawn_without_its_weights(own_data: Path, tmp_path: Path) -> None:
+    helm.save(tmp_path / "machine.safetensors", BeliefNetwork((12, 3), seed=0), None)
+    shown = run("draw", tmp_path, "--data", own_data, "--out", tmp_path / "figures")
+    assert "the machine has no guide, so its weights are not drawn" in shown
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["dreams.png"]

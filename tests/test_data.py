@@ -197,11 +197,21 @@ def test_a_generated_set_goes_before_a_file_of_its_name(folder: Path) -> None:
 
 def test_an_unknown_name_is_refused_with_the_known_ones(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(folder / "survey.npz", X=binary(10, 3))
-    with pytest.raises(ValueError, match=r"'survei', expected one of shifter, bars, digits, survey, .*PYRO_HELM_DATA"):
+    unknown = (
+        r"^unknown data set 'survei'; did you mean survey\? Known are shifter, bars, digits, survey.*PYRO_HELM_DATA"
+    )
+    with pytest.raises(ValueError, match=unknown):
         load_data("survei")
     monkeypatch.delenv("PYRO_HELM_DATA")
-    with pytest.raises(ValueError, match=r"'survey', expected one of shifter, bars, digits, .*PYRO_HELM_DATA"):
+    with pytest.raises(ValueError, match=r"^unknown data set 'survey'; known are .*a \.npz, \.npy or \.csv file"):
         load_data("survey")
+    with pytest.raises(ValueError, match=r"'shift'; did you mean shifter\?"):
+        load_data("shift")
+
+
+def test_a_home_folder_that_is_not_there_is_refused_in_a_sentence() -> None:
+    with pytest.raises(ValueError, match="that user has no home folder"):
+        load_data("~nobody_of_this_name/x.npy")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +236,8 @@ def test_any_small_array_makes_the_round_trip(suffix: str, x: NDArray[np.uint8])
         elif suffix == ".npy":
             np.save(path, x)
         else:
-            np.savetxt(path, x, fmt="%d", delimiter=",")
+            names = ",".join(f"unit{k}" for k in range(x.shape[1]))  # narrow data could else be taken for names
+            np.savetxt(path, x, fmt="%d", delimiter=",", header=names, comments="")
         data = load_data(path)
     assert data.name == "mine"
     loaded = torch.cat([data.train, data.valid, data.test])
@@ -254,7 +265,7 @@ def test_errors_of_a_file_come_through(tmp_path: Path) -> None:
     sentence = "faces.npz: array 'test' has 2 at row 0, column 2 (counted from 0), expected 0 or 1"
     with pytest.raises(ValueError, match=f"{re.escape(sentence)}$"):
         load_data(tmp_path / "faces.npz")
-    (tmp_path / "pair.csv").write_text("0,1\n1,0\n")
+    (tmp_path / "pair.csv").write_text("1,1\n1,0\n")
     with pytest.raises(ValueError, match=r"pair\.csv has too few rows to split: 2, expected at least 3$"):
         load_data(tmp_path / "pair.csv")
 

@@ -64,6 +64,8 @@ def by_chunks(
             with atomic_path(file) as path:
                 save_file(chunk, path)
         chunks.append(chunk)
+    if len({frozenset(chunk) for chunk in chunks}) > 1 or not chunks[0]:
+        raise ValueError(f"chunks in {resume} are of different estimates; give another folder, or remove this one")
     return {name: torch.cat([chunk[name] for chunk in chunks], dim=-1) for name in chunks[0]}
 
 
@@ -102,7 +104,7 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     file = folder / _SETTINGS
     settings = json.loads(json.dumps(settings))
     if file.exists():
-        found = json.loads(file.read_text())
+        found = _read_settings(file)
         differing = sorted(name for name in found.keys() | settings.keys() if found.get(name) != settings.get(name))
         if differing:
             raise ValueError(
@@ -110,5 +112,17 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
                 "or remove this one"
             )
         return
+    if any(folder.glob("chunk-*")):
+        raise ValueError(f"{folder} holds chunks, but no {_SETTINGS} that says of what; give another folder")
     with atomic_path(file) as path:
         path.write_text(json.dumps(settings, indent=1))
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (ValueError, OSError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged ({error}); give another folder, or remove this one") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} is damaged (it holds no settings); give another folder, or remove this one")
+    return found
