@@ -108,6 +108,8 @@ def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | No
 
 
 def _file(path: str | Path) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be that of a file or folder, got {path!r:.60}")
     path = expanded(path)
     return path / FILE_NAME if path.is_dir() else path
 
@@ -145,13 +147,6 @@ def _read(file: Path) -> tuple[dict[str, dict[str, Any]], dict[str, torch.Tensor
                 f"the {part}"
             )
     return described, tensors
-
-
-def _file(path: str | Path) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be that of a file or folder, got {path!r:.60}")
-    path = Path(path)
-    return path / FILE_NAME if path.is_dir() else path
 
 
 def _rebuild(file: Path, part: str, described: dict[str, Any], found: dict[str, torch.Tensor]) -> nn.Module:
