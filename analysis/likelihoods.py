@@ -61,7 +61,7 @@ def main(
     """Train, score, print and draw."""
     torch.set_num_threads(threads)
     settings = {"samples": _numbers(samples), "steps": _numbers(steps)}
-    nets = [net for net in NETS if net[0] in set(helm.available_data().name)]
+    nets = [net for net in NETS if net[0] in set(helm.available_data().query("here").name)]
     if quick:
         updates, num_data, num_dreams, settings = 20, 5, 3, {"samples": [40, 100], "steps": [3, 5]}
         nets = [("shifter", (8,)), ("digits", (32, 16))]

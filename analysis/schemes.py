@@ -62,7 +62,7 @@ def main(
 ) -> None:
     """Train, score, print and draw."""
     torch.set_num_threads(threads)
-    available = set(helm.available_data().name)
+    available = set(helm.available_data().query("here").name)
     nets = [net for net in NETS if net[0] in available and (data == "all" or net[0] in data.split(","))]
     num_samples = 500
     if quick:

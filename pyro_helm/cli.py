@@ -304,7 +304,11 @@ def draw(
 
 @app.command("data")
 def list_data() -> None:
-    """List the data sets that can be named; files are found in the folder PYRO_HELM_DATA."""
+    """List the data sets that can be named.
+
+    Files are found in the folder PYRO_HELM_DATA. Published sets that are not here are downloaded when they are first
+    loaded, into PYRO_HELM_CACHE or the system's folder for caches. Those "by hand" are to be put into PYRO_HELM_DATA.
+    """
     from pyro_helm.printing import print_table
 
     with _one_sentence_errors():

@@ -1,13 +1,14 @@
-"""Data by name or path: generated, shipped with scikit-learn, or read from a file.
+"""Data by name or path: generated, shipped with scikit-learn, published, or read from a file.
 
-Names are `shifter`, `bars`, `digits`, and `NAME` for every `NAME.npz` in the folder that the environment
-variable `PYRO_HELM_DATA` gives. A generated or shipped set goes before a file of the same name.
+Names are `shifter`, `bars`, `digits`, `NAME` for every `NAME.npz` in the folder that the environment variable
+`PYRO_HELM_DATA` gives, and those of the published sets, which are downloaded. A generated or shipped set goes
+before a file of the same name, a file before a download.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pyro_helm.data_files import SUFFIXES, array_shapes, read_file
 from pyro_helm.names import unknown
 from pyro_helm.paths import expanded
 from pyro_helm.pattern_distribution import Distribution, draw
+from pyro_helm.remote_data import PublishedData, fetch, published_data
 from pyro_helm.shifter import SHIFTER_SHAPE, shifter_distribution
 from pyro_helm.splits import PARTS, split_rows
 
@@ -77,6 +79,8 @@ def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torc
     - The first line of a `.csv` is read as names if some cell is no number and none reads 0 or 1, or if it counts
       0, 1, 2, ... as pandas does; otherwise as data. What may be both (`0,1` or `0` alone) is refused, and so are
       names that are equal or empty, as pandas writes above an index.
+    - The published sets of `available_data()`, where that folder has no such file: downloaded from the
+      publisher into a cache (the folder `PYRO_HELM_CACHE`, or the system's for caches), checked by their SHA-256.
 
     Args:
         name_or_path: a name of `available_data()`, or a path (a `Path`, or a string with a folder or one
@@ -84,9 +88,11 @@ def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torc
         dtype: of the tensors.
 
     Raises:
-        FileNotFoundError: if a file does not exist, or the folder `PYRO_HELM_DATA` gives.
-        ValueError: for an unknown name, or a file whose content is not 0/1 data: one sentence with the
-            file, the place, what was found and what is expected.
+        FileNotFoundError: if a file does not exist, or the folder `PYRO_HELM_DATA` gives; or for a published set
+            that cannot be downloaded.
+        ConnectionError: if a download fails; the sentence says where to place the file by hand.
+        ValueError: for an unknown name, a download that differs from the published file, or a file whose content is
+            not 0/1 data: one sentence with the file, the place, what was found and what is expected.
 
     Example:
         >>> data = load_data("shifter")
@@ -108,20 +114,25 @@ def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torc
         return _generate(path.name, dtype)
     if path.name == "digits":
         return _load_digits(dtype)
+    published = published_data().get(path.name)
+    if published is not None and path.name not in _files():
+        return _split(path.name, fetch(published), dtype, _KNOWN_SHAPES.get(path.name), where=path.name)
     return _load_file(_find(path.name), dtype)
 
 
 def available_data() -> pd.DataFrame:
     """List the names that `load_data` knows, one row each, without loading the files.
 
-    Columns: `name`; `source` (generated, scikit-learn or file); `units`; `train`, `valid` and `test` (rows);
-    `entropy` (nats, of generated sets). Counts are missing where a file can't be used: `load_data` says why.
+    Columns: `name`; `source` (generated, scikit-learn, file, download, or by hand for a published set that cannot be
+    downloaded); `here` (whether it loads without network); `units`; `train`, `valid` and `test` (rows); `entropy`
+    (nats, of generated sets); `megabytes` (of the file or the download); `licence` and `what` (of published sets).
+    Counts are missing where a file can't be used: `load_data` says why.
 
     Raises:
         FileNotFoundError: if `PYRO_HELM_DATA` is set, but gives no folder.
 
     Example:
-        >>> available_data().query("source != 'file'")[["name", "units", "train"]]
+        >>> available_data().head(3)[["name", "units", "train"]]
               name  units  train
         0  shifter     32  20000
         1     bars     16  20000
@@ -130,15 +141,29 @@ def available_data() -> pd.DataFrame:
     """
     rows: list[dict[str, object]] = []
     for name, (distribution, (height, width)) in _GENERATED.items():
-        rows.append({"name": name, "source": "generated", "units": height * width, **_GENERATED_ROWS,
+        rows.append({"name": name, "source": "generated", "here": True, "units": height * width, **_GENERATED_ROWS,
                      "entropy": distribution().entropy})  # fmt: skip
     # Known without importing scikit-learn, which takes longer than everything else here.
     height, width = _DIGITS_SHAPE
     digits = _counts({"X": (_DIGITS_ROWS, height * width)}, where="digits")
-    rows.append({"name": "digits", "source": "scikit-learn", **digits})
-    rows += [{"name": name, "source": "file", **_file_counts(path)} for name, path in _files().items()]
-    table = pd.DataFrame(rows, columns=["name", "source", "units", *PARTS, "entropy"])
-    return table.astype({"units": "Int64", **dict.fromkeys(PARTS, "Int64"), "entropy": "float64"})
+    rows.append({"name": "digits", "source": "scikit-learn", "here": True, **digits})
+    published, files = published_data(), _files()
+    for name, path in files.items():
+        about = {"licence": published[name].licence, "what": published[name].what} if name in published else {}
+        size = path.stat().st_size / 1e6
+        rows.append({"name": name, "source": "file", "here": True, "megabytes": size, **_file_counts(path), **about})
+    rows += [_published_row(data) for name, data in published.items() if name not in files]
+    columns = ["name", "source", "here", "units", *PARTS, "entropy", "megabytes", "licence", "what"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({"units": "Int64", **dict.fromkeys(PARTS, "Int64"), "entropy": "float64",
+                         "megabytes": "float64"})  # fmt: skip
+
+
+def _published_row(data: PublishedData) -> dict[str, object]:
+    size = sum(file.bytes for file in data.files.values()) / 1e6 if data.files else None
+    return {"name": data.name, "source": "download" if data.files else "by hand", "here": data.is_here(),
+            **_counts(data.shapes, where=data.name), "megabytes": size, "licence": data.licence,
+            "what": data.what}  # fmt: skip
 
 
 def _generate(name: str, dtype: torch.dtype) -> Data:
@@ -195,7 +220,7 @@ def _files() -> dict[str, Path]:
 def _find(name: str) -> Path:
     files = _files()
     if name not in files:
-        known = list(dict.fromkeys([*_GENERATED, "digits", *files]))
+        known = list(dict.fromkeys([*_GENERATED, "digits", *files, *published_data()]))
         raise ValueError(
             f"{unknown('data set', name, known)}; for your own data, give the path of a .npz, .npy or .csv file, or "
             f"set {FOLDER_VARIABLE} to a folder of .npz files"
@@ -203,7 +228,7 @@ def _find(name: str) -> Path:
     return files[name]
 
 
-def _counts(shapes: dict[str, tuple[int, ...]], *, where: str) -> dict[str, int]:
+def _counts(shapes: Mapping[str, tuple[int, ...]], *, where: str) -> dict[str, int]:
     plan = split_rows({key: shape[0] for key, shape in shapes.items()}, where=where)
     units = shapes[plan["train"][0]][1]
     return {"units": units, **{part: len(index) for part, (_, index) in plan.items()}}

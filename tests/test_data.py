@@ -27,8 +27,9 @@ REAL_DATA = os.environ.get("PYRO_HELM_DATA")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty folder that PYRO_HELM_DATA names."""
+    """Give an empty folder that PYRO_HELM_DATA names, on a machine without downloaded data."""
     monkeypatch.setenv("PYRO_HELM_DATA", str(tmp_path))
+    monkeypatch.setenv("PYRO_HELM_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 
@@ -192,7 +193,7 @@ def test_a_generated_set_goes_before_a_file_of_its_name(folder: Path) -> None:
     np.savez(folder / "bars.npz", X=binary(10, 3))
     assert load_data("bars").train.shape == (20000, 16)
     assert load_data(folder / "bars.npz").train.shape == (7, 3)
-    assert available_data()["name"].tolist() == ["shifter", "bars", "digits"]
+    assert available_data().query("here")["name"].tolist() == ["shifter", "bars", "digits"]
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +278,7 @@ def test_the_listing_agrees_with_what_is_loaded(folder: Path) -> None:
     np.savez(folder / "votes.npz", X=binary(35, 4), y=np.array(3))
     np.savez(folder / "scenes.npz", train=binary(16, 5), test=binary(3, 5), image_shape=np.array([1, 5]))
     np.savez(folder / "survey.npz", train=binary(9, 6), valid=binary(2, 6), test=binary(3, 6))
-    table = available_data()
+    table = available_data().query("here")
     assert table["name"].tolist() == ["shifter", "bars", "digits", "scenes", "survey", "votes"]
     assert table["source"].tolist() == ["generated"] * 2 + ["scikit-learn"] + ["file"] * 3
     for row in table.to_dict("records"):
@@ -336,3 +337,24 @@ def test_every_published_set_in_the_folder_loads_as_listed() -> None:
         shape = (len(data.train), len(data.valid), len(data.test), data.train.shape[1])
         assert shape == (row["train"], row["valid"], row["test"], row["units"]), name
         assert shape == PUBLISHED.get(name, shape), name
+
+
+def test_published_sets_are_listed_with_the_rows_that_they_have(folder: Path) -> None:
+    table = available_data().set_index("name")
+    for name, shape in PUBLISHED.items():
+        assert tuple(table.loc[name, ["train", "valid", "test", "units"]]) == shape
+        assert table.licence[name]
+        assert table.what[name]
+        assert not table.here[name]
+    assert table.source["nltcs"] == "download"
+    assert table.megabytes["nltcs"] == pytest.approx(0.690368)
+    assert table.source["zoo"] == "by hand"
+
+
+def test_a_published_set_in_the_folder_is_a_file_with_its_licence(folder: Path) -> None:
+    np.savez(folder / "nltcs.npz", X=binary(20, 3))
+    row = available_data().set_index("name").loc["nltcs"]
+    assert (row.source, row.here, row.train) == ("file", True, 14)
+    assert row.licence.startswith("none stated")
+    assert row.megabytes == pytest.approx((folder / "nltcs.npz").stat().st_size / 1e6)
+    assert load_data("nltcs").train.shape == (14, 3)

@@ -42,6 +42,16 @@ def test_every_package_is_listed_for_installation() -> None:
     assert set(listed) == found
 
 
+def test_every_file_that_is_no_module_is_listed_for_installation() -> None:
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11 or newer
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["pyro_helm"]
+    assert {path.name for path in (ROOT / "pyro_helm").iterdir() if path.is_file() and path.suffix != ".py"} == {
+        *listed
+    }
+    installed = Path(pyro_helm.__path__[0])
+    assert all((installed / name).is_file() for name in listed)
+
+
 def test_models_and_guides_are_flat() -> None:
     for folder in ("models", "guides"):
         assert not [path for path in (ROOT / folder).iterdir() if path.is_dir() and path.name != "__pycache__"]
