@@ -1,4 +1,4 @@
-"""Are the posteriors of factorial generative models factorial? (Dayan, Hinton, Neal & Zemel 1995, section 3: rarely.)
+"""Factorial generative models rarely have factorial posteriors (section 3 of Dayan, Hinton, Neal & Zemel 1995).
 
     python analysis/paper/factorial_posteriors.py --out results/paper
 

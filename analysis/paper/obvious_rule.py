@@ -4,7 +4,7 @@
 
 A.2 of means, ``1 - 1/(1 + sum_k q_k theta_k)``, takes a cause that is on now and then for one that is always on and
 weak. The shifter machine is trained with it by the recipe of ``solutions.py`` for the deterministic loss (Adam, layer
-by layer), and with A.3 beside it. Writes ``OUT/obvious_rule.csv``, a row per machine: F of its own rule, log p under the
+by layer), and with A.3 beside it. Writes ``OUT/obvious_rule.csv``, a row per machine: F of its rule, log p under the
 stochastic rule A.2 (importance sampling), the direction read off the top layer, the share of layer 2 that recognition
 leaves in doubt (0.05 < q < 0.95, weighted by activity), the largest odds.
 """

@@ -10,6 +10,7 @@ kind, beside log p. Writes ``OUT/partial_e_step.csv``, a row per kind of E step.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -69,8 +70,8 @@ def main(
         rows.append(
             {
                 "e_step": e_step.__name__,
-                "least_change_of_bound": min(b - a for a, b in zip(heights, heights[1:], strict=False)),
-                "least_change_of_log_p": min(b - a for a, b in zip(log_p, log_p[1:], strict=False)),
+                "least_change_of_bound": min(b - a for a, b in pairwise(heights)),
+                "least_change_of_log_p": min(b - a for a, b in pairwise(log_p)),
                 "steps_to_1e-4": near[0],
                 "bound_at_end": heights[-1],
                 "log_p_at_end": log_p[-1],

@@ -1,4 +1,4 @@
-"""Do units die without the tiny leaks of Fig. 4? (Dayan, Hinton, Neal & Zemel 1995, its caption.)
+"""What the tiny leaks of Fig. 4 do, which are to keep units alive (Dayan, Hinton, Neal & Zemel 1995, its caption).
 
     python analysis/paper/tiny_leaks.py --out results/paper
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from itertools import pairwise
 
 import factorial_posteriors
 import obvious_rule
@@ -15,13 +15,11 @@ from test_printed import machine
 
 from pyro_helm.imaging import Odds
 
-TABLES = Path(__file__).parents[2] / "analysis" / "paper" / "tables"
-
 
 @pytest.mark.parametrize("name", ["full", "half", "one_pattern"])
 def test_no_step_of_em_lowers_the_bound_however_partial(name: str) -> None:
     heights, log_p = partial_e_step.climb(getattr(partial_e_step, name), 8)
-    assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 0
+    assert min(b - a for a, b in pairwise(heights)) > 0
     assert heights[-1] <= log_p[-1] + 1e-12
 
 
@@ -61,6 +59,6 @@ def test_the_obvious_rule_is_a2_of_means() -> None:
     with torch.no_grad():
         layer.weight = torch.full((1, 1, 1), 20.0)
     q = torch.tensor([[0.1]])
-    obvious = obvious_rule.ObviousMeanField()._log_probs(layer, q)  # noqa: SLF001
+    obvious = obvious_rule.ObviousMeanField()._log_probs(layer, q)
     assert float(obvious.on.exp()) == pytest.approx(2 / 3, rel=1e-5)
     assert float(obvious.off.exp()) == pytest.approx(1 / 3, rel=1e-5)
