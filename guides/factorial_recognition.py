@@ -26,7 +26,7 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
     """Layered recognition network, ``q(h | x) = q(h1 | x) q(h2 | h1) ... q(hL | hL-1)``, factorial in each layer.
 
     A Pyro guide with one sample site per hidden layer, ``h1`` first; unit j of a layer is on with probability
-    ``sigmoid(b_j + sum_i s_i phi_ij)`` given the sampled layer below (3.4 of the paper).
+    ``sigmoid(b_j + sum_i s_i phi_ij)`` given the sampled layer below (equation 3.1 of the paper).
 
     Args:
         sizes: units per layer, bottom to top, as the model's.

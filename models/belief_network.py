@@ -41,7 +41,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
     Raises:
         ValueError: for sizes, restarts, imaging models or leaks out of range, or of another number than the layers.
 
-    Source: Dayan, Hinton, Neal & Zemel 1995, sections 2, 3.3 and appendix A.
+    Source: Dayan, Hinton, Neal & Zemel 1995, section 2, equations 3.3 to 3.5 and appendix A.
 
     >>> model = BeliefNetwork((32, 24, 2), imaging="odds", restarts=8, seed=0)
     >>> model().shape  # a dream: [restarts, data, units]

@@ -127,7 +127,7 @@ class DrivenBernoulli(Bernoulli):  # type: ignore[misc]
 
 
 class SigmoidBernoulli(DrivenBernoulli):
-    """``p = 1 / (1 + exp(-logits))``: a sigmoid unit (the paper, section 3.3).
+    """``p = 1 / (1 + exp(-logits))``: a sigmoid unit (the paper, equation 3.3).
 
     Arguments, shapes and errors are :class:`DrivenBernoulli`'s, the drive being ``logits``.
 

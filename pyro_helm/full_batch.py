@@ -80,7 +80,7 @@ class FullBatchOptimizer(torch.optim.Optimizer):
 
 
 class ConjugateGradient(FullBatchOptimizer):
-    """Nonlinear conjugate gradient (Polak & Ribiere) with a line search, as in the paper; scipy's ``CG``.
+    """Nonlinear conjugate gradient with a line search: scipy's ``CG`` (Polak & Ribiere; the paper names no variant).
 
     >>> data = load_data("bars").distribution
     >>> model, guide = BeliefNetwork((16, 8), seed=0), FactorialRecognition((16, 8), seed=0)

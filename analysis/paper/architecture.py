@@ -32,14 +32,19 @@ from pyro_helm.models import BeliefNetwork
 
 CAPTION = (
     "A Helmholtz machine of sizes {sizes}, bottom to top, with {imaging} imaging{restarts}, as its two programs show "
-    "when traced. Generation (orange, downwards, {num_theta} parameters theta) draws {dream}; recognition (blue, "
-    "upwards, {num_phi} parameters phi) proposes {propose} for given data x. Lines are the connections of single "
-    "units, all that one unit recognises from and all that one cause generates: no unit depends on another of its own "
-    "layer. Squares are always-on causes, the biases; [i x j] counts the weights from i units to j."
+    "when traced. Generation (orange, dashed, downwards, {num_theta} parameters theta) draws {dream}; recognition "
+    "(blue, solid, upwards, {num_phi} parameters phi) proposes {propose} for given data x. Lines are the connections "
+    "of all units of small layers, or else of one unit and one cause: no unit depends on another of its own layer. "
+    "Squares are always-on causes, the biases; a generative bias is all that drives a unit of the top layer. [i x j] "
+    "counts the weights from i units to j."
 )
 GENERATION, RECOGNITION = "#D55E00", "#0072B2"
 MAX_DRAWN = 41
+ALL_LINES = 20
+"""Connections between two layers up to which all are drawn, not those of a single unit alone."""
 HALF_WIDTH, STOREY, TEXT_AT = 2.5, 1.6, 3.25  # inches
+DRAWN = (5, 3, 2)
+"""The print has three layers and 5 inputs; the text does not give the sizes of the layers above."""
 # what the drive of a unit means, by the distribution of its layer: the paper's 3.3, A.1 and A.2
 PROBABILITY = {
     "SigmoidBernoulli": r"\sigma(z),\ \ z=",
@@ -173,11 +178,16 @@ def draw_layer(ax: Axes, site: Site, places: Array, level: float) -> None:
 def draw_connections(
     ax: Axes, site: Site, units: Mapping[str, Array], levels: Mapping[str, float], *, up: bool
 ) -> None:
-    """Draw what one unit receives (up) or what one cause gives (down), and the name and shape of the weights."""
+    """Draw what one unit receives (up) or one cause gives (down), of small layers all; and the weights' name and shape.
+
+    Generative connections are dashed, as in the print.
+    """
     colour = RECOGNITION if up else GENERATION
     for parent in site.parents:
         begin, end = (units[name][~np.isnan(units[name])] for name in (parent, site.name))
-        if up:
+        if len(begin) * len(end) <= ALL_LINES:
+            begin, end = (places + (-0.05 if up else 0.05) for places in (begin, end))  # beside those of the other way
+        elif up:
             end = end[[len(end) // 3]]
         else:
             begin = begin[[2 * len(begin) // 3]]
@@ -185,7 +195,8 @@ def draw_connections(
         lines = [
             [(x, levels[parent] + 0.13 * towards), (y, levels[site.name] - 0.16 * towards)] for x in begin for y in end
         ]
-        ax.add_collection(LineCollection(lines, colors=colour, linewidths=0.9, alpha=0.65))
+        style = "solid" if up else "dashed"
+        ax.add_collection(LineCollection(lines, colors=colour, linewidths=0.9, alpha=0.65, linestyles=style))
         ax.plot(
             end, np.full_like(end, lines[0][1][1]), "^" if towards > 0 else "v", color=colour, linestyle="",
             markersize=8 if up else 4,
@@ -210,7 +221,7 @@ def draw_biases(
             ax.annotate(
                 "1", (edge + 0.14 * side, level), (edge + 0.48 * side, level), color=colour, fontsize=8,
                 ha="center", va="center", bbox={"boxstyle": "square", "facecolor": "white", "edgecolor": colour},
-                arrowprops={"arrowstyle": "-|>", "color": colour},
+                arrowprops={"arrowstyle": "-|>", "color": colour, "linestyle": "-" if side == -1 else "--"},
             )  # fmt: skip
 
 
@@ -262,16 +273,16 @@ def caption(model: BeliefNetwork, guide: FactorialRecognition, generative: list[
 
 
 def draw(out: Path, *, quick: bool = False) -> Path:
-    """Write ``out/fig3_architecture.png``, of a small machine if quick, and return its path."""
-    path, sizes = out / "fig3_architecture.png", (8, 4, 2) if quick else (32, 24, 2)
-    model, guide = BeliefNetwork(sizes, imaging="odds", seed=0), FactorialRecognition(sizes, seed=0)
+    """Write ``out/fig3_architecture.png`` and return its path; it is quick always."""
+    path = out / "fig3_architecture.png"
+    model, guide = BeliefNetwork(DRAWN, imaging="odds", seed=0), FactorialRecognition(DRAWN, seed=0)
     plots.save_figure(figure_of(model, guide), path)
     return path
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the figure.")] = Path("results/paper"),
-    quick: Annotated[bool, typer.Option("--quick", help="A small machine.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Nothing: the machine is small.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
 ) -> None:
     """Draw the figure and print its path."""

@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from pyro import poutine
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
 from pyro_helm import plots
@@ -43,7 +43,9 @@ CAPTION = (
     r"step across to the best $\theta$ for that $Q$; it climbs to the top of the likelihood, {em_value:.3f} nats at "
     r"$\theta={em_theta:.2f}$. Middle: recognition weights $\phi$ take the causes for independent given $d$, though "
     r"one explains the other away; the same steps climb a lower ridge and end at {constrained_value:.3f} nats and "
-    r"$\theta={constrained_theta:.2f}$, where $\log p$ is {constrained_log_p:.3f}, {loss:.3f} below its top. Right: "
+    r"$\theta={constrained_theta:.2f}$, where $\log p$ is {constrained_log_p:.3f}, {loss:.3f} below its top. A "
+    r"Helmholtz machine ascends that surface by conjugate gradient (black), in $\theta$ and $Q$ together, and ends at "
+    r"{gradient_value:.3f} nats and $\theta={gradient_theta:.2f}$. Right: "
     r"both ridges against $\theta$; a thin curve is $-F$ at one $Q$, touches its ridge at the E step, and is climbed "
     r"(black) by the M step, after which an E step lifts it to the ridge again."
 )
@@ -82,6 +84,7 @@ class Landscape:
     constrained: Array  # [lambdas, thetas]
     em: Path2D
     constrained_em: Path2D
+    gradient: Array  # [iterations + 1, 2], theta and lambda of conjugate gradient on the constrained plane
 
 
 def log_joint(theta: Tensor) -> Tensor:
@@ -160,6 +163,18 @@ def _joint_at(theta: float) -> Tensor:
     return log_joint(torch.tensor([theta], dtype=torch.float64))[0]
 
 
+def ascend() -> Array:
+    """Conjugate gradient on the constrained plane from the common start: theta and lambda of every iteration."""
+
+    def height(place: Array) -> float:
+        q = factorial(_joint_at(float(place[1])), sweeps=100)
+        return float(bound(_joint_at(float(place[0])), q))
+
+    path = [np.array([START, START])]
+    minimize(lambda place: -height(place), path[0], method="CG", callback=lambda place: path.append(place.copy()))
+    return np.array(path)
+
+
 def landscape(num: int = 161) -> Landscape:
     """Compute both planes on a grid of ``num`` values of theta and of lambda, the ridges and the two paths."""
     theta = torch.linspace(*THETAS, num, dtype=torch.float64)
@@ -173,6 +188,7 @@ def landscape(num: int = 161) -> Landscape:
         constrained=constrained.numpy(),
         em=climb(posterior),
         constrained_em=climb(factorial),
+        gradient=ascend(),
     )
 
 
@@ -186,6 +202,8 @@ def figure_of(land: Landscape) -> Figure:
     mappable = draw_plane(constrained, land, land.constrained, land.constrained_em, CONSTRAINED)
     constrained.set(title=r"$Q(\phi)$, causes independent: Helmholtz machine")
     constrained.set(ylabel=r"$Q(\phi)$, by the $\theta$ to which it is nearest")
+    constrained.plot(*land.gradient.T, ".-", color="black", linewidth=1.3, markersize=5, label="conjugate gradient")
+    constrained.legend(loc="lower right", fontsize=9, facecolor="0.65", framealpha=0.9)
     figure.colorbar(mappable, ax=[free, constrained], label="$-F$, nats per datum", shrink=0.75, format="%.2f")
     draw_profile(profile, land)
     figure.supxlabel(textwrap.fill(caption(land), 215), x=0.02, ha="left", fontsize=9.5)
@@ -246,6 +264,8 @@ def caption(land: Landscape) -> str:
         constrained_theta=end,
         constrained_value=land.constrained_em.after_e[-1],
         constrained_log_p=log_p,
+        gradient_theta=land.gradient[-1, 0],
+        gradient_value=float(bound(_joint_at(land.gradient[-1, 0]), factorial(_joint_at(land.gradient[-1, 1])))),
         loss=land.em.after_e[-1] - log_p,
     )
 

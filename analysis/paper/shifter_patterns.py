@@ -26,10 +26,11 @@ import pyro_helm as helm
 from pyro_helm import plots
 
 CAPTION = (
-    "The shifter: {num_patterns} patterns of {rows} x {columns} pixels. The bottom two rows show one row of pixels "
-    "twice, each on with probability {on:.2f}; the top two show its copy, shifted by one pixel with wrap-around, left "
-    "or right with equal probability. A column of the upper two rows of the figure is one original under both shifts: "
-    "the lines lead from each pixel to its copy, and only such pairs, no pixel by itself, tell the direction. "
+    "The shifter: {num_patterns} patterns of {rows} x {columns} pixels. The bottom row is random, each pixel on "
+    "(coloured here, white in the print) with probability {on:.2f}; the top row is its copy, shifted by one pixel with "
+    "wrap-around, left or right with equal probability. The middle rows are copies of the outer ones: the second of "
+    "the top row, the third of the bottom row. A column of the figure's upper two rows is one original under both "
+    "shifts: the lines lead from each pixel to its copy, and only such pairs, no pixel by itself, tell the direction. "
     "{num_ambiguous} patterns are the same under either shift ({ambiguous:.1%} of all cases, the blank one "
     "{blank:.1%}); no model can exceed minus the entropy, {ceiling:.3f} nats per pattern."
 )
@@ -119,9 +120,10 @@ def draw_pattern(ax: Axes, pattern: Tensor, colour: str, shifts: tuple[int, ...]
 
 
 def label_halves(ax: Axes) -> None:
-    """Name the two halves of the pattern at the left of it."""
-    for height, name in ((0.75, "copy"), (0.25, "original")):
-        ax.text(-0.06, height, name, transform=ax.transAxes, ha="right", va="center", fontsize=9)
+    """Name the rows of the pattern at the left of it."""
+    for row, name in enumerate(("shifted", "copy of top", "copy of bottom", "random")):
+        height = 1 - (2 * row + 1) / 8
+        ax.text(-0.03, height, name, transform=ax.transAxes, ha="right", va="center", fontsize=6.5)
 
 
 def caption(data: helm.Data) -> str:

@@ -1,7 +1,8 @@
 """How the shifter machines of the paper's table are trained, and how they are judged.
 
-The architecture is that of Fig. 4 of Dayan, Hinton, Neal & Zemel 1995: 32-24-2 units; fixed tiny leaks of 0.05 in both
-hidden layers, learned biases on top and of the pixels.
+The architecture is that of Fig. 4 of Dayan, Hinton, Neal & Zemel 1995: three layers, 32 pixels below and two units on
+top; fixed tiny biases of 0.05 in layers 2 and 3, learned ones to layer 3 besides. The 24 units of layer 2 and the
+learned leaks of the pixels are ours: the text says nothing of either.
 
 Two starts are compared. *At once*: all layers from their initial values. *Layer by layer*: the pixels and the layer
 above them first, as a machine of two layers whose hidden units have nothing but the leak of 0.05 to turn them on. Under

@@ -3,8 +3,9 @@
     python analysis/paper/weights.py --out results/paper
 
 The machine is the best of those that ``solutions.py`` has trained with the paper's loss and optimiser: deterministic,
-conjugate gradient, all 508 patterns weighted by their probabilities. Unlike the paper's it began layer by layer. Writes
-``OUT/fig4_weights.png`` and prints what the paper says of such a machine, measured.
+conjugate gradient. That all 508 patterns take part, weighted by their probabilities, and that it began layer by layer
+is ours; the paper says neither how many patterns there were nor how its machine began. Writes ``OUT/fig4_weights.png``
+and prints what the caption of Fig. 4 says of such a machine, measured.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ All three are one matrix product, the *drive* ``s @ weight + leak``, read in thr
 ========== ======================= ============================== =====================
 imaging    drive                   probability of a unit          source (the paper)
 ========== ======================= ============================== =====================
-sigmoid    logit                   ``1 / (1 + exp(-drive))``      section 3.3
+sigmoid    logit                   ``1 / (1 + exp(-drive))``      equation 3.3
 noisy_or   rate, ``-log(1 - p)``   ``1 - exp(-drive)``            equation A.1
 odds       odds, ``p / (1 - p)``   ``drive / (1 + drive)``        equation A.2
 ========== ======================= ============================== =====================

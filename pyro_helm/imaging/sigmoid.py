@@ -14,7 +14,7 @@ from pyro_helm.imaging.quadrature import cosine_rule, mean_cosine
 
 
 class Sigmoid(Imaging):
-    """``p = 1 / (1 + exp(-drive))`` (the paper, section 3.3)."""
+    """``p = 1 / (1 + exp(-drive))`` (the paper, equation 3.3)."""
 
     constraint = constraints.real
 

@@ -6,10 +6,11 @@
 with ``p^l`` made from ``q^(l+1)``: for a sigmoid ``sigmoid(q theta + b)``; for a noisy-or the mean of A.1,
 ``1 - (1 - b) prod_k (1 - q_k theta_k)``; for odds A.3, or the mean of A.2 where there are few causes.
 
-F has the log of a mean where a bound on ``log p(x)`` has the mean of a log, as the paper says at the end of its
-appendix B: a model whose F is low need not be a good one. :class:`ExactMeanField` is the bound.
+F has the log of a mean where a bound on ``log p(x)`` has the mean of a log; the paper says at the end of its appendix
+B that the two differ. So F is no bound, and a model whose F is low need not be a good one. :class:`ExactMeanField` is
+the bound.
 
-Dayan, Hinton, Neal & Zemel 1995, section 3.1 and appendices A and B.
+Dayan, Hinton, Neal & Zemel 1995, section 3 (3.11 is printed with the sign of -F) and appendices A and B.
 """
 
 from __future__ import annotations

@@ -210,8 +210,19 @@ def test_em_reaches_the_top_and_the_constrained_path_ends_below_at_another_theta
         assert f"{number:.3f}" in surface.caption(land)
 
 
+def test_conjugate_gradient_ascends_the_constrained_surface_to_the_same_end(land: Any) -> None:
+    theta, answered = land.gradient.T
+    q = surface.factorial(surface.log_joint(torch.tensor(answered)))
+    heights = surface.bound(surface.log_joint(torch.tensor(theta)), q).numpy()
+    assert (np.diff(heights) > 0).all()
+    assert heights[-1] == pytest.approx(land.constrained_em.after_e[-1], abs=1e-4)
+    assert f"{heights[-1]:.3f} nats" in surface.caption(land)
+
+
 def test_the_drawn_paths_are_the_computed_ones(land: Any) -> None:
     figure = surface.figure_of(land)
+    (ascent,) = [line for line in figure.axes[1].lines if line.get_label() == "conjugate gradient"]
+    np.testing.assert_array_equal(np.stack(ascent.get_data(), -1), land.gradient)
     for ax, path in zip(figure.axes, (land.em, land.constrained_em), strict=False):
         (drawn,) = [line for line in ax.lines if "M across" in str(line.get_label())]
         x, y = np.asarray(drawn.get_xdata()), np.asarray(drawn.get_ydata())
@@ -284,6 +295,20 @@ def test_recognition_runs_up_and_generation_down() -> None:
         begins, ends = np.stack([np.asarray(segment) for segment in fan.get_segments()], 1)
         assert (ends[:, 1] > begins[:, 1]).all() == up
         assert len(np.unique((ends if up else begins)[:, 0])) == 1
+
+
+def test_the_drawn_machine_has_the_layers_of_the_print_and_all_its_connections() -> None:
+    """Fig. 3: five inputs, three layers, generative connections dashed and recognition solid."""
+    sizes = architecture.DRAWN
+    assert (sizes[0], len(sizes)) == (5, 3)
+    figure = architecture.figure_of(BeliefNetwork(sizes, "odds"), FactorialRecognition(sizes))
+    fans = [part for part in figure.axes[0].collections if isinstance(part, LineCollection)]
+    assert sorted(len(fan.get_segments()) for fan in fans) == [6, 6, 15, 15]
+    for fan in fans:
+        solid = fan.get_linestyle()[0][1] is None
+        assert solid == (to_hex(np.asarray(fan.get_color())[0][:3]).upper() == architecture.RECOGNITION)
+    # biases: all layers in generation, all but the input in recognition
+    assert sum(text.get_text() == "1" for text in figure.axes[0].texts) == 3 + 2
 
 
 def test_formulae_follow_imaging_and_leaks() -> None:

@@ -1,11 +1,12 @@
 """The deterministic machine: F (3.11) and its derivatives, written out.
 
-The formulas below are derived from 3.10 and 3.11 in the order of the paper's appendix B: for theta (B.1), for the
-activities q (B.2) and for phi (B.3). With ``p`` from the ``q`` of the layer above and ``q`` from the layer below,
+The formulas below are derived from 3.10 and 3.11, as the paper's appendix B is: B.1 is the total derivative dF/dq; of
+A.3, B.2 is dp/dq and B.3 dp/dtheta. (``test_printed_derivatives.py`` has them as printed.) With ``p`` from the ``q`` of
+the layer above and ``q`` from the layer below,
 
     dF/dtheta_kj = sum over data of  (p_j - q_j) / (p_j (1 - p_j))  dp_j/dtheta_kj
     dF/dq_k      = log [q_k (1 - p_k) / ((1 - q_k) p_k)]  +  sum_j (p_j - q_j) / (p_j (1 - p_j))  dp_j/dq_k
-                                                          +  sum_m dF/dq_m  q_m (1 - q_m)  phi_km
+                                                          +  sum_m dF/dq_m  q_m (1 - q_m)  phi_km               (B.1)
     dF/dphi_km   = sum over data of  dF/dq_m  q_m (1 - q_m)  q_k
 
 where j counts the units of the layer below and m those of the layer above.
@@ -59,7 +60,7 @@ def noisy_or(q: Tensor, weight: Tensor, leak: Tensor) -> Image:
 
 
 def odds_a3(q: Tensor, weight: Tensor, leak: Tensor) -> Image:
-    """A.3, the leak being a cause that is always on."""
+    """A.3, the leak being a cause that is always on; ``by_q`` is B.2 and ``by_weight`` B.3."""
     odds = q @ weight + leak
     factors = 1 - q[:, :, None] * weight / (1 + weight)
     none = factors.prod(1) / (1 + leak)
@@ -162,7 +163,7 @@ def free_energy(q: list[Tensor], p: list[Tensor]) -> Tensor:
 
 
 def derivatives_by_hand(pair: Machine, case: Case) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """B.1 and B.3 by parameter, in the units of weights and leaks, and B.2 by hidden layer, bottom to top."""
+    """By parameter, in the units of weights and leaks, and by the activities of hidden layers (B.1), bottom to top."""
     with torch.no_grad():
         q = activities(pair)
         below = images(pair, case, q)
@@ -220,7 +221,7 @@ def test_value_is_3_11(case: Case) -> None:
 
 
 @cases
-def test_gradients_are_b1_and_b3(case: Case) -> None:
+def test_gradients_are_those_derived_by_hand(case: Case) -> None:
     pair = machine(case.imaging)
     by_hand, _ = derivatives_by_hand(pair, case)
     scheme = MeanField(max_enumerated=case.max_enumerated)
@@ -231,7 +232,7 @@ def test_gradients_are_b1_and_b3(case: Case) -> None:
 
 
 @cases
-def test_derivatives_by_the_activities_are_b2(case: Case) -> None:
+def test_derivatives_by_the_activities_are_b1(case: Case) -> None:
     pair = machine(case.imaging)
     _, expected = derivatives_by_hand(pair, case)
     below = X
