@@ -57,7 +57,8 @@ def by_one_hot(h: Tensor) -> Tensor:
 
 def by_unique(h: Tensor) -> Tensor:
     values, index = h.unique(return_inverse=True)
-    return values[index]
+    found: Tensor = values[index]
+    return found
 
 
 def by_sampling(h: Tensor) -> Tensor:

@@ -134,8 +134,10 @@ def test_every_scheme_follows_every_way_of_writing_a_program(way: str, name: str
 class Residual(Written):
     """Observes what its causes leave over of the data."""
 
+    effect = 0.5
+
     def observe(self, a: Tensor, b: Tensor, observations: Observations) -> None:
-        drive = 0.5 * torch.cat([a, b], -1) @ self.weight
+        drive = self.effect * torch.cat([a, b], -1) @ self.weight
         pyro.sample("rest", dist.Normal(self.leak, 1.0).to_event(1), obs=observations["x"] - drive.detach())
 
 
@@ -176,6 +178,24 @@ def test_what_is_observed_may_be_computed_from_the_draws(model: type[Written], n
 def test_a_draw_that_was_unused_in_the_first_call_is_followed_in_the_next(off: str, name: str) -> None:
     pair = Switched(REPLICATES), WrittenReader(REPLICATES)
     check_claim(name, estimates(UNBIASED[name].scheme, *pair, {"x": X}, {off: False}), Switched)
+
+
+class LargeResidual(Residual):
+    """The same with effects that can't be missed."""
+
+    effect = 3.0
+
+
+def test_a_learned_baseline_does_not_see_what_was_computed_from_the_draws() -> None:
+    """Once it has learned; of the first step it is zero."""
+    scheme = NVIL(1, normalise=False, hidden_units=20, learning_rate=0.5)
+    model, guide = LargeResidual(REPLICATES), WrittenReader(REPLICATES)
+    pyro.set_rng_seed(0)
+    for _ in range(40):
+        scheme.restart_losses(model, guide, observations={"x": X})
+    losses = scheme.restart_losses(model, guide, observations={"x": X})
+    losses.sum().backward()
+    check_claim("nvil", (losses.detach(), named_gradients(model, guide)), LargeResidual)
 
 
 # --- the smallest example, by hand --------------------------------------------------------------------------------
