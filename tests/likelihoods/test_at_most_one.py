@@ -18,7 +18,8 @@ class Unnormalised(dist.Bernoulli):  # type: ignore[misc]
     """Draws of one distribution with log-probabilities that belong to none."""
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return super().log_prob(value) - 3
+        log_p: Tensor = super().log_prob(value)
+        return log_p - 3
 
 
 def binary(observations: dict[str, Tensor]) -> None:
