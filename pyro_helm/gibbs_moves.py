@@ -27,6 +27,7 @@ from pyro_helm.imaging import Imaging
 from pyro_helm.layers import site_names
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.particles import Program, score
+from pyro_helm.rows import is_own
 
 
 class Factor(NamedTuple):
@@ -138,7 +139,7 @@ def sweep(
 
     """
     only_x = not args and set(kwargs.get("observations") or ()) == {"x"}
-    if isinstance(model, BeliefNetwork) and block_size == 1 and only_x:
+    if isinstance(model, BeliefNetwork) and is_own(model) and block_size == 1 and only_x:
         return _sweep_of_layers(model, states, kwargs["observations"]["x"])
     counts = {}
     sites = score(model, {**minibatch, **states}, args, kwargs).model_sites

@@ -280,7 +280,7 @@ def test_parameters_of_one_name_are_refused_wherever_two_programs_are_used_toget
         for a_model, a_guide in (
             (ours, theirs),
             (ours_behind, theirs),
-            (partial(ours), partial(theirs)),
+            (partial(ours), partial(theirs)),  # type: ignore[misc]
             (both.model, both.guide),
         ):
             for method in ("importance", "exact"):

@@ -165,6 +165,8 @@ def test_only_the_librarys_own_machines_are_known_to_know_no_more() -> None:
     )
     with pytest.raises(TypeError, match="anneals the layers of a BeliefNetwork, got a Masked"):
         helm.log_likelihood(masked, None, DATA, method="ais", start="prior")
+    with pytest.raises(TypeError, match=r"of a BeliefNetwork and a FactorialRecognition, got a Masked"):
+        helm.MeanField().loss(masked, machine.guide, observations={"x": DATA})
 
 
 def test_guides_are_judged_on_whole_rows() -> None:

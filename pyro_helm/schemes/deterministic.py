@@ -22,6 +22,7 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.imaging import Imaging, LogProbs
 from pyro_helm.layers import check_sizes_agree, layer_plates
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.rows import is_own
 
 MOST_ENUMERATED = 20
 """Units whose states, a million, may be summed over."""
@@ -48,7 +49,8 @@ def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *
             one of these shapes.
 
     """
-    if not isinstance(model, BeliefNetwork) or not isinstance(guide, FactorialRecognition):
+    are_own = is_own(model) and is_own(guide)
+    if not (are_own and isinstance(model, BeliefNetwork) and isinstance(guide, FactorialRecognition)):
         raise TypeError(
             f"{name} passes means instead of samples through the layers of a BeliefNetwork and a FactorialRecognition, "
             f"got a {type(model).__name__} and a {type(guide).__name__}; for other programs use a scheme that samples"
