@@ -174,7 +174,7 @@ _DRAWN_WITH: dict[type, str] = {
 def drawable(fn: Any) -> Any:
     """The distribution with some number where a parameter is NaN, for which torch would refuse to draw at all.
 
-    What a restart that is NaN draws means nothing, and its log-probability is NaN; the others' draws are unchanged.
+    What a restart that is NaN draws means nothing, and its log-probability is NaN; the others draw as ever.
     A distribution that needs no such care is returned as it is.
     """
     if isinstance(fn, Independent):

@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import mpmath
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -118,6 +119,66 @@ def test_a_drive_that_underflowed_or_overflowed_gives_no_nan_gradient(row: Row) 
         (slope,) = torch.autograd.grad(log_prob.sum(), drive)
         assert torch.isfinite(log_prob).all()
         assert torch.isfinite(slope).all()
+
+
+# exact derivatives in mpmath, by drive and value
+EXACT: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "logits": (
+        lambda a: 1 / (1 + mpmath.exp(a)),
+        lambda a: -1 / (1 + mpmath.exp(-a)),
+        lambda a: -1 / (2 + mpmath.exp(a) + mpmath.exp(-a)),
+        lambda a: -1 / (2 + mpmath.exp(a) + mpmath.exp(-a)),
+    ),
+    "rate": (
+        lambda r: 1 / mpmath.expm1(r),
+        lambda r: mpmath.mpf(-1),
+        lambda r: -mpmath.exp(-r) / mpmath.expm1(-r) ** 2,
+        lambda r: mpmath.mpf(0),
+    ),
+    "odds": (
+        lambda o: 1 / (o * (1 + o)),
+        lambda o: -1 / (1 + o),
+        lambda o: -(1 + 2 * o) / (o * (1 + o)) ** 2,
+        lambda o: 1 / (1 + o) ** 2,
+    ),
+}
+
+
+@every_row
+@both_values
+@pytest.mark.parametrize(("dtype", "decades", "rtol"), [(torch.float32, 30, 2e-5), (torch.float64, 300, 1e-7)])
+def test_first_and_second_derivatives_over_all_decades(
+    row: Row, value: float, dtype: torch.dtype, decades: int, rtol: float
+) -> None:
+    drives = [10.0**exponent for exponent in range(-decades, decades + 1, decades // 30)]
+    drives += [-drive for drive in drives] if row.drive_name == "logits" else []
+    drive = torch.tensor(drives, dtype=dtype, requires_grad=True)
+    log_p = row.distribution(drive).log_prob(torch.tensor(value, dtype=dtype))
+    (slope,) = torch.autograd.grad(log_p.sum(), drive, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), drive)
+    (alone,) = torch.autograd.grad(row.distribution(drive).log_prob(torch.tensor(value, dtype=dtype)).sum(), drive)
+    on, off, curved_on, curved_off = EXACT[row.drive_name]
+    limits = torch.finfo(dtype)
+    # torch's own second derivative of a sigmoid is a product with 1 - p
+    atol = limits.eps if row.drive_name == "logits" else 100 * limits.tiny
+    for found, exact in ((slope, on if value else off), (alone, on if value else off),
+                         (curvature, curved_on if value else curved_off)):  # fmt: skip
+        truth = [exact(mpmath.mpf(d)) for d in drive.tolist()]
+        # what is beyond the numbers of the type is infinite in it, and what is below them is 0
+        expected = [math.copysign(math.inf, t) if abs(t) > limits.max else float(t) for t in truth]
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64).to(dtype), rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("distribution", [SigmoidBernoulli, NoisyOrBernoulli, OddsBernoulli])
+def test_an_infinite_drive_is_certain(distribution: Callable[..., Any]) -> None:
+    drive = torch.tensor([INFINITE, 1.0], requires_grad=True)
+    unit = distribution(drive)
+    assert unit.log_prob(torch.ones(2))[0].item() == 0
+    off = unit.log_prob(torch.zeros(2))
+    assert off[0].item() == -INFINITE
+    assert off[1].item() == pytest.approx(distribution(torch.tensor(1.0)).log_prob(torch.tensor(0.0)).item())
+    (slope,) = torch.autograd.grad(unit.log_prob(torch.ones(2)).sum() + off[1], drive)
+    assert slope.isfinite().all()
 
 
 @every_row

@@ -50,6 +50,15 @@ def warning(
             "importance sampling can't see them and there is no number; use a guide that can propose every state, such "
             "as defensive(model, guide)"
         )
+    zero = columns["log_likelihood"] == -np.inf
+    if zero.any():
+        share = "100% of the data" if zero.all() else _count(zero, weights)
+        if method == "exact":
+            return f"{share} have no finite log-likelihood: the model gives them probability zero"
+        return (
+            f"{share} have no finite log-likelihood: the model gives them probability zero in every draw, since they "
+            'are impossible, parameters are broken or the draws miss what could make them; method="exact" tells which'
+        )
     broken = ~np.isfinite(columns["log_likelihood"])
     if broken.any():
         share = "100% of the data" if broken.all() else _count(broken, weights)

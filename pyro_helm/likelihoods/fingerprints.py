@@ -2,9 +2,9 @@
 
 Whatever could change a number is in the digest: tensors; modules with their class, settings and parameters; functions
 with their code, constants, defaults, attributes, and what they are closed over, find among the globals or import;
-classes with all of their attributes and those of their bases; modules of the user's own that a function names, with all
-that is in them; the parts of partials and bound methods; Pyro's parameter store. Other objects are what they are pickled
-as, with their class. Code of installed packages is known by its name. What can't be told apart is refused.
+classes with all of their attributes and those of their bases; modules of the user's own that a function names, with
+all that is in them; the parts of partials and bound methods; Pyro's parameter store. Other objects are what they are
+pickled as, with their class. Code of installed packages is known by its name. What can't be told apart is refused.
 """
 
 from __future__ import annotations
@@ -32,27 +32,11 @@ from torch import Tensor
 
 _OF_TORCH = frozenset(vars(torch.nn.Module())) - {"training", "_forward_hooks", "_forward_pre_hooks"}
 
-_OF_PYTHON = frozenset(
-    [
-        "__module__",
-        "__dict__",
-        "__weakref__",
-        "__doc__",
-        "__annotations__",
-        "__annotate__",
-        "__annotations_cache__",
-        "__abstractmethods__",
-        "_abc_impl",
-        "__dataclass_fields__",
-        "__dataclass_params__",
-        "__match_args__",
-        "__parameters__",
-        "__orig_bases__",
-        "__qualname__",
-        "__firstlineno__",
-        "__static_attributes__",
-    ]
-)
+_OF_PYTHON = {
+    *("__module__", "__qualname__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__"),
+    *("__annotations__", "__annotate__", "__annotations_cache__", "__parameters__", "__orig_bases__"),
+    *("__abstractmethods__", "_abc_impl", "__dataclass_fields__", "__dataclass_params__", "__match_args__"),
+}
 """Attributes of classes that change no number."""
 
 

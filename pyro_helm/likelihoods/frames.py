@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,11 +53,16 @@ def summarise(
 
 def mean(values: np.ndarray, weights: np.ndarray | None) -> float:
     """Mean over the data, each counting for its weight."""
-    return float(values.mean() if weights is None else weights @ values)
+    if weights is None:
+        return float(values.mean())
+    counted = weights > 0  # what is impossible and counts for nothing is nothing
+    return float(weights[counted] @ values[counted])
 
 
 def stderr_of_mean(values: np.ndarray, stderr: np.ndarray, weights: np.ndarray | None) -> float:
     """Standard error of :func:`mean`: over cases drawn at random, or of the samples where there is no such chance."""
+    if not np.isfinite(values).all():
+        return math.nan
     if weights is None and len(values) > 1:
         return float(values.std(ddof=1) / len(values) ** 0.5)
     share = np.ones(1) if weights is None else weights

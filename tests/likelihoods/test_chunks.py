@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -11,6 +12,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from checker import DATA, tiny_machine
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import pyro_helm as helm
@@ -113,3 +115,43 @@ def test_chunks_have_random_numbers_of_their_own() -> None:
     machine = tiny_machine("sigmoid")
     table = helm.log_likelihood(machine.model, machine.guide, X[:1].repeat(10, 1), num_samples=20).table
     assert table.log_likelihood.nunique() == 10
+
+
+def _short(columns: dict[str, Tensor]) -> None:
+    columns.update({name: value[:, :-1].contiguous() for name, value in columns.items()})
+
+
+def _without_a_column(columns: dict[str, Tensor]) -> None:
+    del columns["ess"]
+
+
+def _of_other_restarts(columns: dict[str, Tensor]) -> None:
+    columns.update({name: value.repeat(2, 1) for name, value in columns.items()})
+
+
+def _of_one_column_less(columns: dict[str, Tensor]) -> None:
+    columns["ess"] = columns["ess"].flatten()
+
+
+@pytest.mark.parametrize("damage", [_short, _without_a_column, _of_other_restarts, _of_one_column_less])
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_damaged_chunk_is_refused_by_its_name(
+    damage: Callable[[dict[str, Tensor]], None], number: int, tmp_path: Path
+) -> None:
+    machine = tiny_machine("sigmoid")
+    helm.log_likelihood(machine.model, machine.guide, X, num_samples=5, resume=tmp_path)
+    file = tmp_path / f"chunk-{number:05d}.safetensors"
+    columns = load_file(file)
+    damage(columns)
+    save_file(columns, file)
+    with pytest.raises(ValueError, match=r"chunk-0000[01].safetensors is not a chunk of this estimate: it"):
+        helm.log_likelihood(machine.model, machine.guide, X, num_samples=5, resume=tmp_path)
+
+
+def test_a_chunk_that_is_no_tensors_is_refused_by_its_name(tmp_path: Path) -> None:
+    machine = tiny_machine("sigmoid")
+    helm.log_likelihood(machine.model, machine.guide, X, num_samples=5, resume=tmp_path)
+    file = tmp_path / "chunk-00001.safetensors"
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"chunk-00001.safetensors is not a chunk of this estimate: it can't be read"):
+        helm.log_likelihood(machine.model, machine.guide, X, num_samples=5, resume=tmp_path)

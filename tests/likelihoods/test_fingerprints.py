@@ -6,8 +6,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from threading import Lock
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,43 @@ GUIDE = FactorialRecognition((4, 3), seed=0)
 OTHER = BeliefNetwork((4, 3), "odds", seed=0)
 OTHER.load_state_dict(BASE.state_dict())
 
+
+def with_attribute(**attributes: Any) -> Any:
+    """An object of a class of the user's own, always of the same name, with these attributes of the class."""
+    base = type("Base", (), {**attributes, "__module__": "users_own", "__qualname__": "Base"})
+    return type("Program", (base,), {"__module__": "users_own", "__qualname__": "Program"})()
+
+
+def of_module(source: str) -> Callable[..., Any]:
+    """A function that reaches into a module of the user's own."""
+    settings = ModuleType("users_settings")
+    exec(source, vars(settings))
+    found: dict[str, Any] = {"settings": settings}
+    exec("def program(x): return read(settings, x)\ndef read(where, x): return where.SCALE * x", found)
+    program: Callable[..., Any] = found["program"]
+    return program
+
+
+def shadowing(value: Any) -> Callable[..., Any]:
+    """A function that finds a global of the name of a built-in."""
+    found: dict[str, Any] = {"sum": value}
+    exec("def program(x): return sum", found)
+    program: Callable[..., Any] = found["program"]
+    return program
+
+
+def marked(value: float) -> Callable[..., Any]:
+    program = written("): return program.scale * x")
+    program.scale = value  # type: ignore[attr-defined]
+    return program
+
+
+def hooked(factor: float) -> nn.Module:
+    module = nn.Identity()
+    module.register_forward_hook(lambda *arguments: factor * arguments[2])
+    return module
+
+
 DIFFERENT: Mapping[str, tuple[Any, Any]] = {
     "values": (torch.zeros(2), torch.ones(2)),
     "shapes": (torch.zeros(2), torch.zeros(2, 1)),
@@ -105,6 +143,20 @@ DIFFERENT: Mapping[str, tuple[Any, Any]] = {
     "temperatures": (tempered(GUIDE, temperature=2.0), tempered(GUIDE, temperature=3.0)),
     "handlers": (prior(BASE), pyro.poutine.scale(BASE, 2.0)),
     "scales": (pyro.poutine.scale(BASE, 3.0), pyro.poutine.scale(BASE, 2.0)),
+    "lists of a class": (with_attribute(scales=[1.0]), with_attribute(scales=[2.0])),
+    "mappings of a class": (with_attribute(scales={"a": 1.0}), with_attribute(scales={"a": 2.0})),
+    "tensors of a class": (with_attribute(scale=torch.ones(1)), with_attribute(scale=torch.zeros(1))),
+    "modules of a class": (with_attribute(net=nn.Dropout(0.5)), with_attribute(net=nn.Dropout(0.4))),
+    "static methods": (
+        with_attribute(f=staticmethod(written("): return 1"))),
+        with_attribute(f=staticmethod(written("): return 2"))),
+    ),
+    "constants of a module": (of_module("SCALE = 2.0"), of_module("SCALE = 3.0")),
+    "functions of a module": (of_module("def SCALE(x): return x"), of_module("def SCALE(x): return -x")),
+    "globals that shadow": (shadowing(1), shadowing(2)),
+    "attributes of functions": (marked(1.0), marked(2.0)),
+    "hooks": (hooked(1.0), hooked(2.0)),
+    "cached functions": (lru_cache(written("): return x + 1")), lru_cache(written("): return x + 2"))),
     "handled programs": (prior(BASE), prior(OTHER)),
     "shares": (defensive(BASE, GUIDE, prior_weight=0.1), defensive(BASE, GUIDE, prior_weight=0.2)),
 }
@@ -163,6 +215,12 @@ def test_another_process_finds_the_same() -> None:
 
 
 def test_what_can_not_be_told_apart_is_refused() -> None:
-    for unknown in (Lock(), (number for number in range(3)), closed_over(Lock())):
+    for unknown in (
+        Lock(),
+        with_attribute(lock=Lock()),
+        of_module("import threading; SCALE = threading.Lock()"),
+        (number for number in range(3)),
+        closed_over(Lock()),
+    ):
         with pytest.raises(ValueError, match=r"can't tell whether .* is the same as in an earlier run"):
             fingerprint(unknown)
