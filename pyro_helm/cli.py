@@ -173,7 +173,6 @@ def compare(
         rules = imaging_models(imaging)
         check_step(step)
         chosen = [new_scheme(name, particles) for name in chosen_names(schemes, helm.SCHEMES, "scheme")]
-        checked_learning_rate(learning_rate)
         loaded = helm.load_data(data)
         draws = particles if any(scheme.samples for scheme in chosen) else 1
         layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=batch_size, device=device)
@@ -190,7 +189,7 @@ def compare(
             num_epochs=epochs,
             max_seconds=seconds,
             batch_size=batch_size,
-            learning_rate=learning_rate,
+            learning_rate=checked_learning_rate(learning_rate),
             patience=patience,
             step=step,
             device=device,
