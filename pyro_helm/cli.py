@@ -5,14 +5,12 @@ Commands import what they run, so that help does not wait for torch.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 import pyro_helm as helm
+from pyro_helm.cli_errors import fail, one_sentence_errors
 from pyro_helm.cli_options import (
     DATA_HELP,
     AdamBatchSize,
@@ -44,13 +42,17 @@ from pyro_helm.cli_options import (
     Steps,
 )
 from pyro_helm.cli_values import (
+    check_imaging,
+    check_method,
+    check_step,
     checked_leak,
     checked_learning_rate,
     checked_sizes,
     chosen_device,
-    chosen_name,
     chosen_names,
     descent_settings,
+    distribution_of,
+    imaging_models,
     new_scheme,
     output_folder,
     output_stem,
@@ -96,27 +98,21 @@ def fit(
     odds --out runs/deterministic
     """
     from pyro_helm.guides import FactorialRecognition
-    from pyro_helm.imaging import IMAGING
     from pyro_helm.models import BeliefNetwork
     from pyro_helm.printing import print_table
-    from pyro_helm.steps import STEPS
 
-    with _one_sentence_errors():
+    with one_sentence_errors():
         folder, device = output_folder(out), chosen_device(device)
-        chosen_name(imaging, IMAGING, "imaging model")
-        chosen_name(step, STEPS, "kind of step")
+        check_imaging(imaging)
+        check_step(step)
         chosen, settings = new_scheme(scheme, particles), descent_settings(optimizer, batch_size, learning_rate)
         loaded = helm.load_data(data)
-        if on_distribution and loaded.distribution is None:
-            raise ValueError(
-                f"--on-distribution needs a generated data set such as shifter; {data} has no distribution"
-            )
         draws, rows = particles if chosen.samples else 1, settings["batch_size"]
         layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=rows, device=device)
         result = helm.fit(
             BeliefNetwork(layers, imaging, restarts=restarts, fixed_leak=checked_leak(fixed_leak), seed=seed),
             FactorialRecognition(layers, restarts=restarts, seed=seed),
-            loaded.distribution if on_distribution and loaded.distribution else loaded.train,
+            distribution_of(loaded) if on_distribution else loaded.train,
             valid=loaded.valid,
             scheme=chosen,
             num_epochs=epochs,
@@ -133,12 +129,11 @@ def fit(
             raise ValueError("training was interrupted before its first epoch was over")
         print_table(
             result.restarts.rename(columns={"best": "valid_log_likelihood"}),
-            f"{loaded.name}, best validation log-likelihood in nats per datum"
-            + (" (interrupted)" if result.interrupted else ""),
+            f"{loaded.name}, best validation log-likelihood in nats per datum{' (interrupted)' * result.interrupted}",
         )
         typer.echo(f"machine and history: {folder}")
         if result.restarts.failed.all():
-            _fail("every restart failed, so nothing was learned; try a smaller learning rate")
+            fail("every restart failed, so nothing was learned; try a smaller learning rate")
 
 
 @app.command()
@@ -170,17 +165,14 @@ def compare(
 
     Example: pyro-helm compare shifter --sizes 24-2 --imaging all --out results/shifter
     """
-    from pyro_helm.imaging import IMAGING
     from pyro_helm.printing import print_summary
     from pyro_helm.report import write_report
-    from pyro_helm.steps import STEPS
 
-    with _one_sentence_errors():
+    with one_sentence_errors():
         folder, device = output_folder(out), chosen_device(device)
-        rules = chosen_names(imaging, IMAGING, "imaging model")
-        chosen_name(step, STEPS, "kind of step")
+        rules = imaging_models(imaging)
+        check_step(step)
         chosen = [new_scheme(name, particles) for name in chosen_names(schemes, helm.SCHEMES, "scheme")]
-        checked_learning_rate(learning_rate)
         loaded = helm.load_data(data)
         draws = particles if any(scheme.samples for scheme in chosen) else 1
         layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=batch_size, device=device)
@@ -197,7 +189,7 @@ def compare(
             num_epochs=epochs,
             max_seconds=seconds,
             batch_size=batch_size,
-            learning_rate=learning_rate,
+            learning_rate=checked_learning_rate(learning_rate),
             patience=patience,
             step=step,
             device=device,
@@ -206,7 +198,7 @@ def compare(
         print_summary(comparison.summary, interrupted=comparison.interrupted)
         typer.echo(f"tables, figures and machines: {folder}")
         if not comparison.summary.empty and (comparison.summary.failed == comparison.summary.restarts).all():
-            _fail("every restart failed, so nothing was learned; try a smaller learning rate")
+            fail("every restart failed, so nothing was learned; try a smaller learning rate")
 
 
 @app.command()
@@ -232,14 +224,11 @@ def loglik(
     Example: pyro-helm loglik runs/shifter --data shifter --against runs/shifter-odds
     """
     from pyro_helm.comparison import cases_to_score
-    from pyro_helm.likelihoods.ais import STARTS
-    from pyro_helm.likelihoods.scores import METHODS
     from pyro_helm.printing import print_scores, print_table
     from pyro_helm.tables import write_table
 
-    with _one_sentence_errors():
-        chosen_name(method, METHODS, "method")
-        chosen_name(start, STARTS, "start")
+    with one_sentence_errors():
+        check_method(method, start)
         stem = None if out is None else output_stem(out)
         kept = None if resume is None else resume_folder(resume)
         loaded = helm.load_data(data)
@@ -275,7 +264,7 @@ def loglik(
             if stem is not None:
                 write_table(differences, f"{stem}-differences")
         if any(scores.summary.log_likelihood.isna().all() for scores in scored):
-            _fail("no restart has a finite log-likelihood, as the warnings say")
+            fail("no restart has a finite log-likelihood, as the warnings say")
 
 
 @app.command()
@@ -292,7 +281,7 @@ def draw(
     """
     from pyro_helm.report import draw_machine
 
-    with _one_sentence_errors():
+    with one_sentence_errors():
         folder = output_folder(out)
         model, guide = helm.load(run)
         loaded = None if data is None else helm.load_data(data)
@@ -311,25 +300,5 @@ def list_data() -> None:
     """
     from pyro_helm.printing import print_table
 
-    with _one_sentence_errors():
+    with one_sentence_errors():
         print_table(helm.available_data(), "data sets")
-
-
-@contextmanager
-def _one_sentence_errors() -> Iterator[None]:
-    """Say what was wrong with the input in one sentence, without a traceback; warnings likewise."""
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: typer.echo(f"pyro-helm: warning: {message}", err=True)
-        try:
-            yield
-        except MemoryError as error:
-            _fail(f"there is not enough memory: {error}")
-        except (ValueError, TypeError, OSError) as error:
-            typer.echo(f"pyro-helm: {error}", err=True)
-            raise typer.Exit(2) from error
-
-
-def _fail(sentence: str) -> NoReturn:
-    """End a command whose input was right, but which came to nothing."""
-    typer.echo(f"pyro-helm: {sentence}", err=True)
-    raise typer.Exit(1)

@@ -15,7 +15,7 @@ from pyro_helm.names import unknown
 from pyro_helm.paths import check_writable_folder, expanded
 
 if TYPE_CHECKING:
-    from pyro_helm.data import Data  # late: --help would wait for torch
+    from pyro_helm.data import Data, Distribution  # late: --help would wait for torch
 
 
 def layer_sizes(text: str, width: int) -> tuple[int, ...]:
@@ -73,6 +73,15 @@ def checked_sizes(
     return sizes
 
 
+def distribution_of(data: Data) -> Distribution:
+    """The exact distribution of a generated data set; ValueError for any other."""
+    if data.distribution is None:
+        raise ValueError(
+            f"--on-distribution needs a generated data set such as shifter; {data.name} has no distribution"
+        )
+    return data.distribution
+
+
 def output_folder(text: str) -> Path:
     """Folder for results, with ``~`` for one's home; ValueError if it is none or can't be written."""
     if not text.strip():
@@ -84,8 +93,8 @@ def output_folder(text: str) -> Path:
 
 def output_stem(text: str) -> Path:
     """Beginning of the names of tables, with ``~`` for one's home; ValueError if they can't be written."""
-    if not text.strip() or not expanded(text).name:
-        raise ValueError(f"--out is {text!r}, expected a folder and the beginning of a file's name")
+    if not text.strip() or text.endswith("/") or not expanded(text).name:
+        raise ValueError(f"--out is {text!r}, expected the beginning of a file's name such as results/scores")
     stem = expanded(text)
     check_writable_folder(stem.parent, f"--out {text}: {stem.parent}")
     for suffix in (".parquet", ".csv"):
@@ -124,6 +133,36 @@ def chosen_name(name: str, known: Iterable[str], what: str) -> str:
     if name not in known:
         raise ValueError(unknown(what, name, known))
     return name
+
+
+def check_step(name: str) -> None:
+    """Refuse an unknown kind of step."""
+    from pyro_helm.steps import STEPS  # late: --help would wait for torch
+
+    chosen_name(name, STEPS, "kind of step")
+
+
+def check_imaging(name: str) -> None:
+    """Refuse an unknown imaging model."""
+    from pyro_helm.imaging import IMAGING  # late: --help would wait for torch
+
+    chosen_name(name, IMAGING, "imaging model")
+
+
+def imaging_models(text: str) -> list[str]:
+    """Imaging models separated by commas, or all of them; ValueError for an unknown one."""
+    from pyro_helm.imaging import IMAGING  # late: --help would wait for torch
+
+    return chosen_names(text, IMAGING, "imaging model")
+
+
+def check_method(method: str, start: str) -> None:
+    """Refuse an unknown method of estimating log-likelihoods, or an unknown start of its chains."""
+    from pyro_helm.likelihoods.ais import STARTS  # late: --help would wait for torch
+    from pyro_helm.likelihoods.scores import METHODS
+
+    chosen_name(method, METHODS, "method")
+    chosen_name(start, STARTS, "start")
 
 
 def new_scheme(name: str, particles: int) -> Any:

@@ -48,7 +48,8 @@ def read_file(path: Path) -> tuple[dict[str, torch.Tensor], tuple[int, int] | No
     if path.is_dir():
         raise ValueError(f"{path} is a folder, expected a file that ends in {', '.join(SUFFIXES)}")
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path} ends in {path.suffix or 'nothing'!r}, expected {', '.join(SUFFIXES)}")
+        found = f"ends in {path.suffix!r}" if path.suffix else "has no suffix"
+        raise ValueError(f"{path} {found}, expected {', '.join(SUFFIXES)}")
     size = _size_of_regular_file(path)
     if size == 0:
         raise ValueError(f"{path} is empty, expected rows of 0 and 1")

@@ -175,18 +175,18 @@ def test_what_sizes_were_understood_as_is_said(own_data: Path, tmp_path: Path) -
 
 
 def test_names_in_brackets_are_shown_as_they_are(own_data: Path, tmp_path: Path) -> None:
-    """A name such as [/bold] would end the terminal's markup, and one such as [red] be swallowed by it."""
-    data = tmp_path / "[red]x.npy"
+    """[/bold] would end the terminal's markup, [red] be swallowed by it, and $x^$ be taken for maths."""
+    data = tmp_path / "[red]$x^$.npy"
     data.write_bytes(own_data.read_bytes())
     out = tmp_path / "[/bold]"
-    assert "[red]x, best validation" in run("fit", data, "--sizes", "3", "--out", out, *QUICK)
+    assert "[red]$x^$, best validation" in run("fit", data, "--sizes", "3", "--out", out, *QUICK)
     other = tmp_path / "[/blue]"
     run("fit", data, "--sizes", "3", "--out", other, *QUICK)
     shown = run("loglik", out, "--data", data, "--against", other, "--samples", "10")
-    assert "[/blue]: [red]x, its 40 test cases" in " ".join(shown.split())
+    assert "[/blue]: [red]$x^$, its 40 test cases" in " ".join(shown.split())
     run("draw", out, "--data", data, "--out", tmp_path / "[/drawn]")
     compared = run("compare", data, "--sizes", "3", "--schemes", "wake_sleep", "--out", tmp_path / "[/c]", *QUICK)
-    assert "[red]x" in compared
+    assert "[red]$x^$" in compared
 
 
 def test_paths_may_begin_with_the_home_folder(own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

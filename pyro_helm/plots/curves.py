@@ -55,6 +55,7 @@ def learning_curves(
             continue
         _curves(ax, panel, schemes)
         ax.set(title=f"{sets[line]}, {imaging[column]}".strip(", "), xlabel="epoch")
+        ax.title.set_parse_math(False)  # a data set's name may hold dollars
         ceiling = (ceilings or {}).get(panel.dataset.iloc[0])
         if ceiling is not None:
             ax.axhline(ceiling, color="0.25", linestyle="--", linewidth=1)
