@@ -61,7 +61,7 @@ def dependencies(
     known = _KNOWN.of(model, guide)
     sites = (tuple(particles.model_sites), tuple(particles.guide_sites))
     if sites not in known:
-        place, number = placement(model), len(particles.log_weight)
+        place, number = placement(model), max(map(len, particles.log_q.values()))
         with torch.no_grad(), forked_rng(0, place["device"]), pyro.validation_enabled(False):
             tracked = draw_from_guide(model, guide, number, args, kwargs, shared=True, track=True)
         known[sites] = Dependencies(
@@ -95,7 +95,7 @@ def signals(particles: Particles, known: Dependencies, *sites: str) -> dict[str,
                 scaled = particles.scale_of(name) * term.detach()
                 if particles.log_q[site].shape[-2] < particles.restarts:
                     scaled = particles.of_restart(scaled)  # the draw is judged by the sum over all restarts
-                mixes = site in particles.shared and name not in particles.shared
+                mixes = particles.plate_of(site) != particles.plate_of(name)
                 signal = signal + (scaled.sum(-1, keepdim=True) if mixes else scaled)
         if site not in particles.shared and signal.shape[-1] != particles.log_q[site].shape[-1]:
             signal = signal.expand(*signal.shape[:-1], particles.log_q[site].shape[-1])

@@ -114,7 +114,7 @@ class NVIL(Scheme):
         judged = {}
         for site, signal in signals(particles, known).items():
             # per datum, so that neither a baseline nor the normalisation sees how many data a minibatch stands for
-            counts = particles.scale_of(site)
+            counts = particles.count_of(site)
             scale = counts.to(signal) if isinstance(counts, Tensor) else signal.new_full((), counts)
             per_datum = signal / torch.where(scale == 0, 1.0, scale)
             below = _inputs(particles, site, known.guide[site])

@@ -49,7 +49,7 @@ class Reinforce(Scheme):
         """Free energy F summed over the data, ``[restarts]``, in nats."""
         particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True)
         judged = signals(particles, dependencies(particles, model, guide, args, kwargs))
-        if not particles.shared:
+        if particles.is_of_one_scale:
             whole = particles.scale * particles.log_weight.detach()
             judged = {site: with_control_variate(signal, whole - signal) for site, signal in judged.items()}
         surrogate = surrogate_elbo(particles, {site: leave_one_out(signal) for site, signal in judged.items()})
