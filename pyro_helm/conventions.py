@@ -92,8 +92,8 @@ def check_one_plate(sites: Iterable[Site]) -> None:
         (plate, one), (other, another) = list(inside.items())[:2]
         raise ValueError(
             f"site {one!r} is in plate {plate!r} at dim=-1 and site {another!r} in plate {other!r} at dim=-1; for a "
-            "weight per datum all must share the data plate there: declare other dimensions as events with .to_event(), "
-            "or train with a scheme whose bound is a sum over the data: Reinforce, NVIL, DisARM, Relaxed or WakeSleep"
+            "weight per datum all must share the data plate there; declare other dimensions as events with .to_event(),"
+            " or train with a scheme whose bound is a sum: Reinforce, NVIL, DisARM, Relaxed or WakeSleep"
         )
 
 
