@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor
+from torch.distributions import Distribution
 
 from pyro_helm.capture import is_capturing
 from pyro_helm.discrete import num_values
@@ -41,6 +42,33 @@ def check_pairing(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Sit
             )
         if name in model_sites and model_sites[name]["is_observed"]:
             raise ValueError(f"site {name!r} is sampled in the guide but observed in the model; drop it from the guide")
+
+
+def versions(site: Site) -> list[tuple[Tensor, int]]:
+    """The tensors that a site is scored by, its value and its distribution's, and how often each was written to."""
+    tensors = [value for value in (site["value"], site["mask"]) if isinstance(value, Tensor)]
+    _add_tensors(site["fn"], tensors)
+    return [(tensor, tensor._version) for tensor in tensors if not tensor.is_inference()]
+
+
+def _add_tensors(fn: Distribution, tensors: list[Tensor]) -> None:
+    for value in vars(fn).values():
+        if isinstance(value, Tensor):
+            tensors.append(value)
+        elif isinstance(value, Distribution):
+            _add_tensors(value, tensors)
+
+
+def check_unchanged(sites: Iterable[Site]) -> None:
+    """Refuse sites whose tensors were written to after the site, which would be scored as what they became."""
+    for site in sites:
+        for tensor, version in site["versions"]:
+            if tensor._version != version:
+                what = "value" if tensor is site["value"] else "mask" if tensor is site["mask"] else "distribution"
+                raise ValueError(
+                    f"the {what} of site {site['name']!r} was changed in place after pyro.sample, so that the site "
+                    "can't be scored; let the program write to a copy, made by .clone()"
+                )
 
 
 def check_plates(sites: Iterable[Site]) -> frozenset[str]:

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.distributions import Independent, MaskedDistribution
-from pyro.ops.provenance import detach_provenance, track_provenance
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
@@ -28,8 +27,10 @@ from pyro_helm.conventions import (
     check_one_plate,
     check_pairing,
     check_plates,
+    check_unchanged,
     common_scale,
     scales_of,
+    versions,
 )
 from pyro_helm.dreams import Shown, check_dreams_were_read, check_no_factors, in_its_place, of_particle, others
 from pyro_helm.guides import FactorialRecognition
@@ -161,7 +162,6 @@ def draw_from_guide(
     shared: bool = False,
     values: Mapping[str, Tensor] | None = None,
     draw: Draw | None = None,
-    track: bool = False,
 ) -> Particles:
     """Draw ``h ~ q(h | x)`` from the guide and score it under guide and model.
 
@@ -175,17 +175,16 @@ def draw_from_guide(
         shared: allow sites outside the data plate, which have no weight per datum.
         values: of guide sites that are not to be drawn, ``[particles or 1, restarts or 1, data or 1, *event]``.
         draw: what draws from the guide's distributions in place of Pyro, ``(site, num_particles) -> value``.
-        track: record in every tensor which latent sites it was made from, with :mod:`pyro.ops.provenance`.
 
     Raises:
         ValueError: where sites and plates break the shape convention, naming the site and the remedy.
 
     """
     kwargs = {} if kwargs is None else kwargs
-    recorder = _Recorder(num_particles, values or {}, detach=not pathwise, draw=draw, track=track)
+    recorder = _Recorder(num_particles, values or {}, detach=not pathwise, draw=draw)
     guide_sites = _run(guide, recorder, args, kwargs)
     draws = {name: site["value"] for name, site in guide_sites.items() if not site["is_observed"]}
-    model_sites = _run(model, _Recorder(num_particles, draws, track=track), args, kwargs)
+    model_sites = _run(model, _Recorder(num_particles, draws), args, kwargs)
     return _pair(model_sites, guide_sites, shared=shared)
 
 
@@ -386,14 +385,12 @@ class _Recorder(Messenger):  # type: ignore[misc]
         *,
         detach: bool = False,
         draw: Draw | None = None,
-        track: bool = False,
     ) -> None:
         super().__init__()
         self.num_particles = num_particles
         self.values = values
         self.detach = detach
         self.draw = draw
-        self.track = track
         self.sites: dict[str, Site] = {}
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
@@ -419,11 +416,7 @@ class _Recorder(Messenger):  # type: ignore[misc]
             raise ValueError(f"two sample sites are named {name!r}; every site needs a name of its own")
         if self.detach and isinstance(msg["value"], Tensor):
             msg["value"] = msg["value"].detach()
-        if self.track:
-            msg["value"] = detach_provenance(msg["value"])
-        self.sites[name] = msg.copy()
-        if self.track and not msg["is_observed"] and not site_is_subsample(msg):
-            msg["value"] = track_provenance(msg["value"], frozenset({name}))
+        self.sites[name] = msg | {"versions": versions(msg)}
 
 
 def draw_each(fn: Any, num_particles: int) -> Tensor:
@@ -445,6 +438,7 @@ def _minibatch(sites: Mapping[str, Site]) -> dict[str, Tensor]:
 
 
 def _pair(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site], *, shared: bool) -> Particles:
+    check_unchanged((*guide_sites.values(), *model_sites.values()))
     minibatch = _minibatch(model_sites) | _minibatch(guide_sites)
     model_sites = _without_subsamples(model_sites)
     guide_sites = {name: site for name, site in _without_subsamples(guide_sites).items() if not site["is_observed"]}
@@ -463,6 +457,7 @@ def _pair(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site], *, s
 
 
 def _alone(sites: Mapping[str, Site]) -> Particles:
+    check_unchanged(sites.values())
     model_sites = _without_subsamples(sites)
     check_none_shared(check_plates(model_sites.values()), model_sites)
     check_one_plate(model_sites.values())

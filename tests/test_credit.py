@@ -1,10 +1,8 @@
-"""Local credit: what depends on what in two programs, and by which terms a site is judged."""
+"""Which terms of the bound a site is judged by: by the structure of the library's own pair, and else by all of them."""
 
 from __future__ import annotations
 
-import gc
-import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -12,74 +10,40 @@ import pyro.distributions as dist
 import pytest
 import torch
 from checker import DATA, tiny_machine
+from pyro import poutine
+from pyro.nn import PyroModule, PyroSample
 from torch import Tensor
 
 from pyro_helm.credit import Dependencies, dependencies, signals
-from pyro_helm.particles import Particles, draw_from_guide
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.imaging import Sigmoid
+from pyro_helm.models import BeliefNetwork
+from pyro_helm.particles import Particles, Program, draw_from_guide
+from pyro_helm.schemes import Reinforce
 
 Observations = Mapping[str, Tensor]
-ARGUMENTS = {"observations": {"x": torch.tensor([[1.0], [0.0], [1.0]])}}
+X = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
 
 
-def model(observations: Observations) -> None:
-    """A kind that chooses one of two causes; a third cause by itself."""
-    x = observations["x"]
-    with pyro.plate("data", len(x), dim=-1):
-        kind = pyro.sample("kind", dist.Categorical(torch.tensor([0.2, 0.8])))
-        # through an index and a comparison, which carry no gradient
-        cause = pyro.sample("cause", dist.Bernoulli(torch.tensor([0.3, 0.6])[kind]))
-        other = pyro.sample("other", dist.Bernoulli(0.4))
-        pyro.sample("y", dist.Bernoulli(torch.where(cause == 1, 0.9, 0.2)), obs=x[:, 0])
-        pyro.sample("x", dist.Bernoulli(0.1 + 0.8 * other[..., None]).to_event(1), obs=x)
+def drawn(model: Program, guide: Program, x: Tensor = X, number: int = 2) -> tuple[Particles, Dependencies]:
+    particles = draw_from_guide(model, guide, number, kwargs={"observations": {"x": x}}, shared=True)
+    return particles, dependencies(particles, model, guide)
 
 
-def guide(observations: Observations) -> None:
-    x = observations["x"][:, 0]
-    with pyro.plate("data", len(x), dim=-1):
-        cause = pyro.sample("cause", dist.Bernoulli(0.2 + 0.6 * x))
-        pyro.sample("kind", dist.Categorical(torch.tensor([[0.7, 0.3], [0.1, 0.9]])[cause.long()]))
-        pyro.sample("other", dist.Bernoulli(0.2 + 0.6 * x))
+def pair() -> tuple[BeliefNetwork, FactorialRecognition]:
+    return BeliefNetwork((3, 2, 2, 1), seed=0), FactorialRecognition((3, 2, 2, 1), seed=0)
 
 
-def drawn(num_particles: int = 4) -> tuple[Particles, Dependencies]:
-    pyro.set_rng_seed(0)
-    particles = draw_from_guide(model, guide, num_particles, kwargs=ARGUMENTS)
-    return particles, dependencies(particles, model, guide, (), ARGUMENTS)
+def test_of_the_librarys_own_pair_each_layer_depends_on_the_next() -> None:
+    _, known = drawn(*pair())
+    assert known.declared
+    assert known.model == {"x": {"h1"}, "h1": {"h2"}, "h2": {"h3"}, "h3": set()}
+    assert known.guide == {"h1": set(), "h2": {"h1"}, "h3": {"h2"}}
 
 
-def test_dependencies_are_those_of_the_programs_also_where_no_gradient_passes() -> None:
-    _, known = drawn()
-    assert known.model == {
-        "kind": frozenset(),
-        "cause": frozenset({"kind"}),
-        "other": frozenset(),
-        "y": frozenset({"cause"}),
-        "x": frozenset({"other"}),
-    }
-    assert known.guide == {"cause": frozenset(), "kind": frozenset({"cause"}), "other": frozenset()}
-
-
-def test_influence_passes_on_through_the_guide() -> None:
-    known = Dependencies({}, {"a": frozenset(), "b": frozenset({"a"}), "c": frozenset({"b"}), "d": frozenset()})
-    assert known.influenced_by("a") == {"a", "b", "c"}
-    assert known.influenced_by("b") == {"b", "c"}
-    assert known.influenced_by("d") == {"d"}
-
-
-def test_a_site_is_judged_by_the_terms_that_it_influences_and_no_others() -> None:
-    particles, known = drawn()
-    p, q = particles.log_p, particles.log_q
-    judged = signals(particles, known)
-    assert torch.allclose(judged["other"], p["other"] + p["x"] - q["other"])
-    assert torch.allclose(judged["kind"], p["kind"] + p["cause"] - q["kind"])
-    assert torch.allclose(judged["cause"], p["kind"] + p["cause"] + p["y"] - q["cause"] - q["kind"])
-
-
-def test_of_a_layered_machine_an_upper_layer_does_not_answer_for_the_data() -> None:
+def test_an_upper_layer_does_not_answer_for_the_data() -> None:
     machine = tiny_machine("odds")
-    kwargs = {"observations": {"x": DATA}}
-    particles = draw_from_guide(machine.model, machine.guide, 2, kwargs=kwargs)
-    known = dependencies(particles, machine.model, machine.guide, (), kwargs)
+    particles, known = drawn(machine.model, machine.guide, DATA)
     p, q = particles.log_p, particles.log_q
     judged = signals(particles, known)
     assert torch.allclose(judged["h1"], particles.log_weight)
@@ -88,63 +52,184 @@ def test_of_a_layered_machine_an_upper_layer_does_not_answer_for_the_data() -> N
 
 
 def test_only_the_sites_asked_for_are_judged() -> None:
-    particles, known = drawn()
-    assert list(signals(particles, known, "kind")) == ["kind"]
+    particles, known = drawn(*pair())
+    assert list(signals(particles, known, "h2")) == ["h2"]
 
 
-def test_looking_leaves_the_random_numbers_alone() -> None:
-    pyro.set_rng_seed(0)
-    particles = draw_from_guide(model, guide, 2, kwargs=ARGUMENTS)
-    expected = torch.rand(3)
-    pyro.set_rng_seed(0)
-    particles = draw_from_guide(model, guide, 2, kwargs=ARGUMENTS)
-    dependencies(particles, model, lambda observations: guide(observations), (), ARGUMENTS)
-    assert torch.equal(torch.rand(3), expected)
+# --- whatever else a program may be -------------------------------------------------------------------------------
 
 
-def test_the_programs_are_run_once_for_each_set_of_sites() -> None:
+class Subclass(BeliefNetwork):
+    """Might override anything."""
+
+
+class OwnLayer(Sigmoid):
+    """Likewise."""
+
+
+def subclass() -> tuple[Program, Program]:
+    return Subclass((3, 2, 2, 1), seed=0), pair()[1]
+
+
+def wrapped() -> tuple[Program, Program]:
+    model, guide = pair()
+    return poutine.scale(model, 2.0), poutine.scale(guide, 2.0)
+
+
+def method_of_its_own() -> tuple[Program, Program]:
+    model, guide = pair()
+    model.__dict__["forward"] = lambda observations: BeliefNetwork.forward(model, observations)
+    return model, guide
+
+
+def layer_of_its_own() -> tuple[Program, Program]:
+    model, guide = pair()
+    model.generative[0].__class__ = OwnLayer
+    return model, guide
+
+
+def hooked() -> tuple[Program, Program]:
+    model, guide = pair()
+    model.register_forward_pre_hook(lambda module, args: None)
+    return model, guide
+
+
+def own_guide() -> tuple[Program, Program]:
+    model, guide = pair()
+    return model, lambda observations: guide(observations)
+
+
+def weights_with_a_prior() -> tuple[Program, Program]:
+    model, guide = pair()
+    layer = model.generative[-1]
+    prior = dist.Normal(torch.zeros(1, 1, 1), 1.0).to_event(3)
+    PyroModule.__setattr__(layer, "learned_leak", PyroSample(prior))
+
+    def its_guide(observations: Observations) -> None:
+        pyro.sample("generative.3.learned_leak", prior)
+        guide(observations)
+
+    return model, its_guide
+
+
+@pytest.mark.parametrize(
+    "programs", [subclass, wrapped, method_of_its_own, layer_of_its_own, hooked, own_guide, weights_with_a_prior]
+)
+def test_any_other_pair_is_judged_by_all_terms(programs: Callable[[], tuple[Program, Program]]) -> None:
+    particles, known = drawn(*programs(), number=1)
+    assert not known.declared
+    judged = signals(particles, known)
+    for site in ("h1", "h2", "h3"):
+        expected = particles.scale * particles.log_weight
+        assert torch.allclose(judged[site], expected), site
+
+
+def test_a_draw_can_influence_later_ones_but_none_before_it() -> None:
+    _, known = drawn(*own_guide())
+    assert known.influenced_by("h1") == {"h1", "h2", "h3"}
+    assert known.influenced_by("h2") == {"h2", "h3"}
+    assert known.drawn_from("h2") == ["h1"]
+    chain = Dependencies({}, {"a": frozenset(), "b": frozenset({"a"}), "c": frozenset({"b"}), "d": frozenset()})
+    assert chain.influenced_by("a") == {"a", "b", "c"}
+    assert chain.influenced_by("d") == {"d"}
+
+
+def test_nothing_is_run_again_to_know_this() -> None:
     runs = []
+    model, guide = pair()
 
     def counted(observations: Observations) -> None:
         runs.append(1)
         guide(observations)
 
     for _ in range(3):
-        particles = draw_from_guide(model, counted, 2, kwargs=ARGUMENTS)
-        dependencies(particles, model, counted, (), ARGUMENTS)
-    assert len(runs) == 3 + 1
+        Reinforce(2).loss(model, counted, observations={"x": X})
+    assert len(runs) == 3
 
 
-def test_what_is_known_goes_with_the_programs() -> None:
-    machine = tiny_machine("sigmoid")
-    kwargs: dict[str, Any] = {"observations": {"x": DATA}}
-    particles = draw_from_guide(machine.model, machine.guide, 1, kwargs=kwargs)
-    dependencies(particles, machine.model, machine.guide, (), kwargs)
-    gone = weakref.ref(machine.model)
-    del machine, particles
-    gc.collect()
-    assert gone() is None
+# --- sites that all data share ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rows", [3, 6])
-def test_a_shared_site_is_judged_by_all_data_and_a_local_one_by_its_own(rows: int) -> None:
-    def with_rate(observations: Observations) -> None:
+def shared_model(rows: int) -> Callable[..., None]:
+    def model(observations: Observations) -> None:
         rate = pyro.sample("rate", dist.Bernoulli(0.5))
         with pyro.plate("data", 6, subsample_size=rows, dim=-1):
             h = pyro.sample("h", dist.Bernoulli(0.2 + 0.5 * rate))
             pyro.sample("x", dist.Bernoulli(0.1 + 0.8 * h), obs=torch.ones(rows))
 
-    def its_guide(observations: Observations) -> None:
+    return model
+
+
+@pytest.mark.parametrize("rows", [3, 6])
+def test_a_shared_site_is_judged_by_all_data_and_a_local_one_after_it_by_its_own(rows: int) -> None:
+    def guide(observations: Observations) -> None:
         pyro.sample("rate", dist.Bernoulli(0.3))
         with pyro.plate("data", 6, subsample_size=rows, dim=-1):
             pyro.sample("h", dist.Bernoulli(torch.full((rows,), 0.6)))
 
-    particles = draw_from_guide(with_rate, its_guide, 5, kwargs=ARGUMENTS, shared=True)
-    judged = signals(particles, dependencies(particles, with_rate, its_guide, (), ARGUMENTS))
+    particles, known = drawn(shared_model(rows), guide)
+    judged = signals(particles, known)
     p, q, scale = particles.log_p, particles.log_q, 6 / rows
+    of_data = scale * (p["h"] + p["x"] - q["h"])
     assert particles.shared == {"rate"}
-    assert judged["rate"].shape == (5, 1, 1)
-    expected = p["rate"] - q["rate"] + scale * p["h"].sum(-1, keepdim=True)
-    # the guide's h does not depend on its rate, so that neither its own term nor the data's are the rate's doing
-    assert torch.allclose(judged["rate"], expected)
-    assert torch.allclose(judged["h"], scale * (p["h"] + p["x"] - q["h"]))
+    assert judged["rate"].shape == (2, 1, 1)
+    assert torch.allclose(judged["rate"], p["rate"] - q["rate"] + of_data.sum(-1, keepdim=True))
+    assert torch.allclose(judged["h"], p["rate"] - q["rate"] + of_data)
+
+
+def test_a_draw_that_a_shared_one_is_made_from_is_judged_by_all_data() -> None:
+    """Through it, it reaches the others' terms."""
+
+    def guide(observations: Observations) -> None:
+        with pyro.plate("data", 6, dim=-1):
+            h = pyro.sample("h", dist.Bernoulli(torch.full((6,), 0.6)))
+        pyro.sample("rate", dist.Bernoulli(0.2 + 0.6 * h.mean(-1, keepdim=True)))
+
+    particles, known = drawn(shared_model(6), guide)
+    p, q = particles.log_p, particles.log_q
+    everything = (p["h"] + p["x"] - q["h"]).sum(-1, keepdim=True) + p["rate"] - q["rate"]
+    assert torch.allclose(signals(particles, known)["h"], everything.expand(2, 1, 6), atol=1e-5)
+
+
+def test_a_draw_that_one_outside_the_restarts_is_made_from_is_judged_by_all_of_them() -> None:
+    def model(observations: Observations) -> None:
+        with pyro.plate("data", 4, dim=-1):
+            g = pyro.sample("g", dist.Bernoulli(0.5))
+            with pyro.plate("rows", 3, dim=-2):
+                pyro.sample("h", dist.Bernoulli(0.2 + 0.5 * g))
+
+    def guide(observations: Observations) -> None:
+        with pyro.plate("data", 4, dim=-1):
+            with pyro.plate("rows", 3, dim=-2):
+                h = pyro.sample("h", dist.Bernoulli(torch.full((3, 4), 0.6)))
+            pyro.sample("g", dist.Bernoulli(0.2 + 0.6 * h.mean(-2, keepdim=True)))
+
+    particles, known = drawn(model, guide)
+    p, q = particles.log_p, particles.log_q
+    everything = (p["h"] - q["h"]).sum(-2, keepdim=True) + p["g"] - q["g"]
+    assert torch.allclose(signals(particles, known)["h"], everything, atol=1e-5)
+
+
+# --- tensors that a site is scored by ------------------------------------------------------------------------------
+
+
+def overwritten(what: str) -> Callable[..., Any]:
+    def guide(observations: Observations) -> None:
+        logits, mask = torch.zeros(2, 3), torch.ones(2, dtype=torch.bool)
+        with pyro.plate("data", 2, dim=-1), poutine.mask(mask=mask):
+            h = pyro.sample("h", dist.Bernoulli(logits=logits).to_event(1))
+        written = {"value": h, "distribution": logits, "mask": mask}[what]
+        written.zero_()
+
+    return guide
+
+
+@pytest.mark.parametrize("what", ["value", "distribution", "mask"])
+def test_what_a_site_is_scored_by_may_not_be_written_to_afterwards(what: str) -> None:
+    def model(observations: Observations) -> None:
+        with pyro.plate("data", 2, dim=-1):
+            h = pyro.sample("h", dist.Bernoulli(torch.full((3,), 0.5)).to_event(1))
+            pyro.sample("x", dist.Bernoulli(0.1 + 0.8 * h).to_event(1), obs=observations["x"])
+
+    with pytest.raises(ValueError, match=rf"the {what} of site 'h' was changed in place after pyro\.sample"):
+        Reinforce(2).loss(model, overwritten(what), observations={"x": X})

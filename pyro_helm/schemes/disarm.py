@@ -61,7 +61,7 @@ class DisARM(Scheme):
         """Free energy F, or the negative importance-weighted bound, summed over the data, ``[restarts]``, in nats."""
         shared = not self.multi_sample
         particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=shared)
-        known = dependencies(particles, model, guide, args, kwargs)
+        known = dependencies(particles, model, guide)
         judged = signals(particles, known)
         bound, surrogate = self._without_scores(particles, judged)
         for name in judged:
@@ -76,7 +76,8 @@ class DisARM(Scheme):
                 if self.multi_sample:
                     difference = particles.scale * _difference_of_bounds(particles.log_weight, others.log_weight)
                 else:
-                    difference = (judged[name] - signals(others, known, name)[name]) / self.num_particles
+                    partners = signals(others, dependencies(others, model, guide), name)[name]
+                    difference = (judged[name] - partners) / self.num_particles
             surrogate = surrogate + (difference / 2 * factor).sum((0, -1))
         return -with_gradient_of(bound, surrogate)
 

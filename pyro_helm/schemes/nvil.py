@@ -1,14 +1,15 @@
 """NVIL: the free energy by the score function, with a learned baseline for every site and normalised signals.
 
-    f^s           = the terms of log p(x, h) - log q(h | x) that the draws of site s can influence
+    f^s           = the terms of log p(x, h) - log q(h | x) that the draws of site s may influence
     signal^s      = (f^s - C^s(below) - c^s) / max(1, v^s)
     d(-F)/dphi    ~ mean_k sum_s signal_k^s d/dphi log q(h_k^s | x)
     d(-F)/dtheta  ~ mean_k d/dtheta log p(x, h_k)
 
-``C^s`` is a network of one hidden layer of tanh units that predicts ``f^s`` from what the site was drawn from: the
-layer below, or the data. ``c^s`` and ``v^s`` are running mean and standard deviation of what is left. All three are of
-earlier steps, so that they are constants to the draws they judge: without ``v`` the gradient is unbiased, with it that
-of each site is shortened by a common factor.
+Of any programs but the library's own pair, ``f^s`` is all terms (:mod:`pyro_helm.credit`). ``C^s`` is a network of one
+hidden layer of tanh units that predicts ``f^s`` from what the site was drawn from: the layer below, or the data; in
+other programs all earlier sites of the guide, and the data that were handed in as ``observations``. ``c^s`` and ``v^s``
+are running mean and standard deviation of what is left. All three are of earlier steps, so that they are constants to
+the draws they judge: without ``v`` the gradient is unbiased, with it that of each site is shortened by a common factor.
 
 Mnih & Gregor, Neural variational inference and learning in belief networks, 2014, sections 2.3 to 2.5, algorithm 1.
 """
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_helm.credit import dependencies, signals
+from pyro_helm.credit import Dependencies, dependencies, signals
 from pyro_helm.memory import Memory
 from pyro_helm.particles import Particles, Program, draw_from_guide
 from pyro_helm.schemes.reinforce import surrogate_elbo
@@ -109,7 +110,7 @@ class NVIL(Scheme):
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Free energy F summed over the data, ``[restarts]``, in nats."""
         particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True)
-        known = dependencies(particles, model, guide, args, kwargs)
+        known = dependencies(particles, model, guide)
         baselines = self._baselines.of(model, guide)
         judged = {}
         for site, signal in signals(particles, known).items():
@@ -117,7 +118,7 @@ class NVIL(Scheme):
             counts = particles.count_of(site)
             scale = counts.to(signal) if isinstance(counts, Tensor) else signal.new_full((), counts)
             per_datum = signal / torch.where(scale == 0, 1.0, scale)
-            below = _inputs(particles, site, known.guide[site])
+            below = _inputs(particles, site, known, kwargs.get("observations"))
             key = f"{site}, {0 if below is None else below.shape[-1]} inputs, {signal.shape[-2]} restarts"
             if key not in baselines:
                 baselines[key] = _Baseline(self.learning_rate, _initial(self.hidden_units, per_datum, below))
@@ -218,22 +219,42 @@ class _Baseline:
         self.steps += 1
 
 
-def _inputs(particles: Particles, site: str, parents: frozenset[str]) -> Tensor | None:
+def _inputs(particles: Particles, site: str, known: Dependencies, observations: Any) -> Tensor | None:
     """What a site was drawn from, ``[particles, restarts, data, features]``; None for a site that all data share."""
     if site in particles.shared:
         return None
-    below = [particles.guide_sites[name] for name in particles.guide_sites if name in parents]
-    below = below or [node for node in particles.model_sites.values() if node["is_observed"]]
+    below = [particles.guide_sites[name] for name in known.drawn_from(site)]
+    if known.declared and not below:
+        below = [node for node in particles.model_sites.values() if node["is_observed"]]
     parts = []
     for node in below:
-        if node["name"] in particles.shared or not isinstance(node["value"], Tensor):
+        if particles.plate_of(node["name"]) != particles.plate_of(site) or not isinstance(node["value"], Tensor):
             continue
         value = node["value"].detach()
         batch = value.shape[: value.dim() - node["fn"].event_dim]
         parts.append(value.reshape(*(1,) * (3 - len(batch)), *batch, -1))
+    if not known.declared:
+        parts += _handed_in(particles, observations, particles.log_q[site].shape[-1])
     if not parts:
         return None
     widest = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
     features = torch.cat([part.expand(*widest, -1) for part in parts], dim=-1)
     # a missing pixel says nothing
     return features.nan_to_num().to(particles.log_q[site])
+
+
+def _handed_in(particles: Particles, observations: Any, num_data: int) -> list[Tensor]:
+    """The data of the caller, each ``[1, 1, data, features]``.
+
+    Not the values of observed sites, which a program may have computed from its draws: a baseline of those is a bias.
+    """
+    parts = []
+    for value in observations.values() if isinstance(observations, Mapping) else ():
+        if not isinstance(value, Tensor) or value.dim() == 0:
+            continue
+        for rows in particles.minibatch.values():
+            if len(rows) == num_data < len(value):
+                value = value[rows]
+        if len(value) == num_data:
+            parts.append(value.detach().reshape(1, 1, num_data, -1))
+    return parts

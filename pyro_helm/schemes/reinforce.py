@@ -1,18 +1,18 @@
-"""REINFORCE: gradient of the free energy by the score function, with local credit and a leave-one-out signal.
+"""REINFORCE: gradient of the free energy by the score function, Rao-Blackwellised, with a leave-one-out signal.
 
     -F            = mean_k [ log p(x, h_k) - log q(h_k | x) ],       h_k ~ q(h | x)
-    f_k^s         = the terms of log p(x, h_k) - log q(h_k | x) that the draws of site s can influence
+    f_k^s         = the terms of log p(x, h_k) - log q(h_k | x) that the draws of site s may influence
     g_k^s         = f_k^s + b^s (all other terms),       b^s from 0 to 1
     signal_k^s    = g_k^s - mean_{j != k} g_j^s         (f^s alone where there is a single particle)
     d(-F)/dphi    ~ mean_k sum_s signal_k^s d/dphi log q(h_k^s | x)
     d(-F)/dtheta  ~ mean_k d/dtheta log p(x, h_k)
 
-The terms that a site can't influence are a control variate: as the guide gets better, log-weights vary less than their
-parts, so that particles are better compared by more than the parts. ``b`` is the regression coefficient that fits the
-other data's particles, which leaves the gradient unbiased.
+Of any programs but the library's own pair, f^s is all terms. Where some are left out, they are a control variate: as
+the guide gets better, log-weights vary less than their parts, so that particles are better compared by more than the
+parts. ``b`` is the regression coefficient that fits the other data's particles, which leaves the gradient unbiased.
 
 The paper's stochastic machine (Dayan et al. 1995, equations 3.8 and 3.9); Williams 1992; the leave-one-out signal as
-in Mnih & Rezende 2016 and Kool, van Hoof & Welling 2019; local credit: :mod:`pyro_helm.credit`.
+in Mnih & Rezende 2016 and Kool, van Hoof & Welling 2019; which terms: :mod:`pyro_helm.credit`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class Reinforce(Scheme):
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Free energy F summed over the data, ``[restarts]``, in nats."""
         particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True)
-        judged = signals(particles, dependencies(particles, model, guide, args, kwargs))
-        if particles.is_of_one_scale:
+        known = dependencies(particles, model, guide)
+        judged = signals(particles, known)
+        if known.declared and particles.is_of_one_scale:
             whole = particles.scale * particles.log_weight.detach()
             judged = {site: with_control_variate(signal, whole - signal) for site, signal in judged.items()}
         surrogate = surrogate_elbo(particles, {site: leave_one_out(signal) for site, signal in judged.items()})
