@@ -124,7 +124,7 @@ def check_plates(sites: Iterable[Site]) -> frozenset[str]:
     sites = list(sites)
     _check_restarts(sites)
     inside: dict[str, str] = {}
-    in_plate, outside = set(), set()
+    outside = set()
     for site in sites:
         name = site["name"]
         data = None
@@ -140,21 +140,33 @@ def check_plates(sites: Iterable[Site]) -> frozenset[str]:
                 data = frame.name
         if data is None:
             outside.add(name)
-        else:
-            in_plate.add(name)
-            inside.setdefault(data, name)
-    for name in in_plate & outside:
+        elif inside.setdefault(name, data) != data:
+            raise ValueError(
+                f"site {name!r} is in plate {inside[name]!r} at dim=-1 in one program and in plate {data!r} in the "
+                "other; give the plate one name"
+            )
+    for name in inside.keys() & outside:
         raise ValueError(
             f"site {name!r} is in the data plate in one program and outside it in the other, in no plate at dim=-1; it "
             "must be in the plate in both or in neither"
         )
+    return frozenset(outside) if inside else frozenset()
+
+
+def check_one_plate(sites: Iterable[Site]) -> None:
+    """Refuse several data plates, of whose data only a sum can be taken."""
+    inside: dict[str, str] = {}
+    for site in sites:
+        for frame in site["cond_indep_stack"]:
+            if frame.dim == -1:
+                inside.setdefault(frame.name, site["name"])
     if len(inside) > 1:
         (plate, one), (other, another) = list(inside.items())[:2]
         raise ValueError(
-            f"site {one!r} is in plate {plate!r} at dim=-1 and site {another!r} in plate {other!r} at dim=-1; all "
-            "sites must share the data plate there, declare other dimensions as events with .to_event()"
+            f"site {one!r} is in plate {plate!r} at dim=-1 and site {another!r} in plate {other!r} at dim=-1; for a "
+            "weight per datum all must share the data plate there; declare other dimensions as events with .to_event(),"
+            " or train with a scheme whose bound is a sum: Reinforce, NVIL, DisARM, Relaxed or WakeSleep"
         )
-    return frozenset(outside) if inside else frozenset()
 
 
 def _restarts(sites: Iterable[Site]) -> dict[str | None, str]:
@@ -201,17 +213,36 @@ def check_none_shared(shared: frozenset[str], plate_sites: Iterable[str]) -> Non
         )
 
 
-def common_scale(sites: Iterable[Site]) -> float | Tensor:
-    """The one scale of all sites; refuse several, which could not stand outside the logarithm."""
-    first, *others = sites
-    for site in others:
-        if not _same(site["scale"], first["scale"]):
+def scales_of(sites: Iterable[Site]) -> dict[str, float | Tensor]:
+    """What each site counts for; refuse one that counts for another in model and guide."""
+    scales: dict[str, float | Tensor] = {}
+    for site in sites:
+        name = site["name"]
+        if not _same(scales.setdefault(name, site["scale"]), site["scale"]):
             raise ValueError(
-                f"site {site['name']!r} has scale {site['scale']} and site {first['name']!r} scale {first['scale']}; "
-                "all sites of model and guide must share one scale, which is then applied outside the logarithm"
+                f"site {name!r} has scale {scales[name]} in one program and scale {site['scale']} in the other; scale "
+                "it in both alike, and subsample plates alike"
             )
-    scale: float | Tensor = first["scale"]
-    return scale
+    return scales
+
+
+def common_scale(scales: Mapping[str, float | Tensor]) -> float | Tensor:
+    """The one scale of all sites, by their names; refuse several, which could not stand outside the logarithm."""
+    (one, first), *others = scales.items()
+    for name, scale in others:
+        if not _same(scale, first):
+            raise ValueError(
+                f"site {name!r} has scale {scale} and site {one!r} scale {first}; all sites must share one scale, "
+                "which is then applied outside the logarithm, but with a scheme whose bound is a sum over the sites: "
+                "Reinforce, NVIL, DisARM, Relaxed or WakeSleep"
+            )
+    return first
+
+
+def all_same(scales: Iterable[float | Tensor]) -> bool:
+    """Whether all of these are the same."""
+    first, *others = scales
+    return all(_same(scale, first) for scale in others)
 
 
 def _same(a: float | Tensor, b: float | Tensor) -> bool:

@@ -88,7 +88,7 @@ def signals(particles: Particles, known: Dependencies, *sites: str) -> dict[str,
     found = {}
     for site in sites or particles.scored:
         reached = known.influenced_by(site)
-        of_all_data = not reached.isdisjoint(particles.shared)
+        of_all_data = len({particles.plate_of(name) for name in reached}) > 1
         own = particles.log_q[site]
         signal: Tensor = torch.zeros(())
         for name, depends, term in terms:
@@ -98,7 +98,7 @@ def signals(particles: Particles, known: Dependencies, *sites: str) -> dict[str,
                     scaled = particles.of_restart(scaled)  # the draw is judged by the sum over all restarts
                 elif any(particles.log_q[other].shape[-2] < particles.restarts for other in reached):
                     scaled = scaled.sum(-2, keepdim=True)  # it reaches the other restarts through one outside
-                mixes = of_all_data and name not in particles.shared
+                mixes = of_all_data or particles.plate_of(site) != particles.plate_of(name)
                 signal = signal + (scaled.sum(-1, keepdim=True) if mixes else scaled)
         if site not in particles.shared and signal.shape[-1] != own.shape[-1]:
             signal = signal.expand(*signal.shape[:-1], own.shape[-1])

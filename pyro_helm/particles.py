@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import torch
@@ -20,16 +20,19 @@ from torch import Tensor
 
 from pyro_helm.conventions import (
     Site,
+    all_same,
     check_all_in_restarts,
     check_batch_shape,
     check_none_shared,
     check_observes,
+    check_one_plate,
     check_pairing,
     check_plates,
     check_samples_only,
     check_unchanged,
     check_values,
     common_scale,
+    scales_of,
     versions,
 )
 from pyro_helm.dreams import Shown, check_dreams_were_read, check_no_factors, in_its_place, of_particle, others
@@ -50,21 +53,24 @@ class Particles:
     Args:
         model_sites: every site of the model, latent and observed.
         guide_sites: every site of the guide; none where a model was scored by itself.
-        scale: what each datum counts for: the full size over the minibatch's for a subsampled plate, times any
-            ``poutine.scale`` around both programs. Not applied to the log-probabilities, since it belongs outside the
-            logarithm of a multi-sample bound.
+        scales: what each site counts for, for each datum: the full size over the minibatch's for a subsampled plate,
+            times any ``poutine.scale``. Not applied to the log-probabilities, since it belongs outside the logarithm of
+            a multi-sample bound.
         shared: names of the sites outside the data plate, which all data share.
-        shared_scale: what each of those counts for.
         minibatch: rows of each subsampled plate, by its name; a run that is given them as ``values`` takes them too.
 
     """
 
     model_sites: Mapping[str, Site]
     guide_sites: Mapping[str, Site]
-    scale: float | Tensor
+    scales: Mapping[str, float | Tensor]
     shared: frozenset[str] = frozenset()
-    shared_scale: float | Tensor = 1.0
     minibatch: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def scale(self) -> float | Tensor:
+        """What each datum counts for, the same for all sites in the data plate; none where they differ."""
+        return common_scale({name: scale for name, scale in self.scales.items() if name not in self.shared})
 
     @cached_property
     def log_p(self) -> dict[str, Tensor]:
@@ -108,11 +114,22 @@ class Particles:
 
     def total(self, log_probs: Mapping[str, Tensor]) -> Tensor:
         """Scaled sum of some sites' log-probabilities over sites and data, ``[particles, restarts]``."""
-        per_datum = [self.of_restart(log_p) for name, log_p in log_probs.items() if name not in self.shared]
-        total = self.sum_over_data(_total(per_datum)) if per_datum else torch.zeros(())
-        for name in self.shared & log_probs.keys():
-            total = total + (self.shared_scale * self.of_restart(log_probs[name])).sum(-1)
-        return total
+        if not log_probs:
+            return torch.zeros(())
+        if self.is_of_one_scale:
+            return self.sum_over_data(_total(map(self.of_restart, log_probs.values())))
+        scaled = ((self.scale_of(name) * self.of_restart(log_p)).sum(-1) for name, log_p in log_probs.items())
+        return _total(scaled)
+
+    @cached_property
+    def is_of_one_scale(self) -> bool:
+        """Whether all sites are in one data plate and count alike, so that their terms of a datum have a sum."""
+        return not self.shared and len(set(map(self.plate_of, self.scales))) == 1 and all_same(self.scales.values())
+
+    def plate_of(self, name: str) -> str | None:
+        """Name of the data plate that a site is in; None for one that all data share, or without any plates."""
+        site = self.model_sites[name] if name in self.model_sites else self.guide_sites[name]
+        return next((frame.name for frame in site["cond_indep_stack"] if frame.dim == -1), None)
 
     @cached_property
     def restarts(self) -> int:
@@ -126,7 +143,16 @@ class Particles:
 
     def scale_of(self, name: str) -> float | Tensor:
         """What a site's log-probabilities count for."""
-        return self.shared_scale if name in self.shared else self.scale
+        return self.scales[name]
+
+    def count_of(self, name: str) -> float | Tensor:
+        """What a datum of a site's plate counts for: the most that any site there does."""
+        counts = [scale for other, scale in self.scales.items() if self.plate_of(other) == self.plate_of(name)]
+        if all_same(counts):
+            return counts[0]
+        least = max((count for count in counts if not isinstance(count, Tensor)), default=0.0)
+        tensors = [count for count in counts if isinstance(count, Tensor)]
+        return reduce(torch.maximum, tensors).clamp(min=least) if tensors else least
 
 
 def draw_from_guide(
@@ -268,8 +294,8 @@ def draw_from_model(
             particles.append(_pair(model_sites, guide_sites, shared=shared))
     joined = replace(particles[0], guide_sites=_side_by_side([one.guide_sites for one in particles]))
     # no dream belongs to a datum, so that each counts for the average of theirs
-    scale = joined.scale
-    return replace(joined, scale=scale.mean(-1, keepdim=True)) if isinstance(scale, Tensor) else joined
+    scales = {name: scale if name in joined.shared else _average(scale) for name, scale in joined.scales.items()}
+    return replace(joined, scales=scales)
 
 
 def _recognised(
@@ -297,6 +323,10 @@ def _recognised(
         ) from error
     check_dreams_were_read(shown, dreamt)
     return guide_sites
+
+
+def _average(scale: float | Tensor) -> float | Tensor:
+    return scale.mean(-1, keepdim=True) if isinstance(scale, Tensor) and scale.dim() else scale
 
 
 def _side_by_side(runs: Sequence[Mapping[str, Site]]) -> Mapping[str, Site]:
@@ -445,20 +475,24 @@ def _pair(
         raise ValueError("the guide has no latent site, so there is nothing to infer")
     sites = [*model_sites.values(), *guide_sites.values()]
     outside = check_plates(sites)
-    scale = common_scale(site for site in sites if site["name"] not in outside)
-    shared_scale = common_scale(site for site in sites if site["name"] in outside) if outside else 1.0
+    scales = scales_of(sites)
     if not shared:
         check_none_shared(outside, [*model_sites, *guide_sites])
+        check_one_plate(sites)
         check_all_in_restarts(sites)
-    return Particles(model_sites, guide_sites, scale, outside, shared_scale, minibatch)
+        common_scale(scales)
+    return Particles(model_sites, guide_sites, scales, outside, minibatch)
 
 
 def _alone(sites: Mapping[str, Site]) -> Particles:
     check_unchanged(sites.values())
     model_sites = _without_subsamples(sites)
     check_none_shared(check_plates(model_sites.values()), model_sites)
+    check_one_plate(model_sites.values())
     check_all_in_restarts(model_sites.values())
-    return Particles(model_sites, {}, common_scale(model_sites.values()), minibatch=_minibatch(sites))
+    scales = scales_of(model_sites.values())
+    common_scale(scales)
+    return Particles(model_sites, {}, scales, minibatch=_minibatch(sites))
 
 
 def _total(log_probs: Iterable[Tensor]) -> Tensor:

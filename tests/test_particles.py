@@ -145,7 +145,7 @@ def _in_plates(*plates: tuple[str, int, int], site: str = "h") -> Callable[..., 
         (
             _in_plates(("data", 2, -1)),
             _in_plates(("rows", 2, -1)),
-            "site 'h' is in plate 'data' at dim=-1 and site 'h' in plate 'rows' at dim=-1",
+            "site 'h' is in plate 'data' at dim=-1 in one program and in plate 'rows' in the other",
         ),
         (_in_plates(("data", 2, -1)), _in_plates(), "in no plate at dim=-1"),
         (
@@ -153,7 +153,7 @@ def _in_plates(*plates: tuple[str, int, int], site: str = "h") -> Callable[..., 
             _in_plates(("data", 2, -1)),
             "plate 'pixels' with dim=-3",
         ),
-        (poutine.scale(model, 2.0), guide, "must share one scale"),
+        (poutine.scale(model, 2.0), guide, "has scale 2.0 in one program and scale 1.0 in the other"),
     ],
 )
 def test_what_breaks_the_convention_is_refused_in_a_sentence(

@@ -66,6 +66,8 @@ class DisARM(Scheme):
         judged = signals(particles, known)
         bound, surrogate = self._without_scores(particles, judged)
         for name in judged:
+            if particles.guide_sites[name]["fn"].has_rsample:
+                continue  # without gradients, or with nothing to learn, it is not followed at all
             partner, factor = antithetic(particles.guide_sites[name])
             reached = known.influenced_by(name)
             kept = {other: site["value"] for other, site in particles.guide_sites.items() if other not in reached}

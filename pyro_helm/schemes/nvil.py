@@ -116,7 +116,7 @@ class NVIL(Scheme):
         judged = {}
         for site, signal in signals(particles, known).items():
             # per datum, so that neither a baseline nor the normalisation sees how many data a minibatch stands for
-            counts = particles.scale_of(site)
+            counts = particles.count_of(site)
             scale = counts.to(signal) if isinstance(counts, Tensor) else signal.new_full((), counts)
             per_datum = signal / torch.where(scale == 0, 1.0, scale)
             below = _inputs(particles, site, known, kwargs.get("observations"))
@@ -229,7 +229,7 @@ def _inputs(particles: Particles, site: str, known: Dependencies, observations: 
         below = [node for node in particles.model_sites.values() if node["is_observed"]]
     parts = []
     for node in below:
-        if node["name"] in particles.shared or not isinstance(node["value"], Tensor):
+        if particles.plate_of(node["name"]) != particles.plate_of(site) or not isinstance(node["value"], Tensor):
             continue
         value = node["value"].detach()
         batch = value.shape[: value.dim() - node["fn"].event_dim]

@@ -50,7 +50,7 @@ class Reinforce(Scheme):
         particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True)
         known = dependencies(particles, model, guide)
         judged = signals(particles, known)
-        if known.declared:
+        if known.declared and particles.is_of_one_scale:
             whole = particles.scale * particles.log_weight.detach()
             judged = {site: with_control_variate(signal, whole - signal) for site, signal in judged.items()}
         surrogate = surrogate_elbo(particles, {site: leave_one_out(signal) for site, signal in judged.items()})

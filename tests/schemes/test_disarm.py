@@ -11,7 +11,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_helm.conventions import Site
-from pyro_helm.schemes.disarm import antithetic
+from pyro_helm.schemes.disarm import DisARM, antithetic
 
 PROBS = torch.tensor([0.05, 0.5, 0.8])
 
@@ -55,3 +55,23 @@ def test_what_is_masked_has_no_gradient() -> None:
         node = site(torch.ones(2, 3), dist.Bernoulli(logits=logits).to_event(1))
     _, factor = antithetic(node)
     assert float(factor[1].detach()) == 0
+
+
+def test_a_reparameterised_site_is_taken_with_and_without_gradients() -> None:
+    weight = torch.tensor(0.3, requires_grad=True)
+
+    def program(observations: dict[str, Tensor]) -> None:
+        with pyro.plate("data", 2, dim=-1):
+            z = pyro.sample("z", dist.Normal(weight, 1.0))
+            b = pyro.sample("b", dist.Bernoulli(logits=z))
+            if observations:
+                pyro.sample("x", dist.Normal(b + z, 1.0), obs=observations["x"])
+
+    def guide(observations: dict[str, Tensor]) -> None:
+        program({})
+
+    for scheme in (DisARM(2), DisARM(2, multi_sample=True)):
+        pyro.set_rng_seed(0)
+        with_gradients = scheme.differentiable_loss(program, guide, observations={"x": torch.ones(2)})
+        pyro.set_rng_seed(0)
+        assert scheme.loss(program, guide, observations={"x": torch.ones(2)}) == float(with_gradients.detach())

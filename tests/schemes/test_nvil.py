@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from checker import DATA, Z_THRESHOLD, exact_gradient, named_gradients, replicates, tiny_machine, worst_z
@@ -110,3 +111,37 @@ def test_baselines_go_with_their_machine() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, float], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         NVIL(1, **settings)  # type: ignore[arg-type]
+
+
+def some_labels(observations: dict[str, Tensor]) -> None:
+    """A label that is seen in some minibatches and a latent in others, and a latent below it."""
+    x = observations["x"]
+    with pyro.plate("data", len(x), dim=-1):
+        y = pyro.sample("y", dist.Bernoulli(torch.tensor(0.4)), obs=observations.get("y"))
+        z = pyro.sample("z", dist.Bernoulli(logits=y - 0.5))
+        pyro.sample("x", dist.Bernoulli(logits=torch.stack(torch.broadcast_tensors(z, y), -1)).to_event(1), obs=x)
+
+
+def label_reader(observations: dict[str, Tensor]) -> None:
+    at = pyro.param("at", torch.zeros(2))
+    with pyro.plate("data", len(observations["x"]), dim=-1):
+        y = observations.get("y")
+        y = pyro.sample("y", dist.Bernoulli(logits=at[0])) if y is None else y
+        pyro.sample("z", dist.Bernoulli(logits=at[1] + y))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_site_may_be_latent_in_one_call_and_observed_in_the_next(dtype: torch.dtype) -> None:
+    """And data may be of another dtype than the parameters."""
+    scheme, x = NVIL(2, hidden_units=5), DATA[:, :2].to(dtype)
+    svi = pyro.infer.SVI(some_labels, label_reader, pyro.optim.Adam({"lr": 0.01}), loss=scheme)
+    for _ in range(3):
+        assert svi.step(observations={"x": x}) > 0
+        assert svi.step(observations={"x": x, "y": torch.ones(3, dtype=dtype)}) > 0
+
+
+def test_baselines_learn_in_one_dtype_whatever_the_data_come_in() -> None:
+    scheme = NVIL(2, hidden_units=5)
+    model, guide = BeliefNetwork((3, 2), seed=0), FactorialRecognition((3, 2), seed=0)
+    for x in (DATA, DATA.float(), DATA.double()):
+        assert float(scheme.differentiable_loss(model, guide, observations={"x": x}).detach()) > 0

@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from claims import Claim, every_claim
+from claims import CLAIMS, Claim, every_claim
 from own_models import Observations
 
 from pyro_helm.likelihoods import prior
@@ -64,7 +64,9 @@ def test_a_sequential_plate_is_refused_with_the_remedy(claim: Claim) -> None:
         claim.scheme.loss(program, program, observations={})
 
 
-@every_claim
+@pytest.mark.parametrize(
+    "claim", [pytest.param(claim, id=name) for name, claim in CLAIMS.items() if not claim.takes_shared]
+)
 def test_two_plates_in_the_place_of_the_data_are_refused_with_the_remedy(claim: Claim) -> None:
     def program(observations: Observations) -> None:
         with pyro.plate("data", 2, dim=-1):
