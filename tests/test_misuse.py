@@ -139,7 +139,7 @@ FIT: list[tuple[Callable[[], Any], str]] = [
     (lambda: fit(optimizer=pyro.optim.Adam({"lr": 0.1})), "one of Pyro's own, which is for pyro.infer.SVI"),
     (lambda: fit(optimizer=pyro.optim.Adam), "optimizer"),
     (lambda: fit(optimizer=list), "what it made is a list"),
-    (lambda: fit(optimizer=partial(torch.optim.Adam, **{"momentum": 1})), "the optimizer could not be made"),
+    (lambda: fit(optimizer=partial(torch.optim.SGD, nesterov=True)), "the optimizer could not be made"),
     (lambda: fit(optimizer=torch.optim.SparseAdam, learning_rate=0.1, step="eeger"), "step must be one of"),
     (lambda: fit(schedule="cosine"), "schedule must be a function that makes a torch scheduler"),
     (lambda: fit(schedule=lambda descent: descent), "what it made is a"),
