@@ -11,7 +11,7 @@ import torch
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
 
-from pyro_helm.arguments import at_least_one, checked_seed, flag, positive
+from pyro_helm.arguments import at_least_one, checked_seed, flag, not_negative, positive
 from pyro_helm.data import Distribution, check_binary
 from pyro_helm.full_batch import FullBatchOptimizer
 from pyro_helm.layers import check_sizes_agree, visible_units
@@ -48,7 +48,7 @@ def checked_settings(settings: Settings, *, has_valid: bool) -> Settings:
         valid_samples=at_least_one("valid_samples", settings.valid_samples),
         patience=patience,
         seed=checked_seed(settings.seed),
-        learning_rate=None if settings.learning_rate is None else positive("learning_rate", settings.learning_rate),
+        learning_rate=None if settings.learning_rate is None else not_negative("learning_rate", settings.learning_rate),
     )
 
 
