@@ -132,7 +132,8 @@ def fit(
         step: ``"eager"``; ``"captured"``, which records the tensor operations of one step and replays them without
             running the programs; or ``"compiled"``, which fuses these by torch's compiler, a matter of ten seconds or
             more. The numbers are the same, within rounding if compiled. Not for programs that take another path, or
-            read another Python number, from one call to the next.
+            read another Python number, from one call to the next. Hooks of the optimiser, and those after a gradient's
+            accumulation, run in all three; those on a gradient (``register_hook``) in eager steps alone.
         seed: of minibatches and draws; the caller's random state is left alone.
         device: where to train; None leaves the model and guide where they are.
         dtype: floating-point type to train in; None leaves it as it is.
@@ -145,8 +146,8 @@ def fit(
         the trained machine and its history; ``model`` and ``guide`` themselves are trained in place.
 
     Raises:
-        ValueError: for data that are not zeros and ones, settings out of range or that don't go together, or
-            parameters without a restart dimension.
+        ValueError: for data that are not zeros and ones, settings out of range or that don't go together, parameters
+            or changing buffers without a restart dimension, or parameters that are all frozen.
         TypeError: if the model or guide is not a module, or the scheme not a :class:`Scheme`.
 
     >>> data = load_data("bars")
