@@ -49,6 +49,14 @@ def positive(name: str, value: Any) -> float:
     return found
 
 
+def not_negative(name: str, value: Any) -> float:
+    """The number, as Python's; ValueError unless it is finite and not below 0."""
+    found = number(name, value)
+    if not 0 <= found < math.inf:
+        raise ValueError(f"{name} must be finite and not below 0, got {value}")
+    return found
+
+
 def flag(name: str, value: Any) -> bool:
     """The truth value; TypeError for anything else."""
     if not isinstance(value, bool):

@@ -36,7 +36,7 @@ from pyro_helm.steps import Step, training_step
 from pyro_helm.tables import describe_machine, tidy, write_table
 from pyro_helm.training_checks import (
     Settings,
-    check_distribution,
+    cases_of,
     check_full_batch,
     check_labels,
     check_programs,
@@ -46,6 +46,7 @@ from pyro_helm.training_checks import (
     made_folder,
     made_optimizer,
     made_scheduler,
+    try_out,
 )
 
 FUSED_ADAM = partial(torch.optim.Adam, lr=0.01, fused=True)
@@ -133,7 +134,8 @@ def fit(
         step: ``"eager"``; ``"captured"``, which records the tensor operations of one step and replays them without
             running the programs; or ``"compiled"``, which fuses these by torch's compiler, a matter of ten seconds or
             more. The numbers are the same, within rounding if compiled. Not for programs that take another path, or
-            read another Python number, from one call to the next.
+            read another Python number, from one call to the next. Hooks of the optimiser, and those after a gradient's
+            accumulation, run in all three; those on a gradient (``register_hook``) in eager steps alone.
         seed: of minibatches and draws; the caller's random state is left alone.
         device: where to train; None leaves the model and guide where they are.
         dtype: floating-point type to train in; None leaves it as it is.
@@ -146,8 +148,8 @@ def fit(
         the trained machine and its history; ``model`` and ``guide`` themselves are trained in place.
 
     Raises:
-        ValueError: for data that are not zeros and ones, settings out of range or that don't go together, or
-            parameters without a restart dimension.
+        ValueError: for data that are not zeros and ones, settings out of range or that don't go together, parameters
+            or changing buffers without a restart dimension, or parameters that are all frozen.
         TypeError: if the model or guide is not a module, or the scheme not a :class:`Scheme`.
 
     >>> data = load_data("bars")
@@ -159,8 +161,8 @@ def fit(
     given = Settings(num_epochs, max_seconds, batch_size, valid_samples, patience, seed, learning_rate)
     settings = checked_settings(given, has_valid=valid is not None)
     check_labels(dataset, progress)
-    cases, weights = _cases("data", data)
-    valid_cases, valid_weights = (None, None) if valid is None else _cases("valid", valid)
+    cases, weights = cases_of("data", data)
+    valid_cases, valid_weights = (None, None) if valid is None else cases_of("valid", valid)
     check_programs(model, guide, scheme, cases, valid_cases)
     check_step(step, scheme)
     folder = None if out is None else made_folder(out)  # what can't be written to is found before the training
@@ -220,7 +222,7 @@ def fit(
         ):
             try:
                 with restarts.buffers.restored():
-                    _try_out(model, guide, cases[:batch_size], scheme, restarts.number)
+                    try_out(model, guide, cases[:batch_size], scheme, restarts.number)
                     restarts.check_buffers()
                 check_all_are_trained(parameters)
                 for epoch in range(1, settings.num_epochs + 1):
@@ -273,25 +275,6 @@ def _train_epoch(step: Step, data: Tensor, restarts: Restarts, batch_size: int) 
     bound = data.new_full((restarts.number,), torch.nan)
     bound[restarts.in_batch] = total / len(data)
     return bound
-
-
-def _try_out(model: nn.Module, guide: nn.Module | None, batch: Tensor, scheme: Scheme, num_restarts: int) -> None:
-    """One loss with all of Pyro's checks, which in training would only cost time."""
-    try:
-        with forked_rng(0, batch.device), torch.no_grad(), pyro.validation_enabled(True):
-            scheme.restart_losses(model, guide, observations={"x": batch})
-    except ValueError as error:
-        # parameters of one restart that are out of range are no reason to end the others: it will be marked failed
-        if num_restarts == 1 or not str(error).startswith("Expected parameter"):
-            raise
-
-
-def _cases(name: str, data: Tensor | Distribution) -> tuple[Tensor, Tensor | None]:
-    """Rows and what each counts for, 1 on average; None where they all count alike."""
-    if not isinstance(data, Distribution):
-        return data, None
-    check_distribution(name, data)
-    return data.patterns, data.probabilities * len(data.probabilities)
 
 
 def _validate(

@@ -7,15 +7,16 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyro
 import torch
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
 
-from pyro_helm.arguments import at_least_one, checked_seed, flag, positive
+from pyro_helm.arguments import at_least_one, checked_seed, flag, not_negative, positive
 from pyro_helm.data import Distribution, check_binary
 from pyro_helm.full_batch import FullBatchOptimizer
 from pyro_helm.layers import check_sizes_agree, visible_units
-from pyro_helm.placement import check_names_differ
+from pyro_helm.placement import check_names_differ, forked_rng
 from pyro_helm.schemes import Scheme
 from pyro_helm.steps import STEPS
 
@@ -48,7 +49,7 @@ def checked_settings(settings: Settings, *, has_valid: bool) -> Settings:
         valid_samples=at_least_one("valid_samples", settings.valid_samples),
         patience=patience,
         seed=checked_seed(settings.seed),
-        learning_rate=None if settings.learning_rate is None else positive("learning_rate", settings.learning_rate),
+        learning_rate=None if settings.learning_rate is None else not_negative("learning_rate", settings.learning_rate),
     )
 
 
@@ -203,3 +204,22 @@ def check_separable(descent: torch.optim.Optimizer, restarts: int) -> None:
             f"{type(descent).__name__} mixes the entries of a parameter and so would mix its {restarts} restarts; use "
             "pyro_helm.LBFGS, an elementwise optimiser such as Adam, or one restart"
         )
+
+
+def try_out(model: nn.Module, guide: nn.Module | None, batch: Tensor, scheme: Scheme, num_restarts: int) -> None:
+    """One loss with all of Pyro's checks, which in training would only cost time."""
+    try:
+        with forked_rng(0, batch.device), torch.no_grad(), pyro.validation_enabled(True):
+            scheme.restart_losses(model, guide, observations={"x": batch})
+    except ValueError as error:
+        # parameters of one restart that are out of range are no reason to end the others: it will be marked failed
+        if num_restarts == 1 or not str(error).startswith("Expected parameter"):
+            raise
+
+
+def cases_of(name: str, data: Tensor | Distribution) -> tuple[Tensor, Tensor | None]:
+    """Rows and what each counts for, 1 on average; None where they all count alike."""
+    if not isinstance(data, Distribution):
+        return data, None
+    check_distribution(name, data)
+    return data.patterns, data.probabilities * len(data.probabilities)
