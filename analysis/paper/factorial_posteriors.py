@@ -60,7 +60,7 @@ def of_posterior(model: BeliefNetwork, guide: FactorialRecognition, x: Tensor) -
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the table.")] = Path("results/paper"),
     restarts: Annotated[int, typer.Option(help="Machines per imaging model.")] = 4,
-    epochs: Annotated[int, typer.Option(help="Epochs of training.")] = 20,
+    epochs: Annotated[int, typer.Option(help="Epochs of training.")] = 5,
     quick: Annotated[bool, typer.Option("--quick", help="One epoch.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:
