@@ -70,9 +70,10 @@ def free_energy(theta: Weights, phi: Weights) -> Tensor:
 def sleep_cost(theta: Weights, phi: Weights) -> Tensor:
     """Mean over dreams of ``log p(alpha | d) - log Q_alpha``, ``[machines]``, nats."""
     s = cases(binary_rows(SIZES[0]))
-    log_p = log_joint(theta, s).unflatten(-1, (2 ** SIZES[0], -1))
-    log_q = log_recognition(phi, s).unflatten(-1, (2 ** SIZES[0], -1))
-    return (log_p.exp() * (log_p.log_softmax(-1) - log_q)).sum((-2, -1))
+    log_p: Tensor = log_joint(theta, s).unflatten(-1, (2 ** SIZES[0], -1))
+    log_q: Tensor = log_recognition(phi, s).unflatten(-1, (2 ** SIZES[0], -1))
+    total: Tensor = (log_p.exp() * (log_p.log_softmax(-1) - log_q)).sum((-2, -1))
+    return total
 
 
 def descend(cost: Tensor, weights: Weights) -> None:
