@@ -37,7 +37,8 @@ def multi_information(probabilities: Tensor) -> Tensor:
     units = probabilities.shape[-1].bit_length() - 1
     on = probabilities @ binary_rows(units).to(probabilities)
     each: Tensor = entr(on) + entr((1 - on).clamp(min=0))
-    return each.sum(-1) - entr(probabilities).sum(-1)
+    whole: Tensor = entr(probabilities).sum(-1)
+    return each.sum(-1) - whole
 
 
 def of_posterior(model: BeliefNetwork, guide: FactorialRecognition, x: Tensor) -> dict[str, Tensor]:
