@@ -5,8 +5,8 @@
 Sigmoid machines of 3-2-2 units on four patterns, with both phases in expectation (every state is summed), so that no
 noise is mistaken for a rise: the wake phase is a small gradient step of theta on F, the sleep phase one of phi on
 ``KL(p(d, alpha) || q(alpha | d) p(d))``. Section 4 of Dayan, Hinton, Neal & Zemel 1995 says that no single cost
-function is reduced by the two. Machines begin at random, or with the phi that Adam has found best for F at a random theta.
-Writes ``OUT/wake_sleep_cost.csv``, a row per start and machine.
+function is reduced by the two. Machines begin at random, or with the phi that Adam has found best for F at a
+random theta. Writes ``OUT/wake_sleep_cost.csv``, a row per start and machine.
 """
 
 from __future__ import annotations
