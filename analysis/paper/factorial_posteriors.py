@@ -37,7 +37,8 @@ def multi_information(probabilities: Tensor) -> Tensor:
     units = probabilities.shape[-1].bit_length() - 1
     on = probabilities @ binary_rows(units).to(probabilities)
     each: Tensor = entr(on) + entr((1 - on).clamp(min=0))
-    return each.sum(-1) - entr(probabilities).sum(-1)
+    whole: Tensor = entr(probabilities).sum(-1)
+    return each.sum(-1) - whole
 
 
 def of_posterior(model: BeliefNetwork, guide: FactorialRecognition, x: Tensor) -> dict[str, Tensor]:
@@ -60,7 +61,7 @@ def of_posterior(model: BeliefNetwork, guide: FactorialRecognition, x: Tensor) -
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the table.")] = Path("results/paper"),
     restarts: Annotated[int, typer.Option(help="Machines per imaging model.")] = 4,
-    epochs: Annotated[int, typer.Option(help="Epochs of training.")] = 20,
+    epochs: Annotated[int, typer.Option(help="Epochs of training.")] = 5,
     quick: Annotated[bool, typer.Option("--quick", help="One epoch.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:

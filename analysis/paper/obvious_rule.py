@@ -58,7 +58,7 @@ def measure(scheme: helm.Scheme, machine: Machine, data: helm.Data, num_samples:
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the table.")] = Path("results/paper"),
-    restarts: Annotated[int, typer.Option(help="Machines per rule.")] = 16,
+    restarts: Annotated[int, typer.Option(help="Machines per rule.")] = 8,
     quick: Annotated[bool, typer.Option("--quick", help="A few steps.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:
@@ -67,7 +67,7 @@ def main(
     data = helm.load_data("shifter")
     parts = []
     for rule, scheme in SCHEMES.items():
-        epochs = (1, 1) if quick else (5, 10)
+        epochs = (1, 1) if quick else (3, 3)
         machine, _ = train(scheme, RECIPE, data, epochs=epochs, restarts=2 if quick else restarts)
         parts.append(measure(scheme, machine, data, 20 if quick else 500).assign(rule=rule))
     table = pd.concat(parts, ignore_index=True)

@@ -29,8 +29,8 @@ DEAD = 0.01
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the table.")] = Path("results/paper"),
-    restarts: Annotated[int, typer.Option(help="Machines per leak.")] = 8,
-    epochs: Annotated[int, typer.Option(help="Epochs of 200 steps.")] = 5,
+    restarts: Annotated[int, typer.Option(help="Machines per leak.")] = 2,
+    epochs: Annotated[int, typer.Option(help="Epochs of 200 steps.")] = 2,
     quick: Annotated[bool, typer.Option("--quick", help="One epoch.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:

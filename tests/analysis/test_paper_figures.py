@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -305,7 +305,8 @@ def test_the_drawn_machine_has_the_layers_of_the_print_and_all_its_connections()
     fans = [part for part in figure.axes[0].collections if isinstance(part, LineCollection)]
     assert sorted(len(fan.get_segments()) for fan in fans) == [6, 6, 15, 15]
     for fan in fans:
-        solid = fan.get_linestyle()[0][1] is None
+        ((_, dashes),) = cast(Any, fan.get_linestyle())
+        solid = dashes is None
         assert solid == (to_hex(np.asarray(fan.get_color())[0][:3]).upper() == architecture.RECOGNITION)
     # biases: all layers in generation, all but the input in recognition
     assert sum(text.get_text() == "1" for text in figure.axes[0].texts) == 3 + 2
