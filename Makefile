@@ -17,16 +17,16 @@ $(WITH_PEERS): $(INSTALLED)
 	touch $@
 
 compare: $(INSTALLED) ## train on the shifter and on digits, print one table, write figures to results/
-	$(VENV)/bin/python analysis/compare.py --out results
+	$(VENV)/bin/python -m analysis.compare --out results
 
 schemes: $(INSTALLED) ## what each inference scheme learns, at equal steps and equal seconds, in results/schemes
-	$(VENV)/bin/python analysis/schemes.py --out results/schemes
+	$(VENV)/bin/python -m analysis.schemes --out results/schemes
 
 gradients: $(INSTALLED) ## bias, variance and cost of each scheme's gradient against the exact one, in results/gradients
-	$(VENV)/bin/python analysis/gradients.py --out results/gradients
+	$(VENV)/bin/python -m analysis.gradients --out results/gradients
 
 paper: $(INSTALLED) ## reproduce the figures of the paper and its shifter machines, in results/paper
-	$(VENV)/bin/python analysis/paper/reproduce.py --out results/paper
+	$(VENV)/bin/python -m analysis.paper.reproduce --out results/paper
 
 test: $(INSTALLED) ## run the tests
 	$(VENV)/bin/pytest -n auto
@@ -44,7 +44,7 @@ test-wheel: $(INSTALLED) ## build the wheel and run the tests on it in a clean e
 	$(WHEEL_VENV)/bin/pytest -n auto --ignore=tests/analysis # of scripts that are not in it
 
 benchmark: $(WITH_PEERS) ## every claim of speed, beside Pyro, NumPyro and loops by hand in PyTorch and JAX, in results/benchmarks
-	$(VENV)/bin/python analysis/benchmarks/benchmark.py --out results/benchmarks
+	$(VENV)/bin/python -m analysis.benchmarks.benchmark --out results/benchmarks
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist results

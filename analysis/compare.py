@@ -1,6 +1,6 @@
 """Compare inference schemes and imaging models on the paper's shifter and on handwritten digits.
 
-    python analysis/compare.py --out results
+    python -m analysis.compare --out results
 
 Three schemes x three imaging models on the shifter (Fig. 1 of Dayan et al. 1995), whose exact distribution says how
 good a machine can get (-4.579 nats per case), and three schemes with sigmoid units on scikit-learn's digits. Prints one
@@ -19,9 +19,9 @@ import typer
 from torch.distributions import Bernoulli
 
 import pyro_helm as helm
-from pyro_helm.comparison import cases_to_score
-from pyro_helm.printing import print_summary
-from pyro_helm.report import write_report
+from pyro_helm.experiments.comparison import cases_to_score
+from pyro_helm.experiments.console import print_summary
+from pyro_helm.experiments.report import write_report
 
 
 def main(

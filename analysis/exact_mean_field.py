@@ -1,6 +1,6 @@
 """How accurate the expected log-probabilities of ExactMeanField are, and what they cost, by the number of nodes.
 
-    python analysis/exact_mean_field.py --out results/exact_mean_field
+    python -m analysis.exact_mean_field --out results/exact_mean_field
 
 Layers of 10 causes and 20 units, whose 1,024 states are summed for the exact value, under 400 data with probabilities
 from uniform to nearly certain: *mild* weights as a machine has early in training, and *extreme* ones (odds and rates
@@ -23,10 +23,10 @@ import typer
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyro_helm import plots
-from pyro_helm.atomic import atomic_path
-from pyro_helm.imaging import IMAGING, Imaging, LogProbs, NoisyOr, Sigmoid
-from pyro_helm.imaging.quadrature import cosine_rule, odds_rule, rate_rule
+from pyro_helm.experiments import plots
+from pyro_helm.layers import IMAGING, Imaging, LogProbs, NoisyOr, Sigmoid
+from pyro_helm.layers.quadrature import cosine_rule, odds_rule, rate_rule
+from pyro_helm.runtime.atomic_files import atomic_path
 
 CAUSES, UNITS, DATA = 10, 20, 400
 TOLERANCES = [10.0**-digits for digits in range(1, 14)]

@@ -1,6 +1,6 @@
 """How noisy, how biased and how costly the gradient of every scheme is, against the exact one.
 
-    python analysis/gradients.py --out results/gradients
+    python -m analysis.gradients --out results/gradients
 
 A machine of 9-6-4 sigmoid units on bars of 3 by 3 pixels, untrained and trained: all of its 2^19 joint states can be
 summed over, so that what each scheme's gradient estimates is known. Restarts with equal parameters are independent
@@ -36,14 +36,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import pyro_helm as helm
-from pyro_helm.bars import bars_distribution
+from pyro_helm.data.bars import bars_distribution
+from pyro_helm.experiments.console import print_table
+from pyro_helm.experiments.plots import save_figure
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.joint_enumeration import discrete_sites, joint_states, num_states, placed
+from pyro_helm.latents.joint_states import all_joint_states, discrete_sites, num_states, placed
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.particles import draw_from_guide
-from pyro_helm.plots import save_figure
-from pyro_helm.printing import print_table
-from pyro_helm.tables import write_table
+from pyro_helm.programs.particles import draw_from_guide
+from pyro_helm.runtime.tables import write_table
 
 SIZES = (9, 6, 4)
 PARTICLES: tuple[int, ...] = (1, 2, 5, 10, 20, 50)
@@ -173,7 +173,7 @@ def enumerated(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     call = {"observations": {"x": x}}
     sites = discrete_sites(net.model, call)
     count = num_states(sites)
-    (states,) = joint_states(sites, count, x.device)
+    (states,) = all_joint_states(sites, count, x.device)
     particles = draw_from_guide(net.model, net.guide, count, kwargs=call, values=placed(sites, states))
     return particles.log_joint[:, 0], particles.log_guide[:, 0]
 
@@ -202,7 +202,7 @@ def importance_bound(log_p: Tensor, log_q: Tensor, num_particles: int, step: flo
 
         log s = integral_0^inf (exp(-t) - exp(-t s)) / t dt,    E[exp(-t mean_k w_k)] = (sum_h q(h) exp(-t w(h) / K))^K
 
-    The integral is taken over log t by the trapezoid rule, as in :mod:`pyro_helm.imaging.quadrature`.
+    The integral is taken over log t by the trapezoid rule, as in :mod:`pyro_helm.layers.quadrature`.
     """
     log_evidence = log_p.logsumexp(0).detach()
     log_w = log_p - log_q - log_evidence

@@ -1,6 +1,6 @@
 """How far each estimate of a log-likelihood can be trusted, against the truth or the sandwich around it.
 
-    python analysis/likelihoods.py --out results/likelihoods
+    python -m analysis.likelihoods --out results/likelihoods
 
 Trains belief networks of 8 to 200 hidden units on the shifter, digits, and if ``PYRO_HELM_DATA`` has them OCR letters
 and binarised MNIST. Those of up to 20 hidden units are scored on test cases against the exact log-likelihood, with the
@@ -24,14 +24,14 @@ from scipy.stats import t as student_t
 from torch import Tensor
 
 import pyro_helm as helm
+from pyro_helm.experiments.console import print_table
+from pyro_helm.experiments.plots import save_figure
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods.ais import reverse_ais
 from pyro_helm.likelihoods.gap import dream
 from pyro_helm.likelihoods.pareto import khat_threshold
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.plots import save_figure
-from pyro_helm.printing import print_table
-from pyro_helm.tables import write_table
+from pyro_helm.runtime.tables import write_table
 
 NETS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("shifter", (8,)),

@@ -1,6 +1,6 @@
 """What each inference scheme learns, at equal steps and at equal seconds.
 
-    python analysis/schemes.py --out results/schemes
+    python -m analysis.schemes --out results/schemes
 
 Trains sigmoid belief networks on the shifter, bars, digits and, if ``PYRO_HELM_DATA`` has them, nltcs, sun09_presence
 and ocr_letters, with every scheme from the same initial values: once for as many steps as every other, and once for as
@@ -25,14 +25,14 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student_t
 
 import pyro_helm as helm
-from pyro_helm.atomic import atomic_path
-from pyro_helm.comparison import cases_to_score
+from pyro_helm.experiments.comparison import cases_to_score
+from pyro_helm.experiments.console import print_table
+from pyro_helm.experiments.plots import save_figure
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.plots import save_figure
-from pyro_helm.printing import print_table
+from pyro_helm.runtime.atomic_files import atomic_path
+from pyro_helm.runtime.tables import write_table
 from pyro_helm.schemes import Intractable
-from pyro_helm.tables import write_table
 
 NETS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("shifter", (24, 2)),

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import ClassVar, Literal
 
 import pyro
 import torch
 from pyro.distributions import Bernoulli
 from pyro.nn import PyroModule, pyro_method
 
-from pyro_helm.imaging import Sigmoid, local_parameters
-from pyro_helm.layers import (
+from pyro_helm.layers import Sigmoid, local_parameters
+from pyro_helm.programs.layered import (
     Observations,
     checked_observations,
     checked_sizes,
@@ -19,7 +20,7 @@ from pyro_helm.layers import (
     seeded_generator,
     site_names,
 )
-from pyro_helm.placement import placement
+from pyro_helm.runtime.device import placement
 
 
 class FactorialRecognition(PyroModule):  # type: ignore[misc]
@@ -42,6 +43,8 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
     >>> [h.shape for h in guide({"x": torch.zeros(100, 32)})]  # h1, h2: [restarts, data, units]
     [torch.Size([8, 100, 24]), torch.Size([8, 100, 2])]
     """
+
+    structure: ClassVar[Literal["generative", "recognition"]] = "recognition"
 
     def __init__(self, sizes: Sequence[int], *, restarts: int = 1, seed: int | None = None) -> None:
         super().__init__()

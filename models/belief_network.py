@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pyro
 import torch
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor
 
-from pyro_helm.arguments import flag, number
-from pyro_helm.imaging import IMAGING, Imaging, LogProbs, local_parameters
-from pyro_helm.layers import (
+from pyro_helm.layers import IMAGING, Imaging, LogProbs, local_parameters
+from pyro_helm.programs.layered import (
     Observations,
     checked_observations,
     checked_sizes,
@@ -20,7 +19,8 @@ from pyro_helm.layers import (
     seeded_generator,
     site_names,
 )
-from pyro_helm.placement import placement
+from pyro_helm.runtime.arguments import flag, number
+from pyro_helm.runtime.device import placement
 
 
 class BeliefNetwork(PyroModule):  # type: ignore[misc]
@@ -47,6 +47,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
     >>> model().shape  # a dream: [restarts, data, units]
     torch.Size([8, 1, 32])
     """
+
+    structure: ClassVar[Literal["generative", "recognition"]] = "generative"
 
     def __init__(
         self,

@@ -1,10 +1,8 @@
 """The public names, each with where it is defined."""
 
-from .checkpoint import load, save
-from .comparison import Comparison, compare, summarise
-from .data import Data, Distribution, available_data, load_data
-from .distributions import NoisyOrBernoulli, OddsBernoulli
-from .full_batch import LBFGS, ConjugateGradient
+from .data.sets import Data, Distribution, available_data, load_data
+from .experiments.comparison import Comparison, compare, summarise
+from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
     Gap,
     Posterior,
@@ -31,7 +29,9 @@ from .schemes import (
     Scheme,
     WakeSleep,
 )
-from .training import Result, fit
+from .training.checkpoint import load, save
+from .training.fitting import Result, fit
+from .training.full_batch import LBFGS, ConjugateGradient
 
 __all__ = [
     "LBFGS",

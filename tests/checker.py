@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 import pyro
 import torch
-from oracle import Machine
 from torch import Tensor, nn
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.schemes import Scheme
+from tests.oracle import Machine
 
 Z_THRESHOLD = 4.8
 """About one false alarm in 6,000 checks of 100 entries each; the seeds are fixed, so a pass stays a pass."""

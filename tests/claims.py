@@ -15,12 +15,10 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checker import Z_THRESHOLD, named_gradients, z_scores
-from own_models import Observations, Pair, Part
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_helm.particles import Program
+from pyro_helm.programs.particles import Program
 from pyro_helm.schemes import (
     NVIL,
     TVO,
@@ -34,6 +32,8 @@ from pyro_helm.schemes import (
     Scheme,
     WakeSleep,
 )
+from tests.checker import Z_THRESHOLD, named_gradients, z_scores
+from tests.own_models import Observations, Pair, Part
 
 LEFT_OUT = -1e30
 """Log-probability of a state that doesn't count; minus infinity would make differences of two no number."""

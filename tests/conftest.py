@@ -9,4 +9,4 @@ import torch
 torch.set_num_threads(1)
 
 # helper modules with assertions, whose failures are to say as much as those of tests
-pytest.register_assert_rewrite("checker", "claims")
+pytest.register_assert_rewrite("tests.checker", "tests.claims")

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 
 import torch
-from setting import parameter_lists
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from analysis.benchmarks.setting import parameter_lists
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 

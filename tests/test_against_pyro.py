@@ -10,15 +10,24 @@ import pyro.distributions as dist
 import pyro.infer
 import pytest
 import torch
-from checker import DATA, Z_THRESHOLD, exact_gradient, named_gradients, replicates, tiny_machine, worst_z, z_scores
-from oracle import binary_rows
 from pyro.infer import SVI, RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceTMC_ELBO, config_enumerate
 from pyro.infer.importance import Importance, vectorized_importance_weights
 from torch import Tensor
 
 import pyro_helm as helm
-from pyro_helm.particles import Program, draw_from_guide
+from pyro_helm.programs.particles import Program, draw_from_guide
 from pyro_helm.schemes import NVIL, VIMCO, Reinforce, ReweightedWakeSleep, WakeSleep
+from tests.checker import (
+    DATA,
+    Z_THRESHOLD,
+    exact_gradient,
+    named_gradients,
+    replicates,
+    tiny_machine,
+    worst_z,
+    z_scores,
+)
+from tests.oracle import binary_rows
 
 REPLICATES = 20_000
 VECTORISED = {"vectorize_particles": True, "max_plate_nesting": 2}

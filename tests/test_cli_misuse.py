@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from damaged_files import machine, write_data, write_machines, write_resume_folders
 from typer.testing import CliRunner
 
 import pyro_helm as helm
-from pyro_helm.cli import app
+from pyro_helm.cli.app import app
+from tests.damaged_files import machine, write_data, write_machines, write_resume_folders
 
 RUNNER = CliRunner()
 QUICK = ["--epochs", "1", "--restarts", "2", "--particles", "2"]

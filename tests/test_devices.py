@@ -15,12 +15,12 @@ from torch import Tensor
 
 import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.likelihoods.exact import exact
+from pyro_helm.likelihoods.exact import exact_log_likelihood
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.restarts import Restarts
 from pyro_helm.schemes import Scheme
-from pyro_helm.steps import STEPS, training_step
-from pyro_helm.training import FUSED_ADAM
+from pyro_helm.training.fitting import FUSED_ADAM
+from pyro_helm.training.restarts import Restarts
+from pyro_helm.training.steps import STEPS, training_step
 
 SIZES = (6, 4, 2)
 IMAGING = ("sigmoid", "noisy_or", "odds")
@@ -128,7 +128,7 @@ def test_losses_without_chance_and_their_gradients_are_those_of_the_cpu(
 @pytest.mark.parametrize("imaging", IMAGING)
 def test_log_likelihoods_agree_with_enumeration_on_the_cpu(imaging: str, device: str) -> None:
     model, guide = machine(imaging)
-    truth = torch.as_tensor(exact(model, data()))
+    truth = torch.as_tensor(exact_log_likelihood(model, data()))
     for program in (model, guide):
         program.to(device)
     x = data().to(device)

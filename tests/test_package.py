@@ -64,7 +64,7 @@ def test_public_names_are_there() -> None:
         pyro_helm.nonsense  # type: ignore[attr-defined]  # noqa: B018
 
 
-@pytest.mark.parametrize("module", ["pyro_helm", "pyro_helm.cli"])
+@pytest.mark.parametrize("module", ["pyro_helm", "pyro_helm.cli.app"])
 def test_importing_the_package_or_asking_for_help_does_not_wait_for_torch(module: str) -> None:
     code = f"import sys, {module}; print({{'torch', 'pandas', 'matplotlib'}} & sys.modules.keys())"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -9,8 +9,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from oracle import binary_rows
-from printed import (
+from torch import Tensor
+
+from pyro_helm.layers import Odds
+from tests.oracle import binary_rows
+from tests.printed import (
     Layers,
     dp_dq_b2,
     dp_dtheta_b3,
@@ -22,10 +25,7 @@ from printed import (
     q_3_1,
     with_bias,
 )
-from test_printed import machine, passed_up, weights
-from torch import Tensor
-
-from pyro_helm.imaging import Odds
+from tests.test_printed import machine, passed_up, weights
 
 DRAWS = torch.Generator().manual_seed(0)
 THETA = torch.rand(4, 4, generator=DRAWS).double() * 3

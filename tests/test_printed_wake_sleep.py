@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pyro
 import torch
-from checker import exact_gradient
-from oracle import binary_rows
-from printed import Layers, p_3_3, q_3_1, with_bias
-from test_printed import X, machine, weights
 from torch import Tensor
 
-from pyro_helm.particles import Particles, draw_from_guide, draw_from_model
+from pyro_helm.programs.particles import Particles, draw_from_guide, draw_from_model
+from tests.checker import exact_gradient
+from tests.oracle import binary_rows
+from tests.printed import Layers, p_3_3, q_3_1, with_bias
+from tests.test_printed import X, machine, weights
 
 
 def activities(particles: Particles, *, wake: bool) -> Layers:

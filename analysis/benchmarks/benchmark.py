@@ -1,6 +1,6 @@
 """Every claim of speed, measured: training steps, restarts, scaling, epochs, likelihoods, kernels and start-up.
 
-    python analysis/benchmarks/benchmark.py --out results/benchmarks
+    python -m analysis.benchmarks.benchmark --out results/benchmarks
 
 Those who are compared take turns in one process, with the same threads, machine, data and optimiser. Writes
 ``benchmarks.parquet``, ``benchmarks.csv`` and figures to OUT, prints ratios, and at the end which goals are met.
@@ -16,21 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import epochs
-import figures
-import likelihood_times
-import product_kernel
-import scaling
-import start_up
 import torch
-import training_steps
 import typer
-from report import print_report
-from subjects import HAS_JAX, SCHEMES, table_of
-from timing import Effort, use
 
-from pyro_helm.plots import save_figure
-from pyro_helm.tables import write_table
+from analysis.benchmarks import epochs, figures, likelihood_times, product_kernel, scaling, start_up, training_steps
+from analysis.benchmarks.contenders import HAS_JAX, SCHEMES, table_of
+from analysis.benchmarks.report import print_report
+from analysis.benchmarks.timing import Effort, use
+from pyro_helm.experiments.plots import save_figure
+from pyro_helm.runtime.tables import write_table
 
 GROUPS = {
     "training step": training_steps.measure,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from setting import NETS, PARTICLES, Setting, data, programs
-from subjects import CAPTURED, COMPILED, EAGER, row
-from timing import Effort, Timing, in_fresh_process
 
 import pyro_helm as helm
+from analysis.benchmarks.contenders import CAPTURED, COMPILED, EAGER, row
+from analysis.benchmarks.setting import NETS, PARTICLES, Setting, data, programs
+from analysis.benchmarks.timing import Effort, Timing, in_fresh_process
 
 KINDS = {EAGER: "eager", CAPTURED: "captured", COMPILED: "compiled"}
 STEPS = 40

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
-from scaling import VARIED, curves
-from subjects import MATMULS, SCHEMES, TORCH
+
+from analysis.benchmarks.contenders import MATMULS, SCHEMES, TORCH
+from analysis.benchmarks.scaling import VARIED, curves
 
 TICKS = (0.25, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0, 8.0)
 MARKERS = "osD^v<>PX"

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pandas as pd
-from likelihood_times import OURS, PYROS
-from scaling import NET, slopes
-from setting import NETS
-from start_up import HELP, IMPORT
-from subjects import CAPTURED, COMPILED, EAGER, JAX, PYRO_RWS, TORCH
+
+from analysis.benchmarks.contenders import CAPTURED, COMPILED, EAGER, JAX, PYRO_RWS, TORCH
+from analysis.benchmarks.likelihood_times import OURS, PYROS
+from analysis.benchmarks.scaling import NET, slopes
+from analysis.benchmarks.setting import NETS
+from analysis.benchmarks.start_up import HELP, IMPORT
 
 RWS = "reweighted_wake_sleep"
 SMALL_NETS = ("32-24-2", NET)

@@ -17,8 +17,9 @@ import optax
 import torch
 from jax.lax import stop_gradient
 from jax.nn import logsumexp, sigmoid, softmax, softplus
-from setting import LEARNING_RATE, Setting, Trainer, Weights, data, programs, weights_of
 from torch import Tensor
+
+from analysis.benchmarks.setting import LEARNING_RATE, Setting, Trainer, Weights, data, programs, weights_of
 
 Array = Any
 

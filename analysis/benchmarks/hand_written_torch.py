@@ -10,9 +10,20 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import torch
-from setting import LEARNING_RATE, Setting, Trainer, Weights, as_they_are, data, programs, transposed, weights_of
 from torch import Tensor
 from torch.nn.functional import linear, softplus
+
+from analysis.benchmarks.setting import (
+    LEARNING_RATE,
+    Setting,
+    Trainer,
+    Weights,
+    as_they_are,
+    data,
+    programs,
+    transposed,
+    weights_of,
+)
 
 
 def start(setting: Setting) -> Trainer:

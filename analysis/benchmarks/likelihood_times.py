@@ -8,19 +8,19 @@ from typing import Any
 
 import pyro
 import torch
-from hand_written_torch import dream
-from matmuls import Shape, multiply
 from pyro.infer.importance import vectorized_importance_weights
-from setting import NETS, Setting, Weights, data, programs, transposed, weights_of
-from subjects import MATMULS, TORCH, row
-from timing import Effort, Step, in_fresh_process, take_turns
 from torch import Tensor
 
+from analysis.benchmarks.contenders import MATMULS, TORCH, row
+from analysis.benchmarks.hand_written_torch import dream
+from analysis.benchmarks.matmuls import Shape, multiply
+from analysis.benchmarks.setting import NETS, Setting, Weights, data, programs, transposed, weights_of
+from analysis.benchmarks.timing import Effort, Step, in_fresh_process, take_turns
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.likelihoods.ais import ais
-from pyro_helm.likelihoods.exact import TERMS_AT_ONCE, exact
-from pyro_helm.likelihoods.importance import importance
-from pyro_helm.likelihoods.layer_enumeration import levels, log_marginal, log_prior
+from pyro_helm.latents.layer_states import levels, log_marginal, log_prior
+from pyro_helm.likelihoods.ais import annealed_importance_sampling
+from pyro_helm.likelihoods.exact import TERMS_AT_ONCE, exact_log_likelihood
+from pyro_helm.likelihoods.importance import importance_sampling
 from pyro_helm.models import BeliefNetwork
 
 LARGE = (784, 200, 200, 200)
@@ -62,7 +62,7 @@ def _importance(effort: Effort) -> Comparison:
     model, guide = programs(setting)
     x = data(setting)[:number]
     return "importance", number, setting, {
-        OURS: lambda: lambda: importance(model, guide, x, num_samples=samples),
+        OURS: lambda: lambda: importance_sampling(model, guide, x, num_samples=samples),
         PYROS: lambda: lambda: pyros_log_likelihood(model, guide, x, samples),
     }  # fmt: skip
 
@@ -93,7 +93,7 @@ def _exact(effort: Effort) -> Comparison:
         return lambda: torch.no_grad()(way)
 
     return "exact", number, setting, {
-        OURS: lambda: lambda: exact(model, x),
+        OURS: lambda: lambda: exact_log_likelihood(model, x),
         "hidden layers alone, ours": layers_by(lambda: log_prior(model.generative[1], top, TERMS_AT_ONCE)),
         "hidden layers alone, in log space": layers_by(
             lambda: log_marginal(model.generative[1], lowest.states, top, TERMS_AT_ONCE)
@@ -119,7 +119,7 @@ def _ais(effort: Effort) -> Comparison:
     model, guide = programs(setting)
     x = data(setting)[:number]
     return f"ais, {steps} steps", number, setting, {
-        OURS: lambda: lambda: ais(model, guide, x, num_chains=setting.particles, schedule=steps)
+        OURS: lambda: lambda: annealed_importance_sampling(model, guide, x, num_chains=setting.particles, schedule=steps)
     }  # fmt: skip
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import torch
-from setting import Setting, Trainer, as_they_are
 from torch import Tensor
+
+from analysis.benchmarks.setting import Setting, Trainer, as_they_are
 
 Shape = tuple[int, int, int]
 """Rows, what is summed over, and columns."""

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
-from hand_written_jax import rows_of, to_jax, to_torch
 from numpyro.infer import SVI, TraceGraph_ELBO
-from setting import LEARNING_RATE, Setting, Trainer, Weights, data, programs, weights_of
+
+from analysis.benchmarks.hand_written_jax import rows_of, to_jax, to_torch
+from analysis.benchmarks.setting import LEARNING_RATE, Setting, Trainer, Weights, data, programs, weights_of
 
 
 def start(setting: Setting) -> Trainer:

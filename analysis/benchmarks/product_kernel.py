@@ -1,6 +1,6 @@
 """Time and memory of the product over causes, log prod_k (1 - q_k r_kj), forward and backward, against a matmul.
 
-    python analysis/benchmarks/product_kernel.py
+    python -m analysis.benchmarks.product_kernel
 
 Side by side in one process, in turns, medians: a matrix product of the same shape; our kernel, fused by torch.compile;
 the same in blocks, as where there is no compiler; and the plain expression, which materialises data x causes x units.
@@ -18,11 +18,12 @@ from typing import Annotated, Any
 import pandas as pd
 import torch
 import typer
-from subjects import row
-from timing import Effort, Step, in_fresh_process, in_process_for_memory, peak_of, take_turns
 from torch import Tensor
 
-from pyro_helm.kernels import fused, product_of_complements
+from analysis.benchmarks.contenders import row
+from analysis.benchmarks.timing import Effort, Step, in_fresh_process, in_process_for_memory, peak_of, take_turns
+from pyro_helm.layers import fused_sums as fused
+from pyro_helm.layers.products import product_of_complements
 
 SHAPES = {"[128, 200] x [200, 784]": (128, 200, 784), "[512, 200] x [200, 784]": (512, 200, 784)}
 

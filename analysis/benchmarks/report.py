@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
-from goals import RWS, goals_of
-from likelihood_times import OURS
-from scaling import slopes
-from subjects import MATMULS, TORCH
 
-from pyro_helm.printing import print_table
+from analysis.benchmarks.contenders import MATMULS, TORCH
+from analysis.benchmarks.goals import RWS, goals_of
+from analysis.benchmarks.likelihood_times import OURS
+from analysis.benchmarks.scaling import slopes
+from pyro_helm.experiments.console import print_table
 
 
 def print_report(table: pd.DataFrame) -> None:

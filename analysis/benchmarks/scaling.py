@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from setting import NETS, Setting
-from subjects import COMPILED, EAGER, HAS_JAX, JAX, side_by_side
-from timing import Effort, in_fresh_process
+
+from analysis.benchmarks.contenders import COMPILED, EAGER, HAS_JAX, JAX, side_by_side
+from analysis.benchmarks.setting import NETS, Setting
+from analysis.benchmarks.timing import Effort, in_fresh_process
 
 SCHEME = "reweighted_wake_sleep"
 NET = "64-32-16"

@@ -8,15 +8,15 @@ import sys
 import time
 from typing import Any
 
-from subjects import row
-from timing import Effort, Timing
+from analysis.benchmarks.contenders import row
+from analysis.benchmarks.timing import Effort, Timing
 
 IMPORT, HELP = "import pyro_helm, after import pyro", "pyro-helm --help"
 EVERYTHING = "all of pyro_helm, after import pyro"
 """As an import that fetches every public name, where the usual one fetches each when it is used."""
 
 _TIMED_IMPORT = "import time, pyro; began = time.perf_counter(); import pyro_helm; print(time.perf_counter() - began)"
-_HELP = "from pyro_helm.cli import app; app()"
+_HELP = "from pyro_helm.cli.app import app; app()"
 
 
 def measure(effort: Effort) -> list[dict[str, Any]]:

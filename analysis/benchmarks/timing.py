@@ -23,7 +23,7 @@ import numpy as np
 import pyro
 import torch
 
-from pyro_helm.placement import wait_for
+from pyro_helm.runtime.device import wait_for
 
 Step = Callable[[], object]
 Arguments = ParamSpec("Arguments")

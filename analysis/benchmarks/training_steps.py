@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from setting import NETS, Setting
-from subjects import COMPILED, EAGER, MATMULS, SCHEMES, everyone, peak_memory, side_by_side
-from timing import Effort, in_fresh_process
+from analysis.benchmarks.contenders import COMPILED, EAGER, MATMULS, SCHEMES, everyone, peak_memory, side_by_side
+from analysis.benchmarks.setting import NETS, Setting
+from analysis.benchmarks.timing import Effort, in_fresh_process
 
 MEMORY_NET = "784-200-200"
 MEMORY_SCHEMES = ("reweighted_wake_sleep", "reinforce")

@@ -1,6 +1,6 @@
 """Where the time of a training step goes: matrix products, random numbers, other arithmetic, optimiser, and Python.
 
-    python analysis/benchmarks/where_time_goes.py
+    python -m analysis.benchmarks.where_time_goes
 
 Of a step of reweighted wake-sleep that is eager, captured or compiled, by torch's profiler. The rest, Python above all,
 is what remains of the time of a step by the clock, without the profiler, which does not see the matrix products that
@@ -15,11 +15,12 @@ import pandas as pd
 import pyro
 import torch
 import typer
-from ours import captured, compiled, eager
-from setting import NETS, Setting, stepper
-from timing import take_turns
 from torch._inductor import config
 from torch.profiler import profile
+
+from analysis.benchmarks.helm_machine import captured, compiled, eager
+from analysis.benchmarks.setting import NETS, Setting, stepper
+from analysis.benchmarks.timing import take_turns
 
 KINDS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),

@@ -1,6 +1,6 @@
 """Draw the architecture of a Helmholtz machine (Fig. 3 of Dayan, Hinton, Neal & Zemel 1995) from a live one.
 
-    python analysis/paper/architecture.py --out results/paper
+    python -m analysis.paper.architecture --out results/paper
 
 Both programs are traced by Pyro: sites, sizes, distributions and parameters are the traces', and a layer depends on
 what its log-probability has a gradient with respect to. Fixed leaks, which are no parameters, are read from the layers.
@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from pyro import poutine
 from torch import Tensor
 
-from pyro_helm import plots
+from pyro_helm.experiments import plots
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.layers import site_names
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.programs.layered import site_names
 
 CAPTION = (
     "A Helmholtz machine of sizes {sizes}, bottom to top, with {imaging} imaging{restarts}, as its two programs show "

@@ -1,6 +1,6 @@
 """Set a machine to the intended solution of the shifter by hand and polish it: the best log-likelihood known.
 
-    python analysis/paper/best_known.py --out results/paper
+    python -m analysis.paper.best_known --out results/paper
 
 Each of sixteen units of the middle layer stands for a pixel and its copy, shifted left or right; each of the two top
 units turns on those of one direction. Independent top units can't take turns, so that the machine stays below minus the
@@ -16,9 +16,9 @@ from typing import Annotated
 
 import torch
 import typer
-from shifter_training import LEAK, Machine, judge, new_machine, polish
 
 import pyro_helm as helm
+from analysis.paper.shifter_training import LEAK, Machine, judge, new_machine, polish
 
 STRONG, WEAK = 20.0, 1e-3
 """Odds that a unit gives the pixels it stands for, and all the others."""

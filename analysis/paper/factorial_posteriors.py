@@ -1,6 +1,6 @@
 """Factorial generative models rarely have factorial posteriors (section 3 of Dayan, Hinton, Neal & Zemel 1995).
 
-    python analysis/paper/factorial_posteriors.py --out results/paper
+    python -m analysis.paper.factorial_posteriors --out results/paper
 
 Machines of 16-8-3 units are trained on bars by reweighted wake-sleep, and their exact posteriors are enumerated. What
 the units of a layer know of one another is its multi-information, the sum of their entropies less the entropy of the
@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.special import entr
 
 import pyro_helm as helm
-from pyro_helm.atomic import atomic_path
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.runtime.atomic_files import atomic_path
 
 SIZES = (16, 8, 3)
 

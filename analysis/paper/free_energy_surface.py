@@ -1,6 +1,6 @@
 """Draw the surface -F(theta, Q) with the paths of two learners (Fig. 2 of Dayan, Hinton, Neal & Zemel 1995).
 
-    python analysis/paper/free_energy_surface.py --out results/paper
+    python -m analysis.paper.free_energy_surface --out results/paper
 
 The machine is ``BeliefNetwork((3, 2))`` with one free parameter theta, the weight of every connection, and data whose
 causes explain one another away. All is computed by enumeration; one restart of the network is one theta. Writes
@@ -33,7 +33,7 @@ from pyro import poutine
 from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
-from pyro_helm import plots
+from pyro_helm.experiments import plots
 from pyro_helm.models import BeliefNetwork
 
 CAPTION = (

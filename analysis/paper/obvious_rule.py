@@ -1,6 +1,6 @@
 """What goes wrong with the rule that Dayan, Hinton, Neal & Zemel 1995 say does not work (appendix A, before A.3).
 
-    python analysis/paper/obvious_rule.py --out results/paper
+    python -m analysis.paper.obvious_rule --out results/paper
 
 A.2 of means, ``1 - 1/(1 + sum_k q_k theta_k)``, takes a cause that is on now and then for one that is always on and
 weak. The shifter machine is trained with it by the recipe of ``solutions.py`` for the deterministic loss (Adam, layer
@@ -17,13 +17,13 @@ from typing import Annotated
 import pandas as pd
 import torch
 import typer
-from shifter_training import Machine, Recipe, judge, train
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 import pyro_helm as helm
-from pyro_helm.atomic import atomic_path
-from pyro_helm.imaging import Imaging, LogProbs
+from analysis.paper.shifter_training import Machine, Recipe, judge, train
+from pyro_helm.layers import Imaging, LogProbs
+from pyro_helm.runtime.atomic_files import atomic_path
 
 RECIPE = Recipe(layerwise=True, recognition_bias=-3.0, learning_rate=0.01)
 

@@ -1,6 +1,6 @@
 """A partial E step still climbs -F (Neal & Hinton 1994, of whom Dayan, Hinton, Neal & Zemel 1995 speak at Fig. 2).
 
-    python analysis/paper/partial_e_step.py --out results/paper
+    python -m analysis.paper.partial_e_step --out results/paper
 
 On the machine of Fig. 2, where the M step has a single theta, three E steps are compared: full (Q becomes the posterior
 of every pattern), half (Q goes half of the way), and one pattern at a time. -F is measured after every step of either
@@ -17,10 +17,10 @@ from typing import Annotated
 import pandas as pd
 import torch
 import typer
-from free_energy_surface import START, WEIGHTS, best_theta, bound, log_joint, posterior
 from torch import Tensor
 
-from pyro_helm.atomic import atomic_path
+from analysis.paper.free_energy_surface import START, WEIGHTS, best_theta, bound, log_joint, posterior
+from pyro_helm.runtime.atomic_files import atomic_path
 
 EStep = Callable[[Tensor, Tensor, int], Tensor]
 

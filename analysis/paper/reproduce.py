@@ -1,6 +1,6 @@
 """Everything of the reproduction: Figs. 1 to 4 of Dayan, Hinton, Neal & Zemel 1995, and the table of solutions.
 
-python analysis/paper/reproduce.py --out results/paper
+python -m analysis.paper.reproduce --out results/paper
 """
 
 from __future__ import annotations
@@ -8,13 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import architecture
-import free_energy_surface
-import shifter_patterns
-import solutions
 import torch
 import typer
-import weights
+
+from analysis.paper import architecture, free_energy_surface, shifter_patterns, solutions, weights
 
 
 def main(

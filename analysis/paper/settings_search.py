@@ -1,6 +1,6 @@
 """Try the same settings for every scheme on the shifter, so that each can be compared at its own best.
 
-    python analysis/paper/settings_search.py --out results/paper
+    python -m analysis.paper.settings_search --out results/paper
 
 Eight recipes (all layers at once or layer by layer; recognition that begins with few units on or with half; two
 learning rates) for each scheme, with the same number of steps. Writes ``OUT/settings.csv``: a row per scheme and recipe
@@ -16,10 +16,10 @@ from typing import Annotated
 import pandas as pd
 import torch
 import typer
-from shifter_training import Recipe, judge, seconds_of, solved, train
 
 import pyro_helm as helm
-from pyro_helm.atomic import atomic_path
+from analysis.paper.shifter_training import Recipe, judge, seconds_of, solved, train
+from pyro_helm.runtime.atomic_files import atomic_path
 
 BEST_KNOWN = -4.946
 """What ``best_known.py`` prints for its best restart, rounded down, nats per pattern."""

@@ -1,6 +1,6 @@
 """Draw the shifter patterns (Fig. 1 of Dayan, Hinton, Neal & Zemel 1995): what the machine is asked to explain.
 
-    python analysis/paper/shifter_patterns.py --out results/paper
+    python -m analysis.paper.shifter_patterns --out results/paper
 
 Patterns and their probabilities are those of ``helm.load_data("shifter").distribution``. Writes
 ``OUT/fig1_shifter.png``.
@@ -23,7 +23,7 @@ from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 import pyro_helm as helm
-from pyro_helm import plots
+from pyro_helm.experiments import plots
 
 CAPTION = (
     "The shifter: {num_patterns} patterns of {rows} x {columns} pixels. The bottom row is random, each pixel on "

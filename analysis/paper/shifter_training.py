@@ -19,11 +19,11 @@ from typing import Any
 
 import pandas as pd
 import torch
-from shifter_patterns import shift_of
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 import pyro_helm as helm
+from analysis.paper.shifter_patterns import shift_of
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 

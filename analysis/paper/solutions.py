@@ -1,6 +1,6 @@
 """Which schemes solve the shifter, and how often: the table of the reproduction.
 
-    python analysis/paper/solutions.py --out results/paper
+    python -m analysis.paper.solutions --out results/paper
 
 Trains 64 restarts of a 32-24-2 odds machine with every scheme at its own best recipe (``settings_search.py``), and
 judges each by the log-likelihood of the exact distribution under the stochastic rule and by whether the top layer tells
@@ -22,11 +22,11 @@ from typing import Annotated, Any
 import pandas as pd
 import torch
 import typer
-from best_known import polished
-from shifter_training import Recipe, judge, polish, seconds_of, solved, train
 
 import pyro_helm as helm
-from pyro_helm.tables import write_table
+from analysis.paper.best_known import polished
+from analysis.paper.shifter_training import Recipe, judge, polish, seconds_of, solved, train
+from pyro_helm.runtime.tables import write_table
 
 BY_HAND = "set by hand, polished"
 

@@ -1,6 +1,6 @@
 """What the tiny leaks of Fig. 4 do, which are to keep units alive (Dayan, Hinton, Neal & Zemel 1995, its caption).
 
-    python analysis/paper/tiny_leaks.py --out results/paper
+    python -m analysis.paper.tiny_leaks --out results/paper
 
 The deterministic shifter machine with a fixed leak of 0.05 in layers 2 and 3, of 1e-3, and of 1e-6 (an odds layer with
 none at all could not turn on), all else alike: all layers at once, the library's initial values, Adam. Writes
@@ -16,12 +16,12 @@ from typing import Annotated
 import pandas as pd
 import torch
 import typer
-from shifter_training import SIZES
 
 import pyro_helm as helm
-from pyro_helm.atomic import atomic_path
+from analysis.paper.shifter_training import SIZES
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.runtime.atomic_files import atomic_path
 
 LEAKS = (0.05, 1e-3, 1e-6)
 DEAD = 0.01

@@ -1,6 +1,6 @@
 """Does anything fall along wake-sleep? F, and what the sleep phase lowers, after every phase on tiny machines.
 
-    python analysis/paper/wake_sleep_cost.py --out results/paper
+    python -m analysis.paper.wake_sleep_cost --out results/paper
 
 Sigmoid machines of 3-2-2 units on four patterns, with both phases in expectation (every state is summed), so that no
 noise is mistaken for a rise: the wake phase is a small gradient step of theta on F, the sleep phase one of phi on
@@ -21,7 +21,7 @@ import typer
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from pyro_helm.atomic import atomic_path
+from pyro_helm.runtime.atomic_files import atomic_path
 
 SIZES = (3, 2, 2)
 DATA = torch.tensor([[1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]], dtype=torch.float64)

@@ -1,6 +1,6 @@
 """Draw the weights of the best deterministic shifter machine (Fig. 4 of Dayan, Hinton, Neal & Zemel 1995).
 
-    python analysis/paper/weights.py --out results/paper
+    python -m analysis.paper.weights --out results/paper
 
 The machine is the best of those that ``solutions.py`` has trained with the paper's loss and optimiser: deterministic,
 conjugate gradient. That all 508 patterns take part, weighted by their probabilities, and that it began layer by layer
@@ -18,13 +18,13 @@ from typing import Annotated
 import torch
 import typer
 from matplotlib.figure import Figure
-from shifter_training import Machine, judge
 from torch import Tensor
 
 import pyro_helm as helm
-from pyro_helm import plots
-from pyro_helm.plots.pages import LINE, MARGIN, set_size
-from pyro_helm.shifter import SHIFTER_SHAPE
+from analysis.paper.shifter_training import Machine, judge
+from pyro_helm.data.shifter import SHIFTER_SHAPE
+from pyro_helm.experiments import plots
+from pyro_helm.experiments.plots.pages import LINE, MARGIN, set_size
 
 MACHINE = "mean_field-conjugate_gradient.safetensors"
 STRONG = 1.0

@@ -1,7 +1,7 @@
 """Log-likelihoods, one file per method, and the frames they come in."""
 
-from pyro_helm.likelihoods.differences import paired_differences
 from pyro_helm.likelihoods.gap import Gap, log_likelihood_gap
+from pyro_helm.likelihoods.paired import paired_differences
 from pyro_helm.likelihoods.posterior import Posterior, exact_posterior
 from pyro_helm.likelihoods.proposals import defensive, mean_field, prior, tempered
 from pyro_helm.likelihoods.scores import METHODS, Scores, log_likelihood

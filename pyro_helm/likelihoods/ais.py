@@ -16,21 +16,21 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.gibbs_moves import Factor, factors, path_dtype
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.layers import site_names
+from pyro_helm.latents.gibbs_moves import Factor, factors, path_dtype
 from pyro_helm.likelihoods.annealing import anneal, temperatures
-from pyro_helm.likelihoods.counts import at_least_one
 from pyro_helm.likelihoods.importance import ImportanceEstimate, RunningWeights
 from pyro_helm.likelihoods.proposals import prior
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.particles import Program, draw_from_proposal
-from pyro_helm.rows import is_own
+from pyro_helm.programs.layered import site_names
+from pyro_helm.programs.particles import Program, draw_from_proposal
+from pyro_helm.programs.rows import is_own
+from pyro_helm.runtime.arguments import at_least_one
 
 STARTS = ("guide", "prior")
 
 
-def ais(
+def annealed_importance_sampling(
     model: Program,
     guide: Program | None,
     x: Tensor,
@@ -58,7 +58,7 @@ def ais(
         ValueError: for settings out of range.
 
     >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
-    >>> ais(model, guide, torch.ones(2, 6), schedule=20).log_likelihood.shape
+    >>> annealed_importance_sampling(model, guide, torch.ones(2, 6), schedule=20).log_likelihood.shape
     torch.Size([1, 2])
     """
     path = path_from(model, guide, num_chains, start)

@@ -1,6 +1,6 @@
 """Annealing of binary hierarchies between a start that can be sampled and the posterior, with exact Gibbs moves.
 
-The path and its moves are those of :mod:`pyro_helm.gibbs_moves`.
+The path and its moves are those of :mod:`pyro_helm.latents.gibbs_moves`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_helm.arguments import number
-from pyro_helm.gibbs_moves import Factor, gibbs
-from pyro_helm.likelihoods.counts import is_whole
+from pyro_helm.latents.gibbs_moves import Factor, gibbs
+from pyro_helm.runtime.arguments import is_whole, number
 
 _STEEPNESS = 4.0
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from pyro_helm.conventions import Site
-from pyro_helm.values import is_discrete
+from pyro_helm.programs.contract import Site
+from pyro_helm.programs.supports import is_discrete
 
 STDERRS = 5.0
 """Standard errors by which a single estimate may be above 0 by chance."""

@@ -12,13 +12,13 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.joint_enumeration import discrete_sites, joint_states, log_joint, num_states
-from pyro_helm.likelihoods.counts import at_least_one
-from pyro_helm.likelihoods.layer_enumeration import PAIRS_PER_TERM, levels, log_marginal, num_terms
-from pyro_helm.likelihoods.observed import observing
+from pyro_helm.latents.joint_states import all_joint_states, discrete_sites, log_joint, num_states
+from pyro_helm.latents.layer_states import PAIRS_PER_TERM, levels, log_marginal, num_terms
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.particles import Program
-from pyro_helm.rows import Rows, check_number, distinct, in_pieces, is_own, may_be_divided, restarts_of
+from pyro_helm.programs.observations import observing
+from pyro_helm.programs.particles import Program
+from pyro_helm.programs.rows import Rows, check_number, distinct, in_pieces, is_own, may_be_divided, restarts_of
+from pyro_helm.runtime.arguments import at_least_one
 
 MAX_TERMS_OF_LAYERS = 2**35
 """Terms that are summed layer by layer unless more are asked for: some minutes on one core."""
@@ -32,7 +32,7 @@ MAX_TERMS_OF_JOINT_STATES = 2**29
 TERMS_AT_ONCE = 2**22
 
 
-def exact(
+def exact_log_likelihood(
     model: Program,
     x: Tensor,
     *,
@@ -55,7 +55,7 @@ def exact(
         TypeError: for a model with other latent sites.
         ValueError: for more terms than ``max_terms``, or a layer of more states than can be held.
 
-    >>> exact(BeliefNetwork((6, 4, 2), seed=0), torch.ones(3, 6)).shape
+    >>> exact_log_likelihood(BeliefNetwork((6, 4, 2), seed=0), torch.ones(3, 6)).shape
     torch.Size([1, 3])
     """
     divided = may_be_divided(rows, model)
@@ -113,7 +113,7 @@ def _joint(model: Program, x: Tensor, terms_at_once: int, divided: bool) -> Tens
     for rows in pieces_of_rows(model, x, terms_at_once, divided):
         sites = discrete_sites(model, observing(rows))  # anew, since plates are as long as the data
         log_p = torch.tensor(-torch.inf, device=x.device)
-        for values in joint_states(sites, states_per_piece(x, len(rows), terms_at_once), x.device):
+        for values in all_joint_states(sites, states_per_piece(x, len(rows), terms_at_once), x.device):
             log_p = torch.logaddexp(log_p, log_joint(model, observing(rows), sites, values).logsumexp(0))
         total.append(check_number(log_p, len(rows), divided=divided))
     return torch.cat(total, dim=-1)

@@ -20,19 +20,19 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_helm.arguments import checked_seed
-from pyro_helm.layers import check_sizes_agree, site_names
-from pyro_helm.likelihoods.ais import ais, path_from, reverse_ais
-from pyro_helm.likelihoods.counts import at_least_one
-from pyro_helm.likelihoods.frames import per_restart_and_datum
-from pyro_helm.likelihoods.importance import importance
-from pyro_helm.likelihoods.param_stores import stores_apart
+from pyro_helm.likelihoods.ais import annealed_importance_sampling, path_from, reverse_ais
+from pyro_helm.likelihoods.importance import importance_sampling
+from pyro_helm.likelihoods.score_tables import per_restart_and_datum
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.module_state import evaluating
-from pyro_helm.particles import Program
-from pyro_helm.placement import check_scored, forked_rng, placement
-from pyro_helm.rows import Rows
-from pyro_helm.tables import write_table
+from pyro_helm.programs.layered import check_sizes_agree, site_names
+from pyro_helm.programs.module_state import evaluating
+from pyro_helm.programs.param_store import stores_apart
+from pyro_helm.programs.particles import Program
+from pyro_helm.programs.rows import Rows
+from pyro_helm.runtime.arguments import at_least_one, checked_seed
+from pyro_helm.runtime.device import check_scored, placement
+from pyro_helm.runtime.seeding import forked_rng
+from pyro_helm.runtime.tables import write_table
 
 TRUSTED = 0.1
 """Width of the sandwich, in nats, and twice its standard error, up to which an estimate is called close."""
@@ -110,11 +110,11 @@ def log_likelihood_gap(
         pyro.validation_enabled(False),
     ):
         units = dream(model, num_data)
-        lower = ais(model, guide, units[0], **settings).log_likelihood
+        lower = annealed_importance_sampling(model, guide, units[0], **settings).log_likelihood
         upper = reverse_ais(model, guide, units, **settings)
         columns = {"lower": lower, "upper": upper, "gap": upper - lower}
         if guide is not None:
-            sampled = importance(model, guide, units[0], num_samples=num_samples, rows=rows).log_likelihood
+            sampled = importance_sampling(model, guide, units[0], num_samples=num_samples, rows=rows).log_likelihood
             columns |= {"importance": sampled, "shortfall": upper - sampled}
     table = per_restart_and_datum(columns)
     return Gap(table, _summary(table))
@@ -151,13 +151,13 @@ def _verdict(row: dict[Any, float]) -> str:
     if "shortfall" not in row:
         return f"annealing can be trusted: {gap}"
     short = f"{row['shortfall']:.3f} ± {row['shortfall_stderr']:.3f} nats"
-    importance = _within(row["shortfall"], row["shortfall_stderr"])
-    if importance is None:
+    importance_sampling = _within(row["shortfall"], row["shortfall_stderr"])
+    if importance_sampling is None:
         return (
             f"annealing can be trusted, too few dreams to tell of importance sampling: {gap}, the latter short by "
             f"{short}; use more dreams"
         )
-    if not importance:
+    if not importance_sampling:
         return (
             f"annealing can be trusted, importance sampling can't: {gap}, and the latter falls short by {short}; "
             'use method="ais", more samples or a better guide'

@@ -23,14 +23,14 @@ import torch
 from pyro.distributions import Delta
 from torch import Tensor
 
-from pyro_helm.discrete import elementwise
 from pyro_helm.likelihoods.at_most_one import check_at_most_one, has_probability
-from pyro_helm.likelihoods.observed import observing
 from pyro_helm.likelihoods.pareto import pareto_khat, tail_length
-from pyro_helm.particles import Particles, Program, draw_from_guide
-from pyro_helm.placement import draws_held
-from pyro_helm.rows import Rows, check_number, in_pieces, may_be_divided, restarts_of
-from pyro_helm.values import described, is_discrete
+from pyro_helm.programs.discrete import elementwise
+from pyro_helm.programs.observations import observing
+from pyro_helm.programs.particles import Particles, Program, draw_from_guide
+from pyro_helm.programs.rows import Rows, check_number, in_pieces, may_be_divided, restarts_of
+from pyro_helm.programs.supports import described, is_discrete
+from pyro_helm.runtime.device import draws_held
 
 GROUPS = 32
 """Groups of samples that the jackknife leaves out in turn, in quarters."""
@@ -56,7 +56,7 @@ class ImportanceEstimate(NamedTuple):
     elbo: Tensor
 
 
-def importance(
+def importance_sampling(
     model: Program,
     guide: Program,
     x: Tensor,

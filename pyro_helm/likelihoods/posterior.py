@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.imaging import Imaging
-from pyro_helm.joint_enumeration import DiscreteSite, discrete_sites, joint_states, log_joint
-from pyro_helm.layers import check_sizes_agree, site_names
-from pyro_helm.likelihoods.counts import at_least_one
+from pyro_helm.latents.joint_states import DiscreteSite, all_joint_states, discrete_sites, log_joint
+from pyro_helm.latents.layer_states import JointTable, Level, Rows, levels, log_marginal, pieces
+from pyro_helm.layers import Imaging
 from pyro_helm.likelihoods.exact import (
     TERMS_AT_ONCE,
     check_joint_states,
@@ -32,15 +31,17 @@ from pyro_helm.likelihoods.exact import (
     pieces_of_rows,
     states_per_piece,
 )
-from pyro_helm.likelihoods.layer_enumeration import JointTable, Level, Rows, levels, log_marginal, pieces
-from pyro_helm.likelihoods.observed import as_observed, check_data, observing
-from pyro_helm.likelihoods.param_stores import stores_apart
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.module_state import evaluating
-from pyro_helm.particles import Program, draw_from_guide
-from pyro_helm.placement import check_scored, forked_rng
-from pyro_helm.rows import Rows as HowRows
-from pyro_helm.rows import check_number, is_own, may_be_divided
+from pyro_helm.programs.layered import check_sizes_agree, site_names
+from pyro_helm.programs.module_state import evaluating
+from pyro_helm.programs.observations import as_observed, check_data, observing
+from pyro_helm.programs.param_store import stores_apart
+from pyro_helm.programs.particles import Program, draw_from_guide
+from pyro_helm.programs.rows import Rows as HowRows
+from pyro_helm.programs.rows import check_number, is_own, may_be_divided
+from pyro_helm.runtime.arguments import at_least_one
+from pyro_helm.runtime.device import check_scored
+from pyro_helm.runtime.seeding import forked_rng
 
 
 @dataclass(frozen=True)
@@ -196,12 +197,12 @@ def _of_rows(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     sites = discrete_sites(model, observing(x))
     log_p = torch.tensor(-torch.inf, device=x.device)
-    for values in joint_states(sites, states_at_once, x.device):
+    for values in all_joint_states(sites, states_at_once, x.device):
         log_p = torch.logaddexp(log_p, log_joint(model, observing(x), sites, values).logsumexp(0))
     log_p = check_number(log_p, len(x), divided=divided)
     entropy, kl = torch.zeros_like(log_p), torch.zeros_like(log_p)
     means: Tensor = log_p.new_zeros(())
-    for values in joint_states(sites, states_at_once, x.device):
+    for values in all_joint_states(sites, states_at_once, x.device):
         log_post = log_joint(model, observing(x), sites, values) - log_p
         post = log_post.exp()
         entropy += torch.special.entr(post).sum(0)

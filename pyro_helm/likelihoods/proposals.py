@@ -26,9 +26,9 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.layers import Observations, layer_plates, site_names
-from pyro_helm.particles import Program, draw_from_proposal
-from pyro_helm.rows import made_of
+from pyro_helm.programs.layered import Observations, layer_plates, site_names
+from pyro_helm.programs.particles import Program, draw_from_proposal
+from pyro_helm.programs.rows import made_of
 
 
 def prior(model: Program) -> Program:

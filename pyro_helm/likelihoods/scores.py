@@ -17,24 +17,24 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.arguments import checked_seed, flag
-from pyro_helm.layers import check_sizes_agree
-from pyro_helm.likelihoods.ais import ais, path_from
+from pyro_helm.latents.excluded_states import states_missed
+from pyro_helm.likelihoods.ais import annealed_importance_sampling, path_from
 from pyro_helm.likelihoods.annealing import temperatures
-from pyro_helm.likelihoods.chunks import by_chunks
-from pyro_helm.likelihoods.counts import at_least_one
-from pyro_helm.likelihoods.exact import exact
+from pyro_helm.likelihoods.exact import exact_log_likelihood
 from pyro_helm.likelihoods.fingerprints import fingerprint
-from pyro_helm.likelihoods.frames import per_restart_and_datum, summarise
-from pyro_helm.likelihoods.importance import ImportanceEstimate, importance
-from pyro_helm.likelihoods.observed import as_observed, check_data
-from pyro_helm.likelihoods.param_stores import stores_apart
-from pyro_helm.module_state import evaluating
-from pyro_helm.particles import Program
-from pyro_helm.placement import check_scored, forked_rng
-from pyro_helm.rows import Rows, may_be_divided
-from pyro_helm.support import states_missed
-from pyro_helm.tables import write_table
+from pyro_helm.likelihoods.importance import ImportanceEstimate, importance_sampling
+from pyro_helm.likelihoods.resumable import by_chunks
+from pyro_helm.likelihoods.score_tables import per_restart_and_datum, summarise
+from pyro_helm.programs.layered import check_sizes_agree
+from pyro_helm.programs.module_state import evaluating
+from pyro_helm.programs.observations import as_observed, check_data
+from pyro_helm.programs.param_store import stores_apart
+from pyro_helm.programs.particles import Program
+from pyro_helm.programs.rows import Rows, may_be_divided
+from pyro_helm.runtime.arguments import at_least_one, checked_seed, flag
+from pyro_helm.runtime.device import check_scored
+from pyro_helm.runtime.seeding import forked_rng
+from pyro_helm.runtime.tables import write_table
 
 METHODS = ("importance", "exact", "ais")
 
@@ -166,7 +166,7 @@ def log_likelihood(
         per_datum = None if weights is None else _checked_weights(weights, len(data))
         x = as_observed(model, data)
         if method == "exact":
-            log_p = exact(model, x, max_terms=max_terms, rows=rows)
+            log_p = exact_log_likelihood(model, x, max_terms=max_terms, rows=rows)
             return _scores({"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)}, data, per_datum, method, 0)
         if method == "importance":
             settings = _importance_settings(guide, num_samples)
@@ -186,7 +186,10 @@ def log_likelihood(
     )
 
 
-_ESTIMATORS: dict[str, Callable[..., ImportanceEstimate]] = {"importance": importance, "ais": ais}
+_ESTIMATORS: dict[str, Callable[..., ImportanceEstimate]] = {
+    "importance": importance_sampling,
+    "ais": annealed_importance_sampling,
+}
 
 
 def _estimates(

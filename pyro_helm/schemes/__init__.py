@@ -1,5 +1,6 @@
 """Inference schemes, one file each, and their registry."""
 
+from pyro_helm.schemes.base import Intractable, Scheme
 from pyro_helm.schemes.disarm import DisARM
 from pyro_helm.schemes.exact_em import ExactEM
 from pyro_helm.schemes.exact_mean_field import ExactMeanField
@@ -9,7 +10,6 @@ from pyro_helm.schemes.nvil import NVIL
 from pyro_helm.schemes.reinforce import Reinforce
 from pyro_helm.schemes.relaxed import Relaxed
 from pyro_helm.schemes.reweighted_wake_sleep import ReweightedWakeSleep
-from pyro_helm.schemes.scheme import Intractable, Scheme
 from pyro_helm.schemes.tvo import TVO
 from pyro_helm.schemes.vimco import VIMCO
 from pyro_helm.schemes.wake_sleep import WakeSleep

@@ -17,12 +17,12 @@ from pyro import poutine
 from pyro.distributions import constraints, is_validation_enabled
 from torch import Tensor
 
-from pyro_helm.arguments import is_whole
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.imaging import Imaging, LogProbs
-from pyro_helm.layers import check_sizes_agree, layer_plates
+from pyro_helm.layers import Imaging, LogProbs
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.rows import is_own
+from pyro_helm.programs.layered import check_sizes_agree, layer_plates
+from pyro_helm.programs.rows import is_own
+from pyro_helm.runtime.arguments import is_whole
 
 MOST_ENUMERATED = 20
 """Units whose states, a million, may be summed over."""

@@ -24,12 +24,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli
 
-from pyro_helm.arguments import flag
-from pyro_helm.conventions import Site
-from pyro_helm.credit import dependencies, signals
-from pyro_helm.discrete import elementwise
-from pyro_helm.particles import Particles, Program, draw_from_guide
-from pyro_helm.schemes.scheme import Scheme, normalised_weights, with_gradient_of
+from pyro_helm.programs.contract import Site
+from pyro_helm.programs.discrete import elementwise
+from pyro_helm.programs.particles import Particles, Program, draw_from_guide
+from pyro_helm.runtime.arguments import flag
+from pyro_helm.schemes.base import Scheme, normalised_weights, with_gradient_of
+from pyro_helm.schemes.learning_signals import dependencies, signals
 from pyro_helm.schemes.vimco import logsumexp_replacing_each
 
 

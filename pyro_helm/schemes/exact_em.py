@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_helm.arguments import is_whole
-from pyro_helm.conventions import check_observes
-from pyro_helm.joint_enumeration import discrete_sites, joint_states, num_states, placed, to_be_summed
-from pyro_helm.particles import Program, draw_from_guide, score
-from pyro_helm.placement import forked_rng, placement
-from pyro_helm.schemes.scheme import Intractable, Scheme, normalised_weights, with_gradient_of
+from pyro_helm.latents.joint_states import all_joint_states, discrete_sites, num_states, placed, to_be_summed
+from pyro_helm.programs.contract import check_observes
+from pyro_helm.programs.particles import Program, draw_from_guide, score
+from pyro_helm.runtime.arguments import is_whole
+from pyro_helm.runtime.device import placement
+from pyro_helm.runtime.seeding import forked_rng
+from pyro_helm.schemes.base import Intractable, Scheme, normalised_weights, with_gradient_of
 
 
 class ExactEM(Scheme):
@@ -71,7 +72,7 @@ class ExactEM(Scheme):
                 f"terms a step, more than max_terms (2^{math.log2(self.max_terms):.1f}); use fewer hidden units, "
                 "smaller minibatches or fewer restarts, or a scheme that samples"
             )
-        (states,) = joint_states(sites, count, sites[0].device)
+        (states,) = all_joint_states(sites, count, sites[0].device)
         values = placed(sites, states)
         if guide is None:
             particles = score(model, values, args, kwargs)

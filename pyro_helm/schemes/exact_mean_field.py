@@ -6,7 +6,7 @@
 The expectations are over the independent units of the layer above, and ``-F <= log p(x)`` since ``prod_l q^l`` is a
 distribution over all hidden units. They are sums over the layer's states where it has few units, and else integrals
 over the Laplace transform or characteristic function of the drive, a product over causes: see
-:mod:`pyro_helm.imaging.quadrature`.
+:mod:`pyro_helm.layers.quadrature`.
 
 It answers the end of appendix B of Dayan, Hinton, Neal & Zemel 1995, whose F has the log of the mean.
 """
@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_helm.arguments import number
-from pyro_helm.imaging import Imaging, LogProbs
-from pyro_helm.particles import Program
+from pyro_helm.layers import Imaging, LogProbs
+from pyro_helm.programs.particles import Program
+from pyro_helm.runtime.arguments import number
+from pyro_helm.schemes.base import Scheme
 from pyro_helm.schemes.deterministic import checked_max_enumerated, free_energies
-from pyro_helm.schemes.scheme import Scheme
 
 
 class ExactMeanField(Scheme):

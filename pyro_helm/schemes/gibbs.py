@@ -22,13 +22,13 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.arguments import is_whole
-from pyro_helm.gibbs_moves import sweep
-from pyro_helm.memory import Memory
+from pyro_helm.latents.gibbs_moves import sweep
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.particles import Program, draw_from_guide, draw_from_prior, score
-from pyro_helm.row_keys import keys_of
-from pyro_helm.schemes.scheme import Scheme, with_gradient_of
+from pyro_helm.programs.memory import Memory
+from pyro_helm.programs.particles import Program, draw_from_guide, draw_from_prior, score
+from pyro_helm.programs.row_keys import keys_of
+from pyro_helm.runtime.arguments import is_whole
+from pyro_helm.schemes.base import Scheme, with_gradient_of
 
 
 class Gibbs(Scheme):

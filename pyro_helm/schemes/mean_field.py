@@ -19,10 +19,10 @@ from typing import Any
 
 from torch import Tensor
 
-from pyro_helm.imaging import Imaging, LogProbs
-from pyro_helm.particles import Program
+from pyro_helm.layers import Imaging, LogProbs
+from pyro_helm.programs.particles import Program
+from pyro_helm.schemes.base import Scheme
 from pyro_helm.schemes.deterministic import checked_max_enumerated, free_energies
-from pyro_helm.schemes.scheme import Scheme
 
 
 class MeanField(Scheme):

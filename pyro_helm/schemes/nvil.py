@@ -5,8 +5,8 @@
     d(-F)/dphi    ~ mean_k sum_s signal_k^s d/dphi log q(h_k^s | x)
     d(-F)/dtheta  ~ mean_k d/dtheta log p(x, h_k)
 
-Of any programs but the library's own pair, ``f^s`` is all terms (:mod:`pyro_helm.credit`). ``C^s`` is a network of one
-hidden layer of tanh units that predicts ``f^s`` from what the site was drawn from: the layer below, or the data; in
+Of any programs but the library's own pair, ``f^s`` is all terms (:mod:`pyro_helm.schemes.learning_signals`). ``C^s`` is a
+network of one hidden layer of tanh units that predicts ``f^s`` from what the site was drawn from: the layer below, or the data; in
 other programs all earlier sites of the guide, and the data that were handed in as ``observations``. ``c^s`` and ``v^s``
 are running mean and standard deviation of what is left. All three are of earlier steps, so that they are constants to
 the draws they judge: without ``v`` the gradient is unbiased, with it that of each site is shortened by a common factor.
@@ -22,12 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_helm.arguments import flag, is_whole, number
-from pyro_helm.credit import Dependencies, dependencies, signals
-from pyro_helm.memory import Memory
-from pyro_helm.particles import Particles, Program, draw_from_guide
+from pyro_helm.programs.memory import Memory
+from pyro_helm.programs.particles import Particles, Program, draw_from_guide
+from pyro_helm.runtime.arguments import flag, is_whole, number
+from pyro_helm.schemes.base import Scheme, with_gradient_of
+from pyro_helm.schemes.learning_signals import Dependencies, dependencies, signals
 from pyro_helm.schemes.reinforce import surrogate_elbo
-from pyro_helm.schemes.scheme import Scheme, with_gradient_of
 
 
 class NVIL(Scheme):

@@ -12,7 +12,7 @@ the guide gets better, log-weights vary less than their parts, so that particles
 parts. ``b`` is the regression coefficient that fits the other data's particles, which leaves the gradient unbiased.
 
 The paper's stochastic machine (Dayan et al. 1995, equations 3.8 and 3.9); Williams 1992; the leave-one-out signal as
-in Mnih & Rezende 2016 and Kool, van Hoof & Welling 2019; which terms: :mod:`pyro_helm.credit`.
+in Mnih & Rezende 2016 and Kool, van Hoof & Welling 2019; which terms: :mod:`pyro_helm.schemes.learning_signals`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_helm.credit import dependencies, signals
-from pyro_helm.particles import Particles, Program, draw_from_guide
-from pyro_helm.schemes.scheme import Scheme, with_gradient_of
+from pyro_helm.programs.particles import Particles, Program, draw_from_guide
+from pyro_helm.schemes.base import Scheme, with_gradient_of
+from pyro_helm.schemes.learning_signals import dependencies, signals
 
 
 class Reinforce(Scheme):

@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, OneHotCategorical
 
-from pyro_helm.arguments import flag, number
-from pyro_helm.conventions import Site
-from pyro_helm.discrete import elementwise, elementwise_log_prob
-from pyro_helm.distributions import DrivenBernoulli
-from pyro_helm.particles import Program, draw_each, draw_from_guide, log_prob
-from pyro_helm.schemes.scheme import Scheme, with_gradient_of
-from pyro_helm.unclamped import log_probs, share_of_log_prob, unclamped_log_prob
+from pyro_helm.layers.distributions import DrivenBernoulli
+from pyro_helm.programs.contract import Site
+from pyro_helm.programs.discrete import elementwise, elementwise_log_prob
+from pyro_helm.programs.particles import Program, draw_each, draw_from_guide, log_prob
+from pyro_helm.programs.unclamped import log_probs, share_of_log_prob, unclamped_log_prob
+from pyro_helm.runtime.arguments import flag, number
+from pyro_helm.schemes.base import Scheme, with_gradient_of
 
 
 class Relaxed(Scheme):

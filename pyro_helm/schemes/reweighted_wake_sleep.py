@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_helm.arguments import number
-from pyro_helm.conventions import Site
-from pyro_helm.discrete import elementwise, num_values, uniform_log_prob
-from pyro_helm.particles import Particles, Program, draw_each, draw_from_guide, draw_from_model, log_prob
-from pyro_helm.schemes.scheme import Scheme, normalised_weights, with_gradient_of
+from pyro_helm.programs.contract import Site
+from pyro_helm.programs.discrete import elementwise, num_values, uniform_log_prob
+from pyro_helm.programs.particles import Particles, Program, draw_each, draw_from_guide, draw_from_model, log_prob
+from pyro_helm.runtime.arguments import number
+from pyro_helm.schemes.base import Scheme, normalised_weights, with_gradient_of
 
 
 class ReweightedWakeSleep(Scheme):

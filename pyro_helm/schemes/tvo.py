@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_helm.arguments import flag, is_whole, number
-from pyro_helm.particles import Program, draw_from_guide
-from pyro_helm.schemes.scheme import Scheme, normalised_weights, with_gradient_of
+from pyro_helm.programs.particles import Program, draw_from_guide
+from pyro_helm.runtime.arguments import flag, is_whole, number
+from pyro_helm.schemes.base import Scheme, normalised_weights, with_gradient_of
 
 SPACINGS = ("log_uniform", "linear")
 

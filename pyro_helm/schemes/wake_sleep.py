@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pyro_helm.particles import Program, draw_from_guide, draw_from_model
-from pyro_helm.schemes.scheme import Scheme, with_gradient_of
+from pyro_helm.programs.particles import Program, draw_from_guide, draw_from_model
+from pyro_helm.schemes.base import Scheme, with_gradient_of
 
 
 class WakeSleep(Scheme):

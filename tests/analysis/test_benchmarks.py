@@ -9,19 +9,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import hand_written_torch
 import numpy as np
-import ours
 import pandas as pd
 import pyro
 import pytest
 import torch
-from goals import Goal, goals_of
-from likelihood_times import products_of_exact, pyros_log_likelihood
-from matmuls import products
-from scaling import slopes
-from setting import Setting, Weights, data, programs, programs_with, stepper, transposed, weights_of
-from subjects import (
+from torch import Tensor
+
+import pyro_helm as helm
+from analysis.benchmarks import hand_written_torch
+from analysis.benchmarks import helm_machine as ours
+from analysis.benchmarks.contenders import (
     EAGER,
     JAX,
     MATMULS,
@@ -35,11 +33,13 @@ from subjects import (
     start_of,
     table_of,
 )
-from timing import take_turns
-from torch import Tensor
-
-import pyro_helm as helm
-from pyro_helm.likelihoods.importance import importance
+from analysis.benchmarks.goals import Goal, goals_of
+from analysis.benchmarks.likelihood_times import products_of_exact, pyros_log_likelihood
+from analysis.benchmarks.matmuls import products
+from analysis.benchmarks.scaling import slopes
+from analysis.benchmarks.setting import Setting, Weights, data, programs, programs_with, stepper, transposed, weights_of
+from analysis.benchmarks.timing import take_turns
+from pyro_helm.likelihoods.importance import importance_sampling
 
 SCRIPT = Path(__file__).parents[2] / "analysis" / "benchmarks" / "benchmark.py"
 GROUPS = ("training step", "schemes", "restarts", "scaling", "epoch", "likelihoods", "product over causes", "start-up")
@@ -100,7 +100,7 @@ def gradients_by_hand(scheme: str, x: Tensor) -> Callable[[], Tensor]:
 def sample_by_jax(scheme: str, x: Tensor) -> tuple[Tensor, Tensor]:
     jax = pytest.importorskip("jax")
     pytest.importorskip("optax")
-    import hand_written_jax
+    from analysis.benchmarks import hand_written_jax
 
     net, cases = hand_written_jax.to_jax(weights_of(*programs(SMALL))), jax.numpy.asarray(x.numpy())
     of_each_key = jax.vmap(jax.grad(hand_written_jax.LOSSES[scheme]), in_axes=(None, None, 0, None))
@@ -198,7 +198,7 @@ def test_importance_weights_of_pyro_estimate_what_ours_do() -> None:
     model, guide = programs(SMALL)
     x = data(SMALL)[:4]
     torch.manual_seed(0)
-    ours = importance(model, guide, x, num_samples=5000).log_likelihood[0].float()
+    ours = importance_sampling(model, guide, x, num_samples=5000).log_likelihood[0].float()
     assert torch.allclose(pyros_log_likelihood(model, guide, x, 5000), ours, atol=0.1)
 
 

@@ -13,9 +13,9 @@ from types import ModuleType
 import pandas as pd
 import pytest
 import torch
-from checker import DATA, tiny_machine
 
 from pyro_helm.schemes import SCHEMES
+from tests.checker import DATA, tiny_machine
 
 SCRIPT = Path(__file__).parents[2] / "analysis" / "gradients.py"
 

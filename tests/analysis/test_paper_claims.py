@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import factorial_posteriors
-import obvious_rule
-import partial_e_step
 import pytest
 import torch
-import wake_sleep_cost
-from oracle import binary_rows
-from test_printed import machine
 
-from pyro_helm.imaging import Odds
+from analysis.paper import factorial_posteriors, obvious_rule, partial_e_step, wake_sleep_cost
+from pyro_helm.layers import Odds
+from tests.oracle import binary_rows
+from tests.test_printed import machine
 
 
 @pytest.mark.parametrize("name", ["full", "half", "one_pattern"])

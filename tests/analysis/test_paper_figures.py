@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.likelihoods.exact import exact
+from pyro_helm.likelihoods.exact import exact_log_likelihood
 from pyro_helm.models import BeliefNetwork
 
 FOLDER = Path(__file__).parents[2] / "analysis" / "paper"
@@ -136,7 +136,7 @@ def machine(theta: float) -> Any:
 
 def test_the_ridge_is_the_exact_log_likelihood(land: Any) -> None:
     for theta, log_p in zip(land.theta, land.log_p, strict=True):
-        expected = float(exact(machine(theta), surface.PATTERNS)[0] @ surface.WEIGHTS)
+        expected = float(exact_log_likelihood(machine(theta), surface.PATTERNS)[0] @ surface.WEIGHTS)
         assert log_p == pytest.approx(expected, abs=1e-12)
     np.testing.assert_allclose(land.free.diagonal(), land.log_p, rtol=0, atol=1e-9)
 
@@ -204,7 +204,7 @@ def test_em_reaches_the_top_and_the_constrained_path_ends_below_at_another_theta
     assert constrained.after_e[-1] >= land.constrained.diagonal().max() - 1e-6
     assert constrained.after_e[-1] < em.after_e[-1] - 0.1
     assert abs(constrained.theta[-1] - em.theta[-1]) > 0.5
-    log_p_there = float(exact(machine(constrained.theta[-1]), surface.PATTERNS)[0] @ surface.WEIGHTS)
+    log_p_there = float(exact_log_likelihood(machine(constrained.theta[-1]), surface.PATTERNS)[0] @ surface.WEIGHTS)
     assert constrained.after_e[-1] < log_p_there < em.after_e[-1]
     for number in (em.after_e[-1], constrained.after_e[-1], log_p_there, em.after_e[-1] - log_p_there):
         assert f"{number:.3f}" in surface.caption(land)

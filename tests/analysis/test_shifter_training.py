@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 import torch
-from best_known import by_hand
-from shifter_training import LEAK, Recipe, direction_accuracy, new_machine, seconds_of, solved, train
-from weights import rivals, shifted_pairs, tuning
 
 import pyro_helm as helm
+from analysis.paper.best_known import by_hand
+from analysis.paper.shifter_training import LEAK, Recipe, direction_accuracy, new_machine, seconds_of, solved, train
+from analysis.paper.weights import rivals, shifted_pairs, tuning
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from checker import DATA, tiny_machine
 from pyro import poutine
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.schemes import Reinforce
+from tests.checker import DATA, tiny_machine
 
 
 def test_sites_score_as_the_papers_equation() -> None:

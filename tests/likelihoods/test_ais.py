@@ -5,15 +5,15 @@ from __future__ import annotations
 import pyro
 import pytest
 import torch
-from checker import DATA, replicates, tiny_machine
-from oracle import IMAGING
 
 import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.likelihoods.ais import ais, reverse_ais
-from pyro_helm.likelihoods.exact import exact
+from pyro_helm.likelihoods.ais import annealed_importance_sampling, reverse_ais
+from pyro_helm.likelihoods.exact import exact_log_likelihood
 from pyro_helm.likelihoods.gap import dream
 from pyro_helm.models import BeliefNetwork
+from tests.checker import DATA, replicates, tiny_machine
+from tests.oracle import IMAGING
 
 REPLICATES = 2000
 
@@ -25,7 +25,9 @@ def test_weights_are_unbiased_for_the_evidence(imaging: str, start: str, schedul
     machine = tiny_machine(imaging)
     model, guide = replicates(machine, REPLICATES)
     pyro.set_rng_seed(0)
-    estimate = ais(model, guide, DATA, num_chains=3, schedule=schedule, start=start, draws_at_once=10**6)
+    estimate = annealed_importance_sampling(
+        model, guide, DATA, num_chains=3, schedule=schedule, start=start, draws_at_once=10**6
+    )
     likelihood = estimate.log_likelihood.exp()
     z = (likelihood.mean(0) - machine.log_evidence(DATA).detach().exp()) / (likelihood.std(0) / REPLICATES**0.5)
     assert float(z.abs().max()) < 4  # z-threshold
@@ -51,7 +53,9 @@ def test_backwards_they_are_unbiased_for_its_inverse(imaging: str, start: str) -
 def test_chunks_of_chains_and_data_change_nothing_but_the_draws(at_once: int) -> None:
     machine = tiny_machine("noisy_or")
     pyro.set_rng_seed(0)
-    estimate = ais(machine.model, machine.guide, DATA.repeat(5, 1), num_chains=50, schedule=50, draws_at_once=at_once)
+    estimate = annealed_importance_sampling(
+        machine.model, machine.guide, DATA.repeat(5, 1), num_chains=50, schedule=50, draws_at_once=at_once
+    )
     truth = machine.log_evidence(DATA).detach().repeat(5)
     assert estimate.log_likelihood.shape == (1, 15)
     assert float(((estimate.log_likelihood - truth) / estimate.stderr).abs().max()) < 4  # z-threshold
@@ -65,7 +69,7 @@ def test_a_poor_guide_is_noticed_by_importance_sampling_and_overcome_by_annealin
             layer.weight_unconstrained.mul_(8)
         torch.manual_seed(0)
         x = dream(model, 5)[0][0]
-    truth = exact(model, x)[0].detach()
+    truth = exact_log_likelihood(model, x)[0].detach()
     poor = helm.log_likelihood(model, guide, x, num_samples=200)
     assert "use more samples, a better or a defensive guide" in poor.summary.warnings.item()
     assert abs(poor.summary.log_likelihood.item() - float(truth.mean())) > 0.5
@@ -87,10 +91,10 @@ def test_short_chains_are_not_believed() -> None:
 def test_what_cannot_be_annealed_is_refused() -> None:
     machine = tiny_machine("sigmoid")
     with pytest.raises(ValueError, match="start must be guide or prior, got 'x'"):
-        ais(machine.model, machine.guide, DATA, start="x")
+        annealed_importance_sampling(machine.model, machine.guide, DATA, start="x")
     with pytest.raises(ValueError, match="num_chains must be at least 1, got 0"):
-        ais(machine.model, machine.guide, DATA, num_chains=0)
+        annealed_importance_sampling(machine.model, machine.guide, DATA, num_chains=0)
     with pytest.raises(TypeError, match="anneals the layers of a BeliefNetwork, got a function"):
-        ais(lambda observations: None, machine.guide, DATA)
+        annealed_importance_sampling(lambda observations: None, machine.guide, DATA)
     with pytest.raises(TypeError, match='needs a FactorialRecognition, got NoneType; use start="prior"'):
-        ais(machine.model, None, DATA)
+        annealed_importance_sampling(machine.model, None, DATA)

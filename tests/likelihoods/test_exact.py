@@ -8,16 +8,16 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checker import tiny_machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import IMAGING, Machine, binary_rows
 
-import pyro_helm.likelihoods.layer_enumeration as layer_enumeration
+import pyro_helm.latents.layer_states as layer_enumeration
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.likelihoods.exact import exact
-from pyro_helm.likelihoods.layer_enumeration import num_terms
+from pyro_helm.latents.layer_states import num_terms
+from pyro_helm.likelihoods.exact import exact_log_likelihood
 from pyro_helm.models import BeliefNetwork
+from tests.checker import tiny_machine
+from tests.oracle import IMAGING, Machine, binary_rows
 
 
 @settings(max_examples=200, deadline=None)
@@ -36,7 +36,7 @@ def test_it_agrees_with_brute_force_and_sums_to_one(
         for parameter in model.parameters():
             parameter += 2 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
         every_x = binary_rows(sizes[0])
-        log_p = exact(model, every_x, terms_at_once=terms_at_once)
+        log_p = exact_log_likelihood(model, every_x, terms_at_once=terms_at_once)
         brute_force = Machine(model, FactorialRecognition(sizes).double()).log_evidence(every_x)
     assert torch.allclose(log_p[0], brute_force, rtol=0, atol=1e-10)
     assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-12)
@@ -50,17 +50,17 @@ def test_all_patterns_of_sixteen_pixels_sum_to_one(imaging: str) -> None:
         for parameter in model.parameters():
             parameter += torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
     every_x = (torch.arange(2**16)[:, None] >> torch.arange(16) & 1).double()
-    assert float(exact(model, every_x).exp().sum()) == pytest.approx(1.0, abs=1e-10)
+    assert float(exact_log_likelihood(model, every_x).exp().sum()) == pytest.approx(1.0, abs=1e-10)
 
 
 def test_restarts_are_scored_side_by_side() -> None:
     model = BeliefNetwork((4, 3, 2), ("odds", "sigmoid", "noisy_or"), restarts=3, seed=0)
     x = binary_rows(4).float()
-    together = exact(model, x)
+    together = exact_log_likelihood(model, x)
     for restart in range(3):
         alone = BeliefNetwork((4, 3, 2), model.imaging)
         alone.load_state_dict({name: value[restart : restart + 1] for name, value in model.state_dict().items()})
-        assert torch.allclose(together[restart], exact(alone, x)[0], atol=1e-6)
+        assert torch.allclose(together[restart], exact_log_likelihood(alone, x)[0], atol=1e-6)
 
 
 def test_too_many_states_are_refused_with_their_number() -> None:
@@ -68,35 +68,35 @@ def test_too_many_states_are_refused_with_their_number() -> None:
         r"2\^22 and 2\^22 states of the hidden layers and 1 data make a sum of 2\^38\.\d terms, more than max_terms"
     )
     with pytest.raises(ValueError, match=sentence):
-        exact(BeliefNetwork((4, 22, 22)), torch.ones(1, 4))
+        exact_log_likelihood(BeliefNetwork((4, 22, 22)), torch.ones(1, 4))
     with pytest.raises(ValueError, match=r"2\^3 and 2\^2 states .* 2\^3\.7 terms, .* raise max_terms"):
-        exact(BeliefNetwork((4, 3, 2)), torch.ones(1, 4), max_terms=10)
+        exact_log_likelihood(BeliefNetwork((4, 3, 2)), torch.ones(1, 4), max_terms=10)
 
 
 def test_a_wide_layer_between_narrow_ones_costs_its_pairs_not_the_joint() -> None:
     model = BeliefNetwork((6, 4, 12, 4), seed=0)
     assert num_terms(model, num_data=2) < 2**12
-    assert exact(model, torch.ones(2, 6), max_terms=2**12).isfinite().all()
+    assert exact_log_likelihood(model, torch.ones(2, 6), max_terms=2**12).isfinite().all()
 
 
 def test_a_layer_with_more_states_than_can_be_held_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"30 units has 2\^30 states, .* in memory and may be 2\^27 at most; score fewer"
     ):
-        exact(BeliefNetwork((4, 30)), torch.ones(1, 4))
+        exact_log_likelihood(BeliefNetwork((4, 30)), torch.ones(1, 4))
 
 
 def test_equal_rows_are_scored_once() -> None:
     model = BeliefNetwork((6, 4, 2), seed=0)
     x = binary_rows(6).float()[torch.randint(8, (1000,), generator=torch.Generator().manual_seed(0))]
-    log_p = exact(model, x, max_terms=num_terms(model, 8))
-    assert torch.allclose(log_p[0, 17], exact(model, x[17:18])[0, 0])
+    log_p = exact_log_likelihood(model, x, max_terms=num_terms(model, 8))
+    assert torch.allclose(log_p[0, 17], exact_log_likelihood(model, x[17:18])[0, 0])
 
 
 def test_it_agrees_with_the_oracle_of_the_gradient_tests() -> None:
     machine = tiny_machine("odds")
     every_x = binary_rows(3)
-    assert torch.allclose(exact(machine.model, every_x)[0], machine.log_evidence(every_x))
+    assert torch.allclose(exact_log_likelihood(machine.model, every_x)[0], machine.log_evidence(every_x))
 
 
 def test_what_is_held_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,9 +110,9 @@ def test_what_is_held_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(layer_enumeration, "JointTable", Recorded)
     model = BeliefNetwork((5, 8, 3), restarts=2, seed=0)
-    bounded = exact(model, binary_rows(5).float(), terms_at_once=500)
+    bounded = exact_log_likelihood(model, binary_rows(5).float(), terms_at_once=500)
     assert max(held) <= 500
-    assert torch.allclose(bounded, exact(model, binary_rows(5).float()), atol=1e-5)
+    assert torch.allclose(bounded, exact_log_likelihood(model, binary_rows(5).float()), atol=1e-5)
 
 
 def mixture(observations: dict[str, torch.Tensor]) -> None:
@@ -139,7 +139,7 @@ def by_hand(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("terms_at_once", [1, 40, 2**22])
 def test_any_model_of_bernoulli_and_categorical_sites_is_summed_over_joint_states(terms_at_once: int) -> None:
     every_x = binary_rows(3).float()
-    log_p = exact(mixture, every_x, terms_at_once=terms_at_once)
+    log_p = exact_log_likelihood(mixture, every_x, terms_at_once=terms_at_once)
     assert torch.allclose(log_p[0], by_hand(every_x).logsumexp(-1), atol=1e-6)
 
 
@@ -151,7 +151,7 @@ def test_restarts_of_any_model_are_a_batch() -> None:
         return dreamt
 
     every_x = binary_rows(3).float()
-    assert torch.allclose(exact(program, every_x), exact(model, every_x), atol=1e-6)
+    assert torch.allclose(exact_log_likelihood(program, every_x), exact_log_likelihood(model, every_x), atol=1e-6)
 
 
 def test_what_cannot_be_enumerated_is_refused() -> None:
@@ -170,8 +170,8 @@ def test_what_cannot_be_enumerated_is_refused() -> None:
 
     x = torch.ones(1, 2)
     with pytest.raises(TypeError, match="sums over Bernoulli and Categorical sites, but site 'z' is a Normal"):
-        exact(gaussian, x)
+        exact_log_likelihood(gaussian, x)
     with pytest.raises(ValueError, match="has no latent site"):
-        exact(nothing, x)
+        exact_log_likelihood(nothing, x)
     with pytest.raises(ValueError, match="is outside the data plate"):
-        exact(shared, x)
+        exact_log_likelihood(shared, x)

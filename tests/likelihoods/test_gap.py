@@ -9,13 +9,13 @@ import pandas as pd
 import pyro
 import pytest
 import torch
-from checker import tiny_machine
 
 import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods.gap import _verdict, dream
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.placement import forked_rng
+from pyro_helm.runtime.seeding import forked_rng
+from tests.checker import tiny_machine
 
 
 def test_the_truth_lies_between_the_bounds() -> None:

@@ -8,14 +8,14 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checker import DATA, replicates, tiny_machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyro_helm as helm
 import pyro_helm.likelihoods.importance as module
-from pyro_helm.likelihoods.importance import RunningWeights, importance
-from pyro_helm.particles import Particles, Program, draw_from_guide
+from pyro_helm.likelihoods.importance import RunningWeights, importance_sampling
+from pyro_helm.programs.particles import Particles, Program, draw_from_guide
+from tests.checker import DATA, replicates, tiny_machine
 
 REPLICATES = 3000
 
@@ -24,7 +24,7 @@ def test_weights_average_to_the_evidence_and_log_weights_to_the_bound() -> None:
     machine = tiny_machine("odds")
     model, guide = replicates(machine, REPLICATES)
     pyro.set_rng_seed(0)
-    estimate = importance(model, guide, DATA, num_samples=20, draws_at_once=200_000)
+    estimate = importance_sampling(model, guide, DATA, num_samples=20, draws_at_once=200_000)
     evidence = machine.log_evidence(DATA).exp().detach()
     likelihood = estimate.log_likelihood.exp()
     for samples, exact in ((likelihood, evidence), (estimate.elbo, machine.elbo(DATA).detach())):
@@ -36,7 +36,7 @@ def test_standard_errors_are_those_of_repeated_estimates() -> None:
     machine = tiny_machine("noisy_or")
     model, guide = replicates(machine, 2000)
     pyro.set_rng_seed(0)
-    estimate = importance(model, guide, DATA, num_samples=200, draws_at_once=400_000)
+    estimate = importance_sampling(model, guide, DATA, num_samples=200, draws_at_once=400_000)
     observed = estimate.log_likelihood.std(0)
     assert torch.allclose(estimate.stderr.mean(0), observed, rtol=0.1)
     inside = (estimate.log_likelihood - machine.log_evidence(DATA).detach()).abs() < 1.96 * estimate.stderr
@@ -46,7 +46,7 @@ def test_standard_errors_are_those_of_repeated_estimates() -> None:
 def test_effective_sample_size_and_error_by_their_definitions() -> None:
     machine = tiny_machine("sigmoid")
     pyro.set_rng_seed(0)
-    estimate = importance(machine.model, machine.guide, DATA, num_samples=50)
+    estimate = importance_sampling(machine.model, machine.guide, DATA, num_samples=50)
     pyro.set_rng_seed(0)
     particles = draw_from_guide(machine.model, machine.guide, 50, kwargs={"observations": {"x": DATA}})
     weight = particles.log_weight.detach().exp()
@@ -69,7 +69,7 @@ def test_the_draws_held_at_once_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(module, "draw_from_guide", counted)
     data = DATA.repeat(30, 1)
-    estimate = importance(model, guide, data, num_samples=333, draws_at_once=1000)
+    estimate = importance_sampling(model, guide, data, num_samples=333, draws_at_once=1000)
     assert max(drawn) <= 1000
     assert sum(drawn) == 333 * 4 * 90
     assert estimate.log_likelihood.shape == (4, 90)
@@ -77,7 +77,7 @@ def test_the_draws_held_at_once_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_one_sample_knows_nothing_of_its_error() -> None:
     machine = tiny_machine("sigmoid")
-    estimate = importance(machine.model, machine.guide, DATA, num_samples=1)
+    estimate = importance_sampling(machine.model, machine.guide, DATA, num_samples=1)
     assert bool(estimate.stderr.isnan().all())
     assert torch.allclose(estimate.log_likelihood, estimate.elbo)
 
@@ -85,7 +85,7 @@ def test_one_sample_knows_nothing_of_its_error() -> None:
 def test_bounds_at_fewer_samples_and_the_jackknife_are_by_their_definitions() -> None:
     machine = tiny_machine("sigmoid")
     pyro.set_rng_seed(0)
-    estimate = importance(machine.model, machine.guide, DATA, num_samples=20)
+    estimate = importance_sampling(machine.model, machine.guide, DATA, num_samples=20)
     pyro.set_rng_seed(0)
     particles = draw_from_guide(machine.model, machine.guide, 20, kwargs={"observations": {"x": DATA}})
     weight = particles.log_weight.detach().exp()
@@ -99,7 +99,7 @@ def test_the_jackknife_takes_off_most_of_the_bias() -> None:
     machine = tiny_machine("odds")
     model, guide = replicates(machine, 4000)
     pyro.set_rng_seed(0)
-    estimate = importance(model, guide, DATA, num_samples=70, draws_at_once=10**6)
+    estimate = importance_sampling(model, guide, DATA, num_samples=70, draws_at_once=10**6)
     truth = machine.log_evidence(DATA).detach()
     bias = (truth - estimate.log_likelihood.mean(0)).mean()
     assert abs(float((truth - estimate.jackknife.mean(0)).mean())) < 0.3 * float(bias)
@@ -112,7 +112,7 @@ def test_the_bootstrap_agrees_with_repeated_estimates() -> None:
     machine = tiny_machine("noisy_or")
     model, guide = replicates(machine, 2000)
     pyro.set_rng_seed(0)
-    estimate = importance(model, guide, DATA, num_samples=200, draws_at_once=400_000)
+    estimate = importance_sampling(model, guide, DATA, num_samples=200, draws_at_once=400_000)
     assert torch.allclose(estimate.stderr_bootstrap.mean(0), estimate.log_likelihood.std(0), rtol=0.1)
 
 

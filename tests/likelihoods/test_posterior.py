@@ -8,13 +8,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checker import DATA, tiny_machine
-from oracle import IMAGING, Machine, binary_rows
 from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods.posterior import Posterior, exact_posterior
 from pyro_helm.models import BeliefNetwork
+from tests.checker import DATA, tiny_machine
+from tests.oracle import IMAGING, Machine, binary_rows
 
 
 def deep_machine(imaging: str) -> Machine:

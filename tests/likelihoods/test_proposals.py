@@ -8,15 +8,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checker import DATA, replicates, tiny_machine
 from torch import Tensor
 
 import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods import defensive, mean_field, prior, tempered
-from pyro_helm.likelihoods.importance import importance
+from pyro_helm.likelihoods.importance import importance_sampling
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.particles import Program
+from pyro_helm.programs.particles import Program
+from tests.checker import DATA, replicates, tiny_machine
 
 REPLICATES = 2000
 
@@ -34,7 +34,9 @@ def test_its_weights_average_to_the_evidence(name: str, num_samples: int) -> Non
     machine = tiny_machine("odds")
     model, guide = replicates(machine, REPLICATES)
     pyro.set_rng_seed(0)
-    estimate = importance(model, PROPOSALS[name](model, guide), DATA, num_samples=num_samples, draws_at_once=10**6)
+    estimate = importance_sampling(
+        model, PROPOSALS[name](model, guide), DATA, num_samples=num_samples, draws_at_once=10**6
+    )
     likelihood = estimate.log_likelihood.exp()
     z = (likelihood.mean(0) - machine.log_evidence(DATA).exp()) / (likelihood.std(0) / REPLICATES**0.5)
     assert float(z.detach().abs().max()) < 4  # z-threshold

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from checker import DATA, tiny_machine
-from oracle import binary_rows
 
 import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
+from tests.checker import DATA, tiny_machine
+from tests.oracle import binary_rows
 
 
 def test_tables_have_a_row_per_restart_and_datum_and_a_row_per_restart() -> None:

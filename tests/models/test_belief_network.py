@@ -10,13 +10,13 @@ import pyro
 import pyro.infer
 import pytest
 import torch
-from checker import DATA, tiny_machine
-from oracle import IMAGING, binary_rows
 from pyro import poutine
 from pyro.infer import SVI, Predictive, RenyiELBO, Trace_ELBO, TraceGraph_ELBO
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
+from tests.checker import DATA, tiny_machine
+from tests.oracle import IMAGING, binary_rows
 
 SIZES = (6, 4, 3)
 VECTORISED = {"vectorize_particles": True, "max_plate_nesting": 2}

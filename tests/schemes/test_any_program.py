@@ -11,13 +11,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checker import REPLICATES, Z_THRESHOLD, named_gradients, z_scores
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_helm.particles import Program, draw_from_guide
+from pyro_helm.programs.particles import Program, draw_from_guide
 from pyro_helm.schemes import VIMCO, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
-from pyro_helm.schemes.scheme import with_gradient_of
+from pyro_helm.schemes.base import with_gradient_of
+from tests.checker import REPLICATES, Z_THRESHOLD, named_gradients, z_scores
 
 Observations = Mapping[str, Tensor]
 

@@ -10,7 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_helm.conventions import Site
+from pyro_helm.programs.contract import Site
 from pyro_helm.schemes.disarm import DisARM, antithetic
 
 PROBS = torch.tensor([0.05, 0.5, 0.8])

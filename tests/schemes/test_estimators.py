@@ -14,24 +14,12 @@ from typing import Any
 import pyro
 import pytest
 import torch
-from checker import (
-    DATA,
-    Z_THRESHOLD,
-    estimates,
-    exact_gradient,
-    named_gradients,
-    replicates,
-    tiny_machine,
-    worst_z,
-    z_scores,
-)
-from oracle import IMAGING, Machine
 from pyro import poutine
 from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.particles import Program, draw_from_guide
+from pyro_helm.programs.particles import Program, draw_from_guide
 from pyro_helm.schemes import (
     NVIL,
     SCHEMES,
@@ -46,9 +34,21 @@ from pyro_helm.schemes import (
     Scheme,
     WakeSleep,
 )
+from pyro_helm.schemes.base import with_gradient_of
 from pyro_helm.schemes.disarm import antithetic
 from pyro_helm.schemes.reinforce import leave_one_out, surrogate_elbo
-from pyro_helm.schemes.scheme import with_gradient_of
+from tests.checker import (
+    DATA,
+    Z_THRESHOLD,
+    estimates,
+    exact_gradient,
+    named_gradients,
+    replicates,
+    tiny_machine,
+    worst_z,
+    z_scores,
+)
+from tests.oracle import IMAGING, Machine
 
 
 @dataclass

@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import pytest
 import torch
-from checker import DATA, tiny_machine
 from pyro import poutine
 
 import pyro_helm as helm
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.schemes import ExactEM, Intractable
+from tests.checker import DATA, tiny_machine
 
 
 def test_without_a_guide_it_is_minus_the_log_likelihood_of_each_restart() -> None:

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from checker import DATA, named_gradients
-from oracle import IMAGING, binary_rows, unit_probabilities
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.imaging import Imaging, LogProbs
+from pyro_helm.layers import Imaging, LogProbs
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.schemes import ExactMeanField, MeanField, Scheme
+from tests.checker import DATA, named_gradients
+from tests.oracle import IMAGING, binary_rows, unit_probabilities
 
 Sizes = tuple[int, ...]
 Pair = tuple[BeliefNetwork, FactorialRecognition]

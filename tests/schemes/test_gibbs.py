@@ -9,14 +9,14 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checker import DATA, tiny_machine
 from torch import Tensor
 
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.particles import Program, draw_from_prior
-from pyro_helm.row_keys import keys_of
+from pyro_helm.programs.particles import Program, draw_from_prior
+from pyro_helm.programs.row_keys import keys_of
 from pyro_helm.schemes import Gibbs
 from pyro_helm.schemes.gibbs import _Chains
+from tests.checker import DATA, tiny_machine
 
 KWARGS = {"observations": {"x": DATA}}
 

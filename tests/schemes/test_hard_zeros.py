@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import pyro_helm as helm
 from pyro_helm.schemes import Relaxed, Scheme
-from pyro_helm.schemes.scheme import normalised_weights
+from pyro_helm.schemes.base import normalised_weights
 from pyro_helm.schemes.vimco import signals_of_bound
 
 NEVER = -math.inf
@@ -50,7 +50,8 @@ def run(scheme: Scheme, x: Tensor, seed: int = 0) -> tuple[float, float, float]:
     torch.manual_seed(seed)
     loss = scheme.differentiable_loss(model, guide, observations={"x": x})
     slopes = torch.autograd.grad(loss, [model.logit, guide.logit], allow_unused=True)
-    return loss.item(), *(0.0 if slope is None else slope.item() for slope in slopes)
+    of_model, of_guide = (0.0 if slope is None else float(slope) for slope in slopes)
+    return loss.item(), of_model, of_guide
 
 
 ON = torch.ones(1, 1)

@@ -9,7 +9,10 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from claims import (
+from pyro import poutine
+from torch import Tensor
+
+from tests.claims import (
     CLAIMS,
     REPLICATES,
     Claim,
@@ -20,11 +23,8 @@ from claims import (
     every_claim,
     every_claim_without_dreams,
     exact_gradient,
-    own_param_store,  # noqa: F401 - holds for all tests here
 )
-from own_models import TOPICS, WORDS, Observations, Pair, Part, Reader, Topics
-from pyro import poutine
-from torch import Tensor
+from tests.own_models import TOPICS, WORDS, Observations, Pair, Part, Reader, Topics
 
 
 @every_claim

@@ -22,14 +22,14 @@ from typing import Any
 
 import pytest
 import torch
-from checker import DATA, exact_gradient, named_gradients
-from oracle import IMAGING, Machine, binary_rows
 from pyro import poutine
 from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.schemes import MeanField
+from tests.checker import DATA, exact_gradient, named_gradients
+from tests.oracle import IMAGING, Machine, binary_rows
 
 SIZES = (5, 4, 3)
 

@@ -11,11 +11,11 @@ from typing import Any
 import pyro
 import pytest
 import torch
-from checker import DATA, tiny_machine
 from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_helm.schemes import NVIL, SCHEMES, Gibbs, Reinforce, Scheme
+from tests.checker import DATA, tiny_machine
 
 KWARGS = {"observations": {"x": DATA}}
 MAKERS = [pytest.param(lambda: NVIL(2, hidden_units=5), id="nvil"), pytest.param(lambda: Gibbs(2), id="gibbs")]

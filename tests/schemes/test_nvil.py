@@ -8,13 +8,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checker import DATA, Z_THRESHOLD, exact_gradient, named_gradients, replicates, tiny_machine, worst_z
-from oracle import Machine
 from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.schemes import NVIL, Reinforce
+from tests.checker import DATA, Z_THRESHOLD, exact_gradient, named_gradients, replicates, tiny_machine, worst_z
+from tests.oracle import Machine
 
 KWARGS = {"observations": {"x": DATA}}
 NUMBER = 10_000

@@ -11,8 +11,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checker import Z_THRESHOLD, z_scores
-from claims import (
+from numpy.polynomial.hermite_e import hermegauss
+from pyro.infer import SVI
+from pyro.nn import PyroModule
+from pyro.nn.module import to_pyro_module_
+from torch import Tensor, nn
+
+from pyro_helm.schemes import VIMCO, ExactEM, Gibbs, Reinforce, ReweightedWakeSleep
+from tests.checker import Z_THRESHOLD, z_scores
+from tests.claims import (
     CLAIMS,
     REPLICATES,
     Claim,
@@ -24,16 +31,8 @@ from claims import (
     estimates,
     every_claim,
     exact_gradient,
-    own_param_store,  # noqa: F401 - holds for all tests here
 )
-from numpy.polynomial.hermite_e import hermegauss
-from own_models import PAIRS, SEASONAL, SERIES, Chain, Filter, Observations, Pair, Part
-from pyro.infer import SVI
-from pyro.nn import PyroModule
-from pyro.nn.module import to_pyro_module_
-from torch import Tensor, nn
-
-from pyro_helm.schemes import VIMCO, ExactEM, Gibbs, Reinforce, ReweightedWakeSleep
+from tests.own_models import PAIRS, SEASONAL, SERIES, Chain, Filter, Observations, Pair, Part
 
 fits = [
     pytest.param(pair, claim, id=f"{of}-{name}")

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_loops import BATCH_SIZE, LOSSES, net_of, train, write_into
 from torch import Tensor
 
 import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
+from tests.reference_loops import BATCH_SIZE, LOSSES, net_of, train, write_into
 
 PARTICLES = 5
 Z_THRESHOLD = 3

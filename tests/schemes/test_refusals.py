@@ -8,12 +8,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from claims import CLAIMS, Claim, every_claim
-from own_models import Observations
 
 from pyro_helm.likelihoods import prior
-from pyro_helm.particles import Program
+from pyro_helm.programs.particles import Program
 from pyro_helm.schemes import DisARM, ExactEM, Gibbs, Relaxed, ReweightedWakeSleep, Scheme
+from tests.claims import CLAIMS, Claim, every_claim
+from tests.own_models import Observations
 
 
 def with_latent(make: Callable[[], dist.TorchDistribution]) -> Program:

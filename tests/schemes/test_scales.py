@@ -10,12 +10,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checker import Z_THRESHOLD, z_scores
-from claims import CLAIMS, Claim
 from pyro import poutine
 from torch import Tensor, nn
 
 from pyro_helm.schemes import NVIL, DisARM, Reinforce, Scheme, WakeSleep
+from tests.checker import Z_THRESHOLD, z_scores
+from tests.claims import CLAIMS, Claim
 
 SUMS: list[Any] = [
     pytest.param(scheme, id=f"{scheme.name}, {scheme.num_particles}")

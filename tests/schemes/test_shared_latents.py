@@ -12,23 +12,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checker import Z_THRESHOLD, z_scores
-from claims import (
-    CLAIMS,
-    REPLICATES,
-    Claim,
-    Exact,
-    check,
-    elbo,
-    estimates,
-    exact_gradient,
-    own_param_store,  # noqa: F401 - holds for all tests here
-)
 from numpy.polynomial.hermite_e import hermegauss
-from own_models import SEASONAL, TOPICS, WORDS, Observations, Part, Reader, Topics
 from torch import Tensor, nn
 
 from pyro_helm.schemes import NVIL, VIMCO, DisARM, Reinforce, Scheme, WakeSleep
+from tests.checker import Z_THRESHOLD, z_scores
+from tests.claims import CLAIMS, REPLICATES, Claim, Exact, check, elbo, estimates, exact_gradient
+from tests.own_models import SEASONAL, TOPICS, WORDS, Observations, Part, Reader, Topics
 
 # --- a latent that all data share ---------------------------------------------------------------------------------
 

@@ -15,26 +15,20 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from checker import Z_THRESHOLD, named_gradients, z_scores
-from claims import (
-    CLAIMS,
-    Exact,
-    check,
-    exact_gradient,
-    own_param_store,  # noqa: F401 - holds for all tests here
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from own_models import Observations, Part
 from pyro import poutine
 from pyro.ops.provenance import get_provenance, track_provenance
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from ways_of_writing import WAYS, Way, as_it_is
 
-from pyro_helm.credit import Dependencies
-from pyro_helm.particles import Particles, Program
+from pyro_helm.programs.particles import Particles, Program
 from pyro_helm.schemes import NVIL, DisARM, Reinforce, Scheme, disarm, nvil, reinforce
+from pyro_helm.schemes.learning_signals import Dependencies
+from tests.checker import Z_THRESHOLD, named_gradients, z_scores
+from tests.claims import CLAIMS, Exact, check, exact_gradient
+from tests.own_models import Observations, Part
+from tests.ways_of_writing import WAYS, Way, as_it_is
 
 REPLICATES = 600
 X = torch.tensor([[1, 0], [1, 1]], dtype=torch.float64)

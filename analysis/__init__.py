@@ -1,0 +1,1 @@
+"""Scripts that compare schemes and make every figure and table of the docs."""

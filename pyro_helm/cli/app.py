@@ -1,0 +1,304 @@
+"""The command line ``pyro-helm``: it parses, calls the library, prints and draws.
+
+Commands import what they run, so that help does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import pyro_helm as helm
+from pyro_helm.cli.errors import fail, one_sentence_errors
+from pyro_helm.cli.options import (
+    DATA_HELP,
+    AdamBatchSize,
+    AdamLearningRate,
+    Against,
+    BatchSize,
+    Chains,
+    DataName,
+    Device,
+    Epochs,
+    FixedLeak,
+    LearningRate,
+    MaxTerms,
+    Method,
+    OnDistribution,
+    Optimizer,
+    OutStem,
+    Particles,
+    Patience,
+    Restarts,
+    Resume,
+    Run,
+    Samples,
+    Seconds,
+    Seed,
+    Sizes,
+    Start,
+    StepKind,
+    Steps,
+)
+from pyro_helm.cli.values import (
+    check_imaging,
+    check_method,
+    check_step,
+    checked_leak,
+    checked_learning_rate,
+    checked_sizes,
+    chosen_device,
+    chosen_names,
+    descent_settings,
+    distribution_of,
+    imaging_models,
+    new_scheme,
+    output_folder,
+    output_stem,
+    resume_folder,
+)
+
+app = typer.Typer(
+    name="pyro-helm",
+    help="Train and compare Helmholtz machines, and estimate their log-likelihoods. All log-likelihoods and bounds are "
+    "in nats per datum; higher is better.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def fit(
+    data: DataName,
+    sizes: Sizes,
+    out: Annotated[str, typer.Option(help="Folder for the machine and its history.")],
+    scheme: Annotated[str, typer.Option(help="Inference scheme.")] = "reweighted_wake_sleep",
+    imaging: Annotated[str, typer.Option(help="sigmoid, noisy_or or odds.")] = "sigmoid",
+    fixed_leak: FixedLeak = None,
+    particles: Particles = 5,
+    restarts: Restarts = 8,
+    epochs: Epochs = 50,
+    seconds: Seconds = None,
+    batch_size: AdamBatchSize = None,
+    optimizer: Optimizer = "adam",
+    learning_rate: AdamLearningRate = None,
+    on_distribution: OnDistribution = False,
+    patience: Patience = None,
+    step: StepKind = "eager",
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Train one machine with many restarts and keep the best of each.
+
+    Examples: pyro-helm fit shifter --sizes 24-2 --imaging odds --out runs/shifter;
+    pyro-helm fit shifter --on-distribution --scheme mean_field --optimizer conjugate_gradient --sizes 24-2 --imaging
+    odds --out runs/deterministic
+    """
+    from pyro_helm.experiments.console import print_table
+    from pyro_helm.guides import FactorialRecognition
+    from pyro_helm.models import BeliefNetwork
+
+    with one_sentence_errors():
+        folder, device = output_folder(out), chosen_device(device)
+        check_imaging(imaging)
+        check_step(step)
+        chosen, settings = new_scheme(scheme, particles), descent_settings(optimizer, batch_size, learning_rate)
+        loaded = helm.load_data(data)
+        draws, rows = particles if chosen.samples else 1, settings["batch_size"]
+        layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=rows, device=device)
+        result = helm.fit(
+            BeliefNetwork(layers, imaging, restarts=restarts, fixed_leak=checked_leak(fixed_leak), seed=seed),
+            FactorialRecognition(layers, restarts=restarts, seed=seed),
+            distribution_of(loaded) if on_distribution else loaded.train,
+            valid=loaded.valid,
+            scheme=chosen,
+            num_epochs=epochs,
+            max_seconds=seconds,
+            **settings,
+            patience=patience,
+            step=step,
+            seed=seed,
+            device=device,
+            dataset=loaded.name,
+            out=folder,
+        )
+        if result.history.empty:
+            raise ValueError("training was interrupted before its first epoch was over")
+        print_table(
+            result.restarts.rename(columns={"best": "valid_log_likelihood"}),
+            f"{loaded.name}, best validation log-likelihood in nats per datum{' (interrupted)' * result.interrupted}",
+        )
+        typer.echo(f"machine and history: {folder}")
+        if result.restarts.failed.all():
+            fail("every restart failed, so nothing was learned; try a smaller learning rate")
+
+
+@app.command()
+def compare(
+    data: DataName,
+    sizes: Sizes,
+    out: Annotated[str, typer.Option(help="Folder for the tables, the figures and the machines.")],
+    schemes: Annotated[
+        str, typer.Option(help="Inference schemes, separated by commas, or all.")
+    ] = "reinforce,wake_sleep,reweighted_wake_sleep",
+    imaging: Annotated[str, typer.Option(help="Imaging models, separated by commas, or all.")] = "sigmoid",
+    fixed_leak: FixedLeak = None,
+    particles: Particles = 5,
+    restarts: Restarts = 8,
+    epochs: Epochs = 50,
+    seconds: Seconds = None,
+    batch_size: BatchSize = 100,
+    learning_rate: LearningRate = 0.01,
+    patience: Patience = None,
+    step: StepKind = "eager",
+    samples: Samples = 1000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Train with several schemes and imaging models; print one table, write it and figures to --out.
+
+    Writes results.parquet and results.csv (tidy: every epoch, restart and metric), summary.csv, learning_curves.png,
+    and for the best machine of each imaging model weights and dreams.
+
+    Example: pyro-helm compare shifter --sizes 24-2 --imaging all --out results/shifter
+    """
+    from pyro_helm.experiments.console import print_summary
+    from pyro_helm.experiments.report import write_report
+
+    with one_sentence_errors():
+        folder, device = output_folder(out), chosen_device(device)
+        rules = imaging_models(imaging)
+        check_step(step)
+        chosen = [new_scheme(name, particles) for name in chosen_names(schemes, helm.SCHEMES, "scheme")]
+        loaded = helm.load_data(data)
+        draws = particles if any(scheme.samples for scheme in chosen) else 1
+        layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=batch_size, device=device)
+        comparison = helm.compare(
+            loaded,
+            schemes=chosen,
+            sizes=layers,
+            imaging=rules,
+            fixed_leak=checked_leak(fixed_leak),
+            restarts=restarts,
+            num_samples=samples,
+            seed=seed,
+            out=folder,
+            num_epochs=epochs,
+            max_seconds=seconds,
+            batch_size=batch_size,
+            learning_rate=checked_learning_rate(learning_rate),
+            patience=patience,
+            step=step,
+            device=device,
+        )
+        write_report(comparison, loaded, folder)
+        print_summary(comparison.summary, interrupted=comparison.interrupted)
+        typer.echo(f"tables, figures and machines: {folder}")
+        if not comparison.summary.empty and (comparison.summary.failed == comparison.summary.restarts).all():
+            fail("every restart failed, so nothing was learned; try a smaller learning rate")
+
+
+@app.command()
+def loglik(
+    run: Run,
+    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    method: Method = "importance",
+    samples: Samples = 1000,
+    chains: Chains = 16,
+    steps: Steps = 1000,
+    start: Start = "guide",
+    against: Against = None,
+    resume: Resume = None,
+    max_terms: MaxTerms = None,
+    seed: Seed = 0,
+    out: OutStem = None,
+) -> None:
+    """Log-likelihood of a trained machine on the test cases, or on the exact distribution where there is one.
+
+    With --against, the differences between the restarts of two machines, with the standard error of paired
+    differences.
+
+    Example: pyro-helm loglik runs/shifter --data shifter --against runs/shifter-odds
+    """
+    from pyro_helm.experiments.comparison import cases_to_score
+    from pyro_helm.experiments.console import print_scores, print_table
+    from pyro_helm.runtime.tables import write_table
+
+    with one_sentence_errors():
+        check_method(method, start)
+        stem = None if out is None else output_stem(out)
+        kept = None if resume is None else resume_folder(resume)
+        loaded = helm.load_data(data)
+        cases, weights = cases_to_score(loaded)
+        what = "its exact distribution" if weights is not None else f"its {len(cases)} test cases"
+        # both are loaded before the first is scored, which may take long
+        machines = {path: helm.load(path) for path in (run, against) if path is not None}
+        scored: list[helm.Scores] = []
+        for number, (path, (model, guide)) in enumerate(machines.items()):
+            scores = helm.log_likelihood(
+                model,
+                guide,
+                cases,
+                method=method,
+                num_samples=samples,
+                num_chains=chains,
+                schedule=steps,
+                start=start,
+                max_terms=max_terms,
+                weights=weights,
+                seed=seed,
+                resume=None if kept is None else kept / ("against" if number else "run"),
+                progress=True,
+            )
+            scored.append(scores)
+            title = f"{loaded.name}, {what}: nats per datum, {method}"
+            print_scores(scores, title if against is None else f"{path}: {title}")
+            if stem is not None:
+                scores.write(f"{stem}-against" if number else stem)
+        if against is not None:
+            differences = helm.paired_differences(scored[0], scored[-1])
+            print_table(differences, "difference, nats per datum: above 0 where RUN is better than --against")
+            if stem is not None:
+                write_table(differences, f"{stem}-differences")
+        if any(scores.summary.log_likelihood.isna().all() for scores in scored):
+            fail("no restart has a finite log-likelihood, as the warnings say")
+
+
+@app.command()
+def draw(
+    run: Run,
+    out: Annotated[str, typer.Option(help="Folder for weights.png and dreams.png.")],
+    data: Annotated[str | None, typer.Option(help="Data to show beside the dreams. " + DATA_HELP)] = None,
+    restart: Annotated[int, typer.Option(min=0, help="Which restart to draw.")] = 0,
+    seed: Seed = 0,
+) -> None:
+    """Draw a trained machine: its weights and its dreams.
+
+    Example: pyro-helm draw runs/shifter --data shifter --out figures
+    """
+    from pyro_helm.experiments.report import draw_machine
+
+    with one_sentence_errors():
+        folder = output_folder(out)
+        model, guide = helm.load(run)
+        loaded = None if data is None else helm.load_data(data)
+        if guide is None:
+            typer.echo("the machine has no guide, so its weights are not drawn, only its dreams", err=True)
+        for path in draw_machine(model, guide, folder, data=loaded, restart=restart, seed=seed):
+            typer.echo(path)
+
+
+@app.command("data")
+def list_data() -> None:
+    """List the data sets that can be named.
+
+    Files are found in the folder PYRO_HELM_DATA. Published sets that are not here are downloaded when they are first
+    loaded, into PYRO_HELM_CACHE or the system's folder for caches. Those "by hand" are to be put into PYRO_HELM_DATA.
+    """
+    from pyro_helm.experiments.console import print_table
+
+    with one_sentence_errors():
+        print_table(helm.available_data(), "data sets")

@@ -1,0 +1,205 @@
+"""What the text of the command line's options stands for; a sentence for text that stands for nothing."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+import pyro_helm as helm
+from pyro_helm.runtime.paths import check_writable_folder, expanded
+from pyro_helm.runtime.suggestions import unknown
+
+if TYPE_CHECKING:
+    from pyro_helm.data.sets import Data, Distribution  # late: --help would wait for torch
+
+
+def layer_sizes(text: str, width: int) -> tuple[int, ...]:
+    """Units per layer of ``32-24-2`` or ``24-2``, for data of so many units.
+
+    Numbers are hidden layers, unless there are several and the first is the width of the data.
+
+    >>> layer_sizes("24-2", 32), layer_sizes("32-24-2", 32), layer_sizes("24-2", 64)
+    ((32, 24, 2), (32, 24, 2), (64, 24, 2))
+    """
+    sizes = tuple(int(size) if size.isdecimal() and len(size) < 20 else 0 for size in text.split("-"))
+    if 0 in sizes:
+        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text[:60]!r}")
+    return sizes if sizes[0] == width and len(sizes) > 1 else (width, *sizes)
+
+
+def checked_sizes(
+    text: str,
+    data: Data,
+    *,
+    restarts: int,
+    particles: int,
+    batch_size: int | None,
+    device: str,
+) -> tuple[int, ...]:
+    """Units per layer; says on standard error what they were understood as.
+
+    Args:
+        text: as for :func:`layer_sizes`.
+        data: what is trained on.
+        restarts: machines side by side.
+        particles: draws per datum in a step.
+        batch_size: data in a step; None for all, which are then in double precision.
+        device: where to train.
+
+    Raises:
+        ValueError: if they are none, or the training would take more memory than there is.
+
+    """
+    from pyro_helm.runtime.budget import check_training_fits  # late: --help would wait for torch
+
+    num_rows, width = data.train.shape
+    sizes = layer_sizes(text, width)
+    check_training_fits(
+        sizes,
+        restarts=restarts,
+        particles=particles,
+        rows=num_rows if batch_size is None else min(batch_size, num_rows),
+        bytes_per_number=8 if batch_size is None else 4,
+        device=device,
+    )
+    hidden = ", ".join(map(str, sizes[1:]))
+    machine = "-".join(map(str, sizes))
+    typer.echo(f"machine {machine}: {width} visible units (the width of the data), hidden {hidden}", err=True)
+    return sizes
+
+
+def distribution_of(data: Data) -> Distribution:
+    """The exact distribution of a generated data set; ValueError for any other."""
+    if data.distribution is None:
+        raise ValueError(
+            f"--on-distribution needs a generated data set such as shifter; {data.name} has no distribution"
+        )
+    return data.distribution
+
+
+def output_folder(text: str) -> Path:
+    """Folder for results, with ``~`` for one's home; ValueError if it is none or can't be written."""
+    if not text.strip():
+        raise ValueError("--out is empty, expected a folder")
+    folder = expanded(text)
+    check_writable_folder(folder, f"--out {text}")
+    return folder
+
+
+def output_stem(text: str) -> Path:
+    """Beginning of the names of tables, with ``~`` for one's home; ValueError if they can't be written."""
+    if not text.strip() or text.endswith("/") or not expanded(text).name:
+        raise ValueError(f"--out is {text!r}, expected the beginning of a file's name such as results/scores")
+    stem = expanded(text)
+    check_writable_folder(stem.parent, f"--out {text}: {stem.parent}")
+    for suffix in (".parquet", ".csv"):
+        if stem.with_name(stem.name + suffix).is_dir():
+            raise ValueError(f"--out {text} can't be written: {stem}{suffix} is a folder")
+    return stem
+
+
+def resume_folder(text: str) -> Path:
+    """Folder of what is done, with ``~`` for one's home; ValueError if it is none or can't be written."""
+    if not text.strip():
+        raise ValueError("--resume is empty, expected a folder")
+    folder = expanded(text)
+    check_writable_folder(folder, f"--resume {text}")
+    return folder
+
+
+def chosen_device(text: str) -> str:
+    """Name of a device that can be computed on: the CPU or a GPU of CUDA's."""
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", text):
+        raise ValueError(f"--device must be cpu, cuda or one of several as cuda:1; got {text[:60]!r}")
+    from pyro_helm.runtime.device import checked_device  # late: --help would wait for torch
+
+    return str(checked_device(text))
+
+
+def chosen_names(text: str, known: Iterable[str], what: str) -> list[str]:
+    """Names separated by commas, or all of them; ValueError for an unknown one."""
+    if text == "all":
+        return list(known)
+    return [chosen_name(name.strip(), known, what) for name in text.split(",")]
+
+
+def chosen_name(name: str, known: Iterable[str], what: str) -> str:
+    """The name itself; ValueError for an unknown one, with what may be meant."""
+    if name not in known:
+        raise ValueError(unknown(what, name, known))
+    return name
+
+
+def check_step(name: str) -> None:
+    """Refuse an unknown kind of step."""
+    from pyro_helm.training.steps import STEPS  # late: --help would wait for torch
+
+    chosen_name(name, STEPS, "kind of step")
+
+
+def check_imaging(name: str) -> None:
+    """Refuse an unknown imaging model."""
+    from pyro_helm.layers import IMAGING  # late: --help would wait for torch
+
+    chosen_name(name, IMAGING, "imaging model")
+
+
+def imaging_models(text: str) -> list[str]:
+    """Imaging models separated by commas, or all of them; ValueError for an unknown one."""
+    from pyro_helm.layers import IMAGING  # late: --help would wait for torch
+
+    return chosen_names(text, IMAGING, "imaging model")
+
+
+def check_method(method: str, start: str) -> None:
+    """Refuse an unknown method of estimating log-likelihoods, or an unknown start of its chains."""
+    from pyro_helm.likelihoods.ais import STARTS  # late: --help would wait for torch
+    from pyro_helm.likelihoods.scores import METHODS
+
+    chosen_name(method, METHODS, "method")
+    chosen_name(start, STARTS, "start")
+
+
+def new_scheme(name: str, particles: int) -> Any:
+    """The scheme of this name, with so many particles if it samples; ValueError for an unknown one."""
+    build: Callable[..., Any] = helm.SCHEMES[chosen_name(name, helm.SCHEMES, "scheme")]
+    return build(num_particles=particles) if helm.SCHEMES[name].samples else build()
+
+
+def descent_settings(optimizer: str, batch_size: int | None, learning_rate: float | None) -> dict[str, Any]:
+    """Settings of ``fit``; ValueError for a batch size or learning rate where the optimiser has no use for it."""
+    full_batch = {"conjugate_gradient": helm.ConjugateGradient, "lbfgs": helm.LBFGS}
+    chosen = {"adam": None, **full_batch}[chosen_name(optimizer, ["adam", *full_batch], "optimizer")]
+    if chosen is None:
+        return {
+            "batch_size": 100 if batch_size is None else batch_size,
+            "learning_rate": checked_learning_rate(0.01 if learning_rate is None else learning_rate),
+        }
+    if batch_size is not None:
+        raise ValueError(f"--optimizer {optimizer} takes all data in every step and no --batch-size, got {batch_size}")
+    if learning_rate is not None:
+        raise ValueError(
+            f"--optimizer {optimizer} finds its steps by line search and takes no --learning-rate, got {learning_rate}"
+        )
+    import torch  # late: --help would wait for it
+
+    return {"batch_size": None, "optimizer": chosen, "dtype": torch.float64}
+
+
+def checked_leak(fixed_leak: float | None) -> float | None:
+    """The leak itself; ValueError if it is NaN or infinite. Its range is the imaging model's to know."""
+    if fixed_leak is not None and not math.isfinite(fixed_leak):
+        raise ValueError(f"--fixed-leak must be a finite number, got {fixed_leak}")
+    return fixed_leak
+
+
+def checked_learning_rate(learning_rate: float) -> float:
+    """The learning rate itself; ValueError unless it is positive and finite."""
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"--learning-rate must be a positive number, got {learning_rate}")
+    return learning_rate

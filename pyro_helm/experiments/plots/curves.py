@@ -1,0 +1,102 @@
+"""Learning curves: how a bound grew over the epochs, by scheme, with the spread over restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; their yellow is too pale for a line on white
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", ":", "-.")
+METRICS = {
+    "valid_log_likelihood": "validation log-likelihood, nats per datum",
+    "valid_elbo": "validation bound (ELBO), nats per datum",
+    "train_bound": "training bound of the scheme, nats per datum",
+}
+
+
+def learning_curves(
+    table: pd.DataFrame, *, metric: str = "valid_log_likelihood", ceilings: Mapping[str, float] | None = None
+) -> Figure:
+    """Draw a metric over epochs: a row per data set and sizes, a panel per imaging model, a colour per scheme.
+
+    Lines are medians over restarts; dark bands reach from quartile to quartile, light ones from the worst restart to
+    the best. Values that are not finite are left out. The first tenth of the epochs may lie below the panel.
+
+    Args:
+        table: tidy frame with the columns of :data:`pyro_helm.runtime.tables.COLUMNS`.
+        metric: which metric, in nats per datum.
+        ceilings: what no model can exceed, nats per datum, by data set: minus the entropy of its distribution.
+
+    Raises:
+        ValueError: for an empty table, or a metric of which it has no finite value.
+
+    """
+    if table.empty:
+        raise ValueError("there are no learning curves to draw: the table is empty")
+    rows = table[(table.metric == metric) & np.isfinite(table.value.astype(float))]
+    if rows.empty:
+        known = ", ".join(sorted(table.metric.unique()))
+        raise ValueError(f"the table has no finite value of the metric {metric!r}; it has the metrics {known}")
+    rows = rows.fillna({"dataset": "", "sizes": "", "imaging": ""})
+    rows = rows.assign(data=rows.dataset + " " + rows.sizes)
+    schemes, imaging, sets = sorted(rows.scheme.unique()), rows.imaging.unique(), rows.data.unique()
+    figure = Figure(figsize=(max(4.2 * len(imaging), 7.0), 4.4 * len(sets) + 0.4), layout="constrained")
+    grid = figure.subplots(len(sets), len(imaging), squeeze=False, sharey="row")
+    for (line, column), ax in np.ndenumerate(grid):
+        panel = rows[(rows.data == sets[line]) & (rows.imaging == imaging[column])]
+        if panel.empty:
+            ax.axis("off")
+            continue
+        _curves(ax, panel, schemes)
+        ax.set(title=f"{sets[line]}, {imaging[column]}".strip(", "), xlabel="epoch")
+        ax.title.set_parse_math(False)  # a data set's name may hold dollars
+        ceiling = (ceilings or {}).get(panel.dataset.iloc[0])
+        if ceiling is not None:
+            ax.axhline(ceiling, color="0.25", linestyle="--", linewidth=1)
+            text, place = f"no model can exceed {ceiling:.3f}", ax.get_yaxis_transform()
+            ax.text(0.02, ceiling, text, transform=place, fontsize=8, color="0.25", va="bottom")
+        if ax is grid[line, 0] or not grid[line, 0].axison:
+            ax.set_ylabel(METRICS.get(metric, metric.replace("_", " ")))
+            ax.set_ylim(*_limits(rows[rows.data == sets[line]], ceiling))
+    figure.suptitle(
+        "Higher is better. Line: median over restarts. Dark band: quartiles. Light band: worst to best.",
+        fontsize=9,
+    )
+    return figure
+
+
+def _curves(ax: Axes, panel: pd.DataFrame, schemes: list[str]) -> None:
+    """Draw a line and two bands per scheme, and a legend with the last medians, best scheme first."""
+    lines = []
+    for scheme, group in panel.groupby("scheme"):
+        order = schemes.index(str(scheme))
+        colour, style = COLOURS[order % len(COLOURS)], LINES[order // len(COLOURS) % len(LINES)]
+        epochs = pd.DataFrame({q: group.groupby("epoch").value.quantile(q) for q in (0.0, 0.25, 0.5, 0.75, 1.0)})
+        for low, high, alpha in ((0.0, 1.0, 0.13), (0.25, 0.75, 0.25)):
+            ax.fill_between(epochs.index, epochs[low], epochs[high], color=colour, alpha=alpha, linewidth=0)
+        label, marker = f"{scheme}  {epochs[0.5].iloc[-1]:.2f}", "o" if len(epochs) == 1 else ""
+        lines += ax.plot(epochs.index, epochs[0.5], style, color=colour, linewidth=2, marker=marker, label=label)
+    lines.sort(key=lambda line: -float(np.asarray(line.get_ydata())[-1]))
+    ax.legend(
+        handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False, fontsize=8,
+        title="last median, best first", title_fontsize=8,
+    )  # fmt: skip
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    ax.grid(alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _limits(rows: pd.DataFrame, ceiling: float | None) -> tuple[float, float]:
+    """Limits that show every scheme's end, but not the first epochs, beside which all the rest would look flat."""
+    late = rows[rows.epoch > rows.epoch.min() + 0.1 * (rows.epoch.max() - rows.epoch.min()) - 0.5]
+    ends = [group[group.epoch == group.epoch.max()].value.median() for _, group in rows.groupby(["imaging", "scheme"])]
+    low = min(float(late.value.quantile(0.05)), *ends)
+    high = max(float(rows.value.max()), -np.inf if ceiling is None else ceiling)
+    margin = 0.08 * (high - low) or 1.0
+    return low - margin, high + margin

@@ -1,0 +1,185 @@
+"""Gibbs moves of the hidden units of binary hierarchies, under their posterior or anything between it and a guide.
+
+    log f_b(h) = sum over factors of power_b log p(child layer | parent layer),   power_b = (1 - b) start + b end
+
+A network is its factors. From the guide, those of the guide fade out while those of the model fade in; from the prior,
+the model's hidden layers stand and ``p(x | h1)`` fades in; at ``b = 1`` either is the posterior. In a Gibbs move each
+unit in turn is drawn given all others under ``f_b``, whatever the imaging model: its own factors give a logit, and each
+child of it the difference of its log-probability with the unit on and off.
+
+Any other program is scored once for each block of units, with all states of the block side by side as particles.
+
+Neal, Connectionist learning of belief networks, Artificial Intelligence 56, 1992.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from pyro.distributions import constraints
+from torch import Tensor
+
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.layers import Imaging
+from pyro_helm.models import BeliefNetwork
+from pyro_helm.programs.discrete import elementwise, num_values
+from pyro_helm.programs.layered import site_names
+from pyro_helm.programs.particles import Program, score
+from pyro_helm.programs.rows import is_own
+
+
+class Factor(NamedTuple):
+    """``p(child layer | parent layer)`` and its powers at either end of the path; layer 0 is the data."""
+
+    layer: Imaging
+    weight: Tensor
+    leak: Tensor
+    parent: int | None
+    child: int
+    start: float
+    end: float
+
+    def power(self, beta: float) -> float:
+        """At one point of the path."""
+        return (1 - beta) * self.start + beta * self.end
+
+    def drive(self, units: Sequence[Tensor]) -> Tensor:
+        """Of the child layer, ``[chains, restarts, data, units]``."""
+        return self.leak if self.parent is None else units[self.parent] @ self.weight + self.leak
+
+    def log_prob(self, drive: Tensor, units: Sequence[Tensor]) -> Tensor:
+        """Of the child layer, ``[chains, restarts, data]``."""
+        log_prob: Tensor = self.layer.distribution(drive).log_prob(units[self.child]).sum(-1)
+        return log_prob
+
+    def turned_over(self, drive: Tensor, unit: int, value: Tensor) -> Tensor:
+        """The drive with a unit of the parent layer turned over, from a value ``[..., 1]`` to the other."""
+        other = torch.addcmul(drive, 1 - 2 * value, self.weight[:, unit, None, :])
+        # weights that are positive by their constraint: below the leak there is only rounding
+        return other if self.layer.constraint is constraints.real else torch.maximum(other, self.leak)
+
+
+def path_dtype(model: BeliefNetwork) -> torch.dtype:
+    """Double precision where drives are sums of positive terms: a large one that is taken off leaves its rounding."""
+    return model.generative[0].leak.dtype if set(model.imaging) == {"sigmoid"} else torch.float64
+
+
+def factors(model: BeliefNetwork, guide: FactorialRecognition | None) -> list[Factor]:
+    """The path from the guide to the posterior, or without a guide that from the prior."""
+    dtype, top = path_dtype(model), len(model.sizes) - 1
+    path = []
+    for child, layer in enumerate(model.generative):
+        stands = guide is None and child > 0
+        path.append(_factor(layer, None if child == top else child + 1, child, 1.0 if stands else 0.0, 1.0, dtype))
+    for parent, layer in enumerate([] if guide is None else guide.recognition):
+        path.append(_factor(layer, parent, parent + 1, 1.0, 0.0, dtype))
+    return path
+
+
+def _factor(layer: Imaging, parent: int | None, child: int, start: float, end: float, dtype: torch.dtype) -> Factor:
+    leak = layer.leak.to(dtype)
+    weight = leak.new_zeros(layer.restarts, 0, layer.num_units) if parent is None else layer.weight.to(dtype)
+    return Factor(layer, weight, leak, parent, child, start, end)
+
+
+def gibbs(path: Sequence[Factor], units: list[Tensor], level: int, beta: float) -> None:
+    """Draw each unit of a layer in turn, given all others, under ``f_beta``; ``units[level]`` is replaced."""
+    values = units[level].clone()
+    at_work = [(factor, factor.power(beta)) for factor in path if factor.power(beta)]
+    logits = torch.zeros_like(values)
+    for factor, power in at_work:
+        if factor.child == level:
+            logits += power * factor.layer.distribution(factor.drive(units)).logits
+    children = [
+        (factor, power, drive := factor.drive(units), factor.log_prob(drive, units))
+        for factor, power in at_work
+        if factor.parent == level
+    ]
+    uniform = torch.rand_like(values)
+    for unit in range(values.shape[-1]):
+        logit, value = logits[..., unit], values[..., unit].clone()
+        tried = []
+        for factor, power, drive, log_prob in children:
+            other = factor.turned_over(drive, unit, value[..., None])
+            log_other = factor.log_prob(other, units)
+            logit = logit + power * (1 - 2 * value) * (log_other - log_prob)
+            tried.append((other, log_other))
+        values[..., unit] = (uniform[..., unit] < torch.sigmoid(logit)).to(values)
+        turns = values[..., unit] != value
+        children = [
+            (factor, power, torch.where(turns[..., None], other, drive), torch.where(turns, log_other, log_prob))
+            for (factor, power, drive, log_prob), (other, log_other) in zip(children, tried, strict=True)
+        ]
+    units[level] = values
+
+
+def sweep(
+    model: Program,
+    states: Mapping[str, Tensor],
+    minibatch: Mapping[str, Tensor],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    block_size: int,
+) -> dict[str, Tensor]:
+    """Draw every latent unit once given all others and the data, from the posterior of a model.
+
+    Args:
+        model: any Pyro model of Bernoulli and Categorical sites.
+        states: of its latent sites, ``[chains, restarts, data, *event]``.
+        minibatch: rows of its subsampled plates.
+        args: of the model.
+        kwargs: likewise.
+        block_size: units of a site drawn jointly.
+
+    Raises:
+        TypeError: for another latent site, named.
+
+    """
+    only_x = not args and set(kwargs.get("observations") or ()) == {"x"}
+    if isinstance(model, BeliefNetwork) and is_own(model) and block_size == 1 and only_x:
+        return _sweep_of_layers(model, states, kwargs["observations"]["x"])
+    counts = {}
+    sites = score(model, {**minibatch, **states}, args, kwargs).model_sites
+    for name in states:
+        site, count = sites[name], num_values(sites[name]["fn"])
+        if count is None:
+            raise TypeError(
+                f"Gibbs moves draw Bernoulli and Categorical sites, but site {name!r} is a "
+                f"{type(elementwise(site['fn'])).__name__}; use Reinforce or another scheme that samples from a guide"
+            )
+        counts[name] = count
+    moved = dict(states)
+    for name, values in states.items():
+        flat = values.reshape(*values.shape[:3], -1).clone()
+        for block in _blocks(flat.shape[-1], block_size):
+            size = block.stop - block.start
+            digits = [torch.arange(counts[name], device=values.device)] * size
+            joint = torch.cartesian_prod(*digits).reshape(-1, size).to(values)
+            # all joint states of the block side by side as particles, [states * chains, restarts, data, *event]
+            tried = {other: value.repeat(len(joint), *[1] * (value.dim() - 1)) for other, value in moved.items()}
+            candidates = flat.repeat(len(joint), 1, 1, 1)
+            candidates[..., block] = joint.repeat_interleave(len(flat), 0)[:, None, None]
+            tried[name] = candidates.reshape(-1, *values.shape[1:])
+            log_joint = score(model, {**minibatch, **tried}, args, kwargs).log_joint
+            log_joint = log_joint.reshape(len(joint), *flat.shape[:3])
+            # the state with the largest sum of log p and Gumbel noise is a draw from p
+            noise = -torch.empty_like(log_joint).exponential_().log()
+            flat[..., block] = joint[(log_joint + noise).argmax(0)]
+            moved[name] = flat.reshape(values.shape)
+    return moved
+
+
+def _blocks(total: int, size: int) -> list[slice]:
+    return [slice(first, min(first + size, total)) for first in range(0, total, size)]
+
+
+def _sweep_of_layers(model: BeliefNetwork, states: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+    names, path, dtype = site_names(model.sizes)[1:], factors(model, None), path_dtype(model)
+    chains, restarts, data = states[names[0]].shape[:3]
+    units = [x.to(dtype).expand(chains, restarts, data, -1), *(states[name].to(dtype) for name in names)]
+    for level in range(1, len(units)):
+        gibbs(path, units, level, beta=1.0)
+    return {name: units[level].to(states[name]) for level, name in enumerate(names, start=1)}

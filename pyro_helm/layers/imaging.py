@@ -1,0 +1,192 @@
+"""What every imaging model is: a layer of units driven by the causes above it, certain or uncertain."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import ClassVar, NamedTuple
+
+import pyro
+import torch
+from pyro.distributions import TorchDistribution, constraints
+from pyro.nn import PyroModule, PyroParam
+from torch import Tensor
+from torch.nn.functional import linear
+
+from pyro_helm.layers.binary_states import all_states, state_probabilities
+
+
+class LogProbs(NamedTuple):
+    """Log-probabilities of a layer's units, in nats, ``[..., data, units]``."""
+
+    on: Tensor
+    off: Tensor
+
+
+class Imaging(PyroModule):  # type: ignore[misc]
+    """A layer of units driven by the binary causes above it; calling it gives their distribution.
+
+    ``drive = causes @ weight + leak``, with ``leak`` the sum of a fixed and a learned part.
+
+    Args:
+        num_causes: units of the layer above; 0 for a top layer, which has its leak alone.
+        num_units: units of this layer.
+        restarts: independent machines held in one batch.
+        fixed_leak: an always-on cause that is not learned, so that units do not die (Fig. 4 of the paper has 0.05):
+            a logit for ``sigmoid``, a probability for ``noisy_or``, odds for ``odds``. None for none.
+        learned_leak: whether there is a learned leak too.
+        generator: source of the initial values; torch's own if None.
+
+    Attributes:
+        weight: ``[restarts, causes, units]``, in the units of the drive.
+        learned_leak: ``[restarts, 1, units]``, in the units of the drive, or None.
+        fixed_leak: a scalar in the units of the drive, or None.
+
+    Raises:
+        ValueError: if units could never turn on for want of a leak, or the fixed leak is out of range.
+
+    """
+
+    constraint: ClassVar[constraints.Constraint]
+    """Values that a weight or leak may take; they are stored unconstrained."""
+
+    def __init__(
+        self,
+        num_causes: int,
+        num_units: int,
+        *,
+        restarts: int = 1,
+        fixed_leak: float | None = None,
+        learned_leak: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.restarts = restarts
+        if num_causes:
+            noise = torch.randn(restarts, num_causes, num_units, generator=generator)
+            self.weight = PyroParam(self.initial_weight(noise), self.constraint)
+        self.learned_leak = None
+        if learned_leak:
+            noise = torch.randn(restarts, 1, num_units, generator=generator)
+            self.learned_leak = PyroParam(self.initial_leak(noise), self.constraint)
+        elif fixed_leak is None:
+            fixed_leak = self.without_leak(num_units)
+        fixed_drive = None if fixed_leak is None else torch.tensor(self.drive_of_leak(fixed_leak))
+        self.register_buffer("fixed_leak", fixed_drive)
+        self.num_units = num_units
+
+    @abstractmethod
+    def distribution(self, drive: Tensor) -> TorchDistribution:
+        """Distribution of single units with the given drive."""
+
+    @abstractmethod
+    def initial_weight(self, noise: Tensor) -> Tensor:
+        """Initial weights ``[restarts, causes, units]`` from standard normal noise of that shape."""
+
+    @abstractmethod
+    def initial_leak(self, noise: Tensor) -> Tensor:
+        """Initial leaks ``[restarts, 1, units]`` from standard normal noise of that shape."""
+
+    @abstractmethod
+    def drive_of_leak(self, leak: float) -> float:
+        """Drive of a leak given as the imaging model states it; ValueError if out of range."""
+
+    def without_leak(self, num_units: int) -> float:
+        """Leak of a layer that was given none: an error where units need one to turn on."""
+        raise ValueError(
+            f"a {type(self).__name__} layer of {num_units} units has neither a fixed nor a learned leak, so its units "
+            "could not turn on without a cause and log-probabilities would be infinite; give one of the two"
+        )
+
+    @property
+    def leak(self) -> Tensor:
+        """Sum of the fixed and the learned leak, ``[restarts, 1, units]``."""
+        learned: Tensor | None = self.learned_leak
+        fixed: Tensor | None = self.fixed_leak
+        if learned is None:
+            assert fixed is not None
+            return fixed.expand(self.restarts, 1, self.num_units)
+        return learned if fixed is None else learned + fixed
+
+    def drive(self, causes: Tensor | None = None) -> Tensor:
+        """``causes @ weight + leak``: ``[..., restarts, data, causes]`` to ``[..., restarts, data, units]``.
+
+        Without causes, the leak alone, ``[restarts, 1, units]``. A single restart has no dimension of its own.
+        """
+        return _drive(causes, None if causes is None else self.weight, self.leak)
+
+    @abstractmethod
+    def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:
+        """Log of the units' mean probability, or of what the paper has in its place, under independent causes.
+
+        Args:
+            q: probabilities of the causes, ``[..., data, causes]``.
+            max_enumerated: sum over every state of the causes where there are no more, if the rule is else approximate.
+
+        """
+
+    @abstractmethod
+    def mean_log_by_quadrature(self, q: Tensor, *, tolerance: float) -> LogProbs:
+        """Mean of the units' log-probabilities under independent causes, each within ``tolerance`` nats."""
+
+    def mean_log(self, q: Tensor, *, tolerance: float, max_enumerated: int) -> LogProbs:
+        """Mean of the units' log-probabilities under independent causes: ``E[log p]`` and ``E[log (1 - p)]``.
+
+        Args:
+            q: probabilities of the causes, ``[..., data, causes]``.
+            tolerance: largest error of each, in nats.
+            max_enumerated: sum over every state of the causes where there are no more, which is exact.
+
+        """
+        if q.shape[-1] > max_enumerated:
+            return self.mean_log_by_quadrature(q, tolerance=tolerance)
+        log_probs, states = self.enumerated(q)
+        return LogProbs(*(states @ log_prob for log_prob in log_probs))
+
+    def enumerated(self, q: Tensor) -> tuple[LogProbs, Tensor]:
+        """Log-probabilities ``[..., states, units]`` given every state of the causes, and the states' probabilities."""
+        return self.log_probs(all_states(q.shape[-1], q)), state_probabilities(q)
+
+    def log_probs(self, causes: Tensor | None = None) -> LogProbs:
+        """Log-probabilities of the units given their causes, or of a top layer."""
+        units = self.distribution(self.drive(causes))
+        one = torch.ones((), dtype=self.leak.dtype, device=self.leak.device)
+        return LogProbs(units.log_prob(one), units.log_prob(1 - one))
+
+    @property
+    def weight_and_leak(self) -> tuple[Tensor, Tensor]:
+        """``[restarts, causes, units]`` and ``[restarts, 1, units]``; of a single restart without that dimension."""
+        weight, leak = self.weight, self.leak
+        return (weight[0], leak[0]) if self.restarts == 1 else (weight, leak)
+
+    def conditional(self) -> Callable[[Tensor | None], TorchDistribution]:
+        """Read the parameters now; give the function from causes to the distribution of the units.
+
+        A program reads them before it enters its plates, so that a prior put on them is sampled once, not per datum.
+        """
+        weight, leak = getattr(self, "weight", None), self.leak
+        return lambda causes: self.distribution(_drive(causes, weight, leak)).to_event(1)
+
+    def forward(self, causes: Tensor | None = None) -> TorchDistribution:
+        """Distribution of the layer given its causes, with the units as event."""
+        with local_parameters():
+            return self.conditional()(causes)
+
+
+def local_parameters() -> AbstractContextManager[None]:
+    """Read parameters from their own module.
+
+    By Pyro's default a module that is called reads them from the global store by name, where a second machine in the
+    same process would silently get the first one's.
+    """
+    context: AbstractContextManager[None] = pyro.settings.context(module_local_params=True)
+    return context
+
+
+def _drive(causes: Tensor | None, weight: Tensor | None, leak: Tensor) -> Tensor:
+    single = len(leak) == 1
+    if causes is None or weight is None:
+        return leak.squeeze(0) if single else leak
+    # squeezed, not indexed: the gradient of a view costs nothing
+    return linear(causes, weight.squeeze(0).mT, leak.flatten()) if single else causes @ weight + leak

@@ -1,0 +1,56 @@
+"""The sigmoid imaging model (the paper, 3.3): causes add to a unit's logit."""
+
+from __future__ import annotations
+
+import math
+
+from pyro.distributions import TorchDistribution, constraints
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from pyro_helm.layers.distributions import SigmoidBernoulli
+from pyro_helm.layers.imaging import Imaging, LogProbs
+from pyro_helm.layers.quadrature import cosine_rule, mean_cosine
+
+
+class Sigmoid(Imaging):
+    """``p = 1 / (1 + exp(-drive))`` (the paper, equation 3.3)."""
+
+    constraint = constraints.real
+
+    def distribution(self, drive: Tensor) -> TorchDistribution:
+        """Bernoulli with logit ``drive``."""
+        return SigmoidBernoulli(drive)
+
+    def initial_weight(self, noise: Tensor) -> Tensor:
+        """Of either sign; large enough for restarts to begin differently, small enough for units not to saturate."""
+        scale: float = min(0.3, 1.5 / noise.shape[-2] ** 0.5)
+        return scale * noise
+
+    def initial_leak(self, noise: Tensor) -> Tensor:
+        """Even odds, nearly."""
+        return 0.1 * noise
+
+    def drive_of_leak(self, leak: float) -> float:
+        """The leak of a sigmoid is a logit already."""
+        return float(leak)
+
+    def without_leak(self, num_units: int) -> float:
+        """A sigmoid unit turns on by itself half of the time."""
+        return 0.0
+
+    def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:
+        """Of ``sigmoid(q @ weight + leak)``, as in 3.10: not the mean of the sigmoid, but the sigmoid of the mean."""
+        drive = self.drive(q)
+        return LogProbs(logsigmoid(drive), logsigmoid(-drive))
+
+    def mean_log_by_quadrature(self, q: Tensor, *, tolerance: float) -> LogProbs:
+        """``+- E[a] / 2 - E[log 2cosh(a / 2)]`` of the logit ``a``."""
+        weight, leak = self.weight_and_leak
+        highest = (weight.abs().sum(-2, keepdim=True) + leak.abs()).detach()
+        rule = cosine_rule(highest, tolerance)
+        mean = self.drive(q)
+        square = mean**2 + (q * (1 - q)) @ weight**2
+        cosine = mean_cosine(q, weight, leak, rule.nodes)
+        log_cosh = rule.curvature * square + (rule.weights[..., None, :, :] * (1 - cosine)).sum(-2)
+        return LogProbs(mean / 2 - math.log(2) - log_cosh, -mean / 2 - math.log(2) - log_cosh)

@@ -1,0 +1,138 @@
+"""Rao-Blackwellisation by site: each site's score is weighted only by the terms of the bound that its draw influences.
+
+    d/dphi E[f] = E[ sum_s  signal_s  d/dphi log q_s ],     signal_s = sum of the terms that may depend on draws of s
+
+A term that does not depend on them has mean zero times the score of s, so leaving it out changes no mean. (As a
+control variate it may still be of use, as in REINFORCE.) A term is left out only where the structure of the programs
+shows that it is independent, and that is known of the library's own pair alone, :class:`BeliefNetwork` with
+:class:`FactorialRecognition`: there h2 is judged by ``log p(h2) + log p(h1 | h2) - log q(h2 | h1)`` and not by how well
+h1 explains the data. What any other program does with a draw can't be seen from outside (it may write it into a buffer,
+pass it through numpy or remember it until the next call), so that each of its sites is judged by all terms.
+
+Schulman, Heess, Weber & Abbeel, Gradient estimation using stochastic computation graphs, 2015; for layered networks
+Mnih & Gregor, Neural variational inference and learning in belief networks, 2014, section 2.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from pyro_helm.guides import FactorialRecognition
+from pyro_helm.layers import IMAGING
+from pyro_helm.models import BeliefNetwork
+from pyro_helm.programs.layered import site_names
+from pyro_helm.programs.particles import Particles, Program
+
+
+class Dependencies(NamedTuple):
+    """Which latent sites the term of each site may depend on, besides its own; what is not named, it does not."""
+
+    model: Mapping[str, frozenset[str]]
+    guide: Mapping[str, frozenset[str]]
+    declared: bool = False
+    """Whether that is the structure of both programs, by which terms may be left out, or simply all sites."""
+
+    def influenced_by(self, site: str) -> set[str]:
+        """A guide site and those whose draws may depend on it, directly or through others."""
+        reached: set[str] = set()
+        for name, parents in self.guide.items():  # in the order of the draws: none can influence an earlier one
+            if name == site or parents & reached:
+                reached.add(name)
+        return reached
+
+    def drawn_from(self, site: str) -> list[str]:
+        """Earlier guide sites that a guide site may depend on."""
+        order = list(self.guide)
+        return [name for name in order[: order.index(site)] if name in self.guide[site]]
+
+
+def dependencies(particles: Particles, model: Program, guide: Program) -> Dependencies:
+    """What may depend on what in these particles.
+
+    Nothing is remembered from call to call: a program may do another thing each time.
+
+    Args:
+        particles: of the pair.
+        model: that they were drawn from.
+        guide: likewise.
+
+    """
+    layered = _layered(model, guide)
+    if layered is not None and _has_sites_of(particles, layered):
+        return layered
+    every = frozenset(particles.guide_sites)
+    return Dependencies(dict.fromkeys(particles.model_sites, every), dict.fromkeys(particles.guide_sites, every))
+
+
+def signals(particles: Particles, known: Dependencies, *sites: str) -> dict[str, Tensor]:
+    """What the draws of each scored guide site are judged by, ``[particles, restarts, data]``.
+
+    The scaled terms ``log p - log q`` that they may influence, in nats, of the draw's own datum where both site and
+    term are in the data plate. A site that all data share is judged by the sum over them, ``[particles, restarts, 1]``,
+    and so is one from which such a site is drawn.
+
+    Args:
+        particles: of the pair.
+        known: what depends on what in it.
+        sites: which are asked about; all scored ones if none is named.
+
+    """
+    terms = [(name, known.model[name] | {name}, log_p) for name, log_p in particles.log_p.items()]
+    terms += [(name, known.guide[name] | {name}, -log_q) for name, log_q in particles.log_q.items()]
+    found = {}
+    for site in sites or particles.scored:
+        reached = known.influenced_by(site)
+        of_all_data = len({particles.plate_of(name) for name in reached}) > 1
+        own = particles.log_q[site]
+        signal: Tensor = torch.zeros(())
+        for name, depends, term in terms:
+            if depends & reached:
+                scaled = particles.scale_of(name) * term.detach()
+                if own.shape[-2] < particles.restarts:
+                    scaled = particles.of_restart(scaled)  # the draw is judged by the sum over all restarts
+                elif any(particles.log_q[other].shape[-2] < particles.restarts for other in reached):
+                    scaled = scaled.sum(-2, keepdim=True)  # it reaches the other restarts through one outside
+                mixes = of_all_data or particles.plate_of(site) != particles.plate_of(name)
+                signal = signal + (scaled.sum(-1, keepdim=True) if mixes else scaled)
+        if site not in particles.shared and signal.shape[-1] != own.shape[-1]:
+            signal = signal.expand(*signal.shape[:-1], own.shape[-1])
+        found[site] = signal
+    return found
+
+
+def _layered(model: Program, guide: Program) -> Dependencies | None:
+    """The structure of a belief network and its recognition network; None for any other pair.
+
+    Only the two classes themselves are known: a subclass, a wrapper, a hook, or a layer or method put in the place of
+    theirs may do anything.
+    """
+    if type(model) is not BeliefNetwork or type(guide) is not FactorialRecognition:
+        return None
+    layers = (*model.generative, *guide.recognition)
+    if any(type(layer) not in _LAYERS for layer in layers) or any(map(_is_altered, (model, guide, *layers))):
+        return None
+    names = site_names(model.sizes)
+    generative = {below: frozenset({above}) for below, above in pairwise(names)}
+    recognition = {above: frozenset({below} - {"x"}) for below, above in pairwise(names)}
+    return Dependencies({**generative, names[-1]: frozenset()}, recognition, declared=True)
+
+
+_LAYERS = frozenset(IMAGING.values())
+
+
+def _is_altered(module: Module) -> bool:
+    """Whether the module has hooks or methods of its own besides those of its class."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return True
+    return any(callable(value) for name, value in vars(module).items() if not name.startswith("_"))
+
+
+def _has_sites_of(particles: Particles, layered: Dependencies) -> bool:
+    """Whether the sites are those of the layers: weights with a prior, say, are sites too, on which all depend."""
+    return particles.model_sites.keys() == layered.model.keys() and particles.guide_sites.keys() <= layered.guide.keys()

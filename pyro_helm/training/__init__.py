@@ -1,0 +1,1 @@
+"""Training one machine: the loop, its steps, restarts, optimisers, files and progress."""

@@ -1,0 +1,208 @@
+"""The command line: each command does its job small, and says in a sentence what it cannot do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import pyro_helm as helm
+from pyro_helm.cli.app import app
+from pyro_helm.models import BeliefNetwork
+
+RUNNER = CliRunner()
+QUICK = ["--epochs", "1", "--restarts", "2", "--particles", "2"]
+
+
+def run(*arguments: str | Path) -> str:
+    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments: str | Path) -> str:
+    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "own.npy"
+    np.save(path, (np.random.default_rng(0).random((200, 12)) < 0.3).astype(np.uint8))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(own_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    shown = run("fit", own_data, "--sizes", "4-2", "--imaging", "odds", "--out", out, *QUICK)
+    assert "nats per datum" in shown
+    return out
+
+
+@pytest.mark.parametrize("command", [[], ["fit"], ["compare"], ["loglik"], ["draw"], ["data"]])
+def test_help_says_what_it_does(command: list[str]) -> None:
+    assert "Usage" in run(*command, "--help")
+
+
+def test_captured_steps_train_the_same_machine(own_data: Path, trained: Path, tmp_path: Path) -> None:
+    run("fit", own_data, "--sizes", "4-2", "--imaging", "odds", "--out", tmp_path, "--step", "captured", *QUICK)
+    ours, theirs = (pd.read_csv(folder / "history.csv") for folder in (tmp_path, trained))
+    assert ours.value.tolist() == theirs.value.tolist()
+
+
+def test_fit_writes_a_machine_and_its_history(trained: Path) -> None:
+    assert {path.name for path in trained.iterdir()} == {"machine.safetensors", "history.parquet", "history.csv"}
+
+
+@pytest.mark.parametrize("optimizer", ["conjugate_gradient", "lbfgs"])
+def test_what_a_full_batch_optimiser_has_no_use_for_is_refused(optimizer: str, own_data: Path, tmp_path: Path) -> None:
+    command: list[str | Path] = ["fit", own_data, "--sizes", "3", "--scheme", "mean_field", "--optimizer", optimizer]
+    for option, value in (("--batch-size", "100"), ("--learning-rate", "0.01")):
+        shown = refused(*command, option, value, "--out", tmp_path / "out")
+        assert f"--optimizer {optimizer} " in shown
+        assert f"no {option}, got {value}" in shown
+    assert not (tmp_path / "out").exists()
+    run(*command, "--out", tmp_path / "out", "--epochs", "1", "--restarts", "2")
+    assert (tmp_path / "out" / "machine.safetensors").exists()
+
+
+def test_help_names_the_defaults_of_adam() -> None:
+    shown = " ".join(run("fit", "--help").split())
+    assert "(100)" in shown
+    assert "(0.01)" in shown
+
+
+@pytest.mark.parametrize("method", ["importance", "exact", "ais"])
+def test_loglik_scores_it(trained: Path, own_data: Path, method: str, tmp_path: Path) -> None:
+    shown = run(
+        "loglik", trained, "--data", own_data, "--method", method, "--samples", "50", "--chains", "3", "--steps", "10",
+        "--out", tmp_path / "scores",
+    )  # fmt: skip
+    assert "its 40 test cases: nats per datum" in " ".join(shown.split())
+    assert len(pd.read_parquet(tmp_path / "scores.parquet")) == 2 * 40
+
+
+def test_loglik_compares_two_machines(trained: Path, own_data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    run("fit", own_data, "--sizes", "3", "--out", other, *QUICK)
+    shown = run(
+        "loglik", trained, "--data", own_data, "--against", other, "--method", "exact", "--out", tmp_path / "scores"
+    )
+    assert "above 0 where RUN is better than --against" in shown
+    differences = pd.read_csv(tmp_path / "scores-differences.csv")
+    assert differences[["restart", "against"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    means = [pd.read_parquet(tmp_path / f"scores{part}.parquet").log_likelihood.mean() for part in ("", "-against")]
+    assert differences.difference.mean() == pytest.approx(means[0] - means[1])
+
+
+def test_a_machine_compared_with_itself_differs_among_its_restarts_only(trained: Path, own_data: Path) -> None:
+    shown = run("loglik", trained, "--data", own_data, "--against", trained, "--method", "exact")
+    assert shown.count("0.000") >= 2
+
+
+def test_loglik_takes_up_what_was_done(trained: Path, own_data: Path, tmp_path: Path) -> None:
+    resume = tmp_path / "done"
+    command: list[str | Path] = ["loglik", trained, "--data", own_data, "--samples", "50", "--resume", resume]
+    assert run(*command) == run(*command)
+    assert (resume / "run" / "chunk-00000.safetensors").exists()
+    assert "holds chunks of another estimate, with other num_samples" in refused(*command, "--samples", "60")
+
+
+def test_draw_makes_two_figures(trained: Path, own_data: Path, tmp_path: Path) -> None:
+    run("draw", trained, "--data", own_data, "--out", tmp_path, "--restart", "1")
+    assert {path.name for path in tmp_path.iterdir()} == {"weights.png", "dreams.png"}
+
+
+def test_compare_writes_tables_figures_and_machines(own_data: Path, tmp_path: Path) -> None:
+    shown = run(
+        "compare", own_data, "--sizes", "12-3", "--schemes", "all", "--imaging", "sigmoid,odds", "--out", tmp_path,
+        "--samples", "10", *QUICK,
+    )  # fmt: skip
+    assert "nats per datum" in shown
+    for scheme in helm.SCHEMES:
+        assert shown.count(f" {scheme} ") >= 2
+    written = {path.name for path in tmp_path.iterdir()}
+    figures = {"learning_curves.png", "dreams.png", "weights-sigmoid.png", "weights-odds.png"}
+    assert written >= {"results.parquet", "results.csv", "summary.csv", "odds-wake_sleep"} | figures
+
+
+def test_data_lists_what_can_be_loaded() -> None:
+    shown = run("data")
+    assert all(name in shown for name in ("shifter", "bars", "digits"))
+
+
+def test_what_cannot_be_done_is_said_in_a_sentence(trained: Path, own_data: Path, tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    assert f"known are {', '.join(helm.SCHEMES)}" in refused(
+        "compare", own_data, "--sizes", "3", "--schemes", "unheard_of", *out
+    )
+    assert "known are sigmoid, noisy_or, odds" in refused("compare", own_data, "--sizes", "3", "--imaging", "x", *out)
+    assert "--sizes must be units per layer such as 32-24-2, got 'a-b'" in refused(
+        "fit", own_data, "--sizes", "a-b", *out
+    )
+    for option, name, known in (
+        ("--scheme", "all", "reinforce, nvil, disarm, vimco, tvo, wake_sleep"),
+        ("--scheme", "vimco,reinforce", "reinforce, nvil"),
+        ("--optimizer", "all", "adam, conjugate_gradient, lbfgs"),
+    ):
+        what = option.removeprefix("--")
+        shown = refused("fit", own_data, "--sizes", "3", option, name, *out)
+        assert f"unknown {what} {name!r}; " in shown
+        assert f"nown are {known}" in shown
+    assert "nonsense" in refused("fit", "nonsense", "--sizes", "3", *out)
+    assert "there is no machine at" in refused("loglik", tmp_path / "nothing", "--data", own_data)
+    assert "32" in refused("loglik", trained, "--data", "shifter")
+    assert "unknown method 'guess'; known are importance, exact, ais" in refused(
+        "loglik", trained, "--data", own_data, "--method", "guess"
+    )
+    assert "raise max_terms" in refused("loglik", trained, "--data", own_data, "--method", "exact", "--max-terms", "9")
+    assert "--device must be cpu, cuda or one of several as cuda:1; got 'nowhere'" in refused(
+        "fit", own_data, "--sizes", "3", "--device", "nowhere", "--out", tmp_path / "made"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_sizes_were_understood_as_is_said(own_data: Path, tmp_path: Path) -> None:
+    for sizes in ("4-2", "12-4-2"):
+        shown = run("fit", own_data, "--sizes", sizes, "--out", tmp_path / sizes, *QUICK)
+        assert "machine 12-4-2: 12 visible units (the width of the data), hidden 4, 2" in shown
+
+
+def test_names_in_brackets_are_shown_as_they_are(own_data: Path, tmp_path: Path) -> None:
+    """[/bold] would end the terminal's markup, [red] be swallowed by it, and $x^$ be taken for maths."""
+    data = tmp_path / "[red]$x^$.npy"
+    data.write_bytes(own_data.read_bytes())
+    out = tmp_path / "[/bold]"
+    assert "[red]$x^$, best validation" in run("fit", data, "--sizes", "3", "--out", out, *QUICK)
+    other = tmp_path / "[/blue]"
+    run("fit", data, "--sizes", "3", "--out", other, *QUICK)
+    shown = run("loglik", out, "--data", data, "--against", other, "--samples", "10")
+    assert "[/blue]: [red]$x^$, its 40 test cases" in " ".join(shown.split())
+    run("draw", out, "--data", data, "--out", tmp_path / "[/drawn]")
+    compared = run("compare", data, "--sizes", "3", "--schemes", "wake_sleep", "--out", tmp_path / "[/c]", *QUICK)
+    assert "[red]$x^$" in compared
+
+
+def test_paths_may_begin_with_the_home_folder(own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.npy").write_bytes(own_data.read_bytes())
+    run("fit", "~/own.npy", "--sizes", "3", "--out=~/run", *QUICK)
+    run("loglik", "~/run", "--data", "~/own.npy", "--resume", "~/done", "--against", "~/run", "--out", "~/scores")
+    run("draw", "~/run", "--out", "~/figures")
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made >= {"run", "done", "scores.csv", "scores-differences.csv", "figures"}
+    assert "~" not in made
+
+
+def test_a_machine_without_a_guide_is_drawn_without_its_weights(own_data: Path, tmp_path: Path) -> None:
+    helm.save(tmp_path / "machine.safetensors", BeliefNetwork((12, 3), seed=0), None)
+    shown = run("draw", tmp_path, "--data", own_data, "--out", tmp_path / "figures")
+    assert "the machine has no guide, so its weights are not drawn" in shown
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["dreams.png"]
