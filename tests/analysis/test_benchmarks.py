@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,8 +37,8 @@ from analysis.benchmarks.scaling import slopes
 from analysis.benchmarks.setting import Setting, Weights, data, programs, programs_with, stepper, transposed, weights_of
 from analysis.benchmarks.timing import take_turns
 from pyro_helm.likelihoods.importance import importance_sampling
+from tests.analysis.running import run_script
 
-SCRIPT = Path(__file__).parents[2] / "analysis" / "benchmarks" / "benchmark.py"
 GROUPS = ("training step", "schemes", "restarts", "scaling", "epoch", "likelihoods", "product over causes", "start-up")
 SMALL = Setting("reweighted_wake_sleep", (5, 3, 2), 400, particles=4)
 EVALUATIONS = 40
@@ -49,11 +46,8 @@ Z_THRESHOLD = 5
 
 
 def test_a_quick_run_measures_every_group_and_prints_the_goals(tmp_path: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPT), "--quick", "--threads", "1", "--out", str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "falls short" in done.stdout or "fall short" in done.stdout
+    shown = run_script("analysis.benchmarks.benchmark", "--quick", "--out", tmp_path)
+    assert "falls short" in shown or "fall short" in shown
     table = pd.read_parquet(tmp_path / "benchmarks.parquet")
     assert set(table.group) == set(GROUPS)
     times = table[["seconds", "q25", "q75"]]

@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
 import torch
 
+from analysis import gradients
 from pyro_helm.schemes import SCHEMES
+from tests.analysis.running import run_script
 from tests.checker import DATA, tiny_machine
 
-SCRIPT = Path(__file__).parents[2] / "analysis" / "gradients.py"
 
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gradients", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gradients"] = module  # where dataclasses and named tuples look for their annotations
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_scheme_that_samples_is_measured(script: ModuleType) -> None:
-    measured = {type(variant.make(2)) for variant in script.VARIANTS.values()}
+def test_every_scheme_that_samples_is_measured() -> None:
+    measured = {type(variant.make(2)) for variant in gradients.VARIANTS.values()}
     assert measured == {scheme for scheme in SCHEMES.values() if scheme.samples}
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_the_bound_of_many_particles_is_that_of_enumeration(script: ModuleType, number: int) -> None:
+def test_the_bound_of_many_particles_is_that_of_enumeration(number: int) -> None:
     machine = tiny_machine("sigmoid")
     log_p, log_q = machine.log_joint(DATA).T, machine.log_guide(DATA).T
-    found = script.importance_bound(log_p, log_q, number).sum()
+    found = gradients.importance_bound(log_p, log_q, number).sum()
     expected = (machine.elbo(DATA) if number == 1 else machine.importance_bound_of_both(DATA)).sum()
     parameters = [*machine.model.parameters(), *machine.guide.parameters()]
     assert math.isclose(found.item(), expected.item(), rel_tol=1e-7)
@@ -53,11 +37,8 @@ def test_the_bound_of_many_particles_is_that_of_enumeration(script: ModuleType, 
 
 
 def test_what_claims_to_be_unbiased_is(tmp_path: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPT), "--threads", "1", "--quick", "--out", str(tmp_path / "gradients")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "milliseconds per step" in done.stdout
+    shown = run_script("analysis.gradients", "--quick", "--out", tmp_path / "gradients")
+    assert "milliseconds per step" in shown
     table = pd.read_parquet(tmp_path / "gradients.parquet")
     assert len(table) == 2 * 2 * 13 * (4 + 3)
     whole = table[table.layer == "all"]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -20,25 +17,11 @@ from pyro import poutine
 from typer.testing import CliRunner
 
 import pyro_helm as helm
+from analysis.paper import architecture, shifter_patterns
+from analysis.paper import free_energy_surface as surface
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods.exact import exact_log_likelihood
 from pyro_helm.models import BeliefNetwork
-
-FOLDER = Path(__file__).parents[2] / "analysis" / "paper"
-
-
-def script(name: str) -> ModuleType:
-    """The script as a module: the folder is no package."""
-    spec = importlib.util.spec_from_file_location(f"paper_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-shifter_patterns, surface, architecture = map(script, ("shifter_patterns", "free_energy_surface", "architecture"))
 
 
 def words(figure: Figure) -> str:

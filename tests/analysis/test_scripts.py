@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 
 import pyro_helm as helm
-
-ANALYSIS = Path(__file__).parents[2] / "analysis"
-
-
-def run(script: str, *arguments: str | Path) -> str:
-    # one thread: two processes with two threads each would wait for one another
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ANALYSIS / script), "--threads", "1", *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.analysis.running import run_script
 
 
 def test_compare_prints_one_table_of_both_data_sets(tmp_path: Path) -> None:
-    shown = run("compare.py", "--quick", "--out", tmp_path)
+    shown = run_script("analysis.compare", "--quick", "--out", tmp_path)
     lines = [line for line in shown.splitlines() if line.startswith((" shifter", " digits"))]
     assert len(lines) == 3 * 3 + 3
     assert "nats per datum" in shown
@@ -35,7 +22,7 @@ def test_compare_prints_one_table_of_both_data_sets(tmp_path: Path) -> None:
 
 
 def test_the_reproduction_of_the_paper_makes_every_figure_and_the_table(tmp_path: Path) -> None:
-    shown = run("paper/reproduce.py", "--quick", "--out", tmp_path)
+    shown = run_script("analysis.paper.reproduce", "--quick", "--out", tmp_path)
     for figure in ("fig1_shifter", "fig2_surface", "fig3_architecture", "fig4_weights"):
         assert (tmp_path / f"{figure}.png").stat().st_size > 0
     table = pd.read_csv(tmp_path / "table.csv").set_index("row")
@@ -48,14 +35,14 @@ def test_the_reproduction_of_the_paper_makes_every_figure_and_the_table(tmp_path
 
 
 def test_the_search_for_settings_tries_every_scheme_alike(tmp_path: Path) -> None:
-    run("paper/settings_search.py", "--quick", "--schemes", "wake_sleep,mean_field", "--out", tmp_path)
+    run_script("analysis.paper.settings_search", "--quick", "--schemes", "wake_sleep,mean_field", "--out", tmp_path)
     settings = pd.read_csv(tmp_path / "settings.csv")
     assert settings.scheme.tolist() == ["wake_sleep", "mean_field"]
     assert settings.drop(columns="scheme").notna().all(axis=None)
 
 
 def test_errors_of_the_exact_bound_are_below_their_tolerances(tmp_path: Path) -> None:
-    run("exact_mean_field.py", "--quick", "--out", tmp_path)
+    run_script("analysis.exact_mean_field", "--quick", "--out", tmp_path)
     table = pd.read_csv(tmp_path / "exact_mean_field.csv")
     assert set(table.imaging) == {"sigmoid", "noisy_or", "odds"}
     assert (table.error <= table.tolerance).all()
@@ -63,14 +50,14 @@ def test_errors_of_the_exact_bound_are_below_their_tolerances(tmp_path: Path) ->
 
 
 def test_the_benchmark_of_the_product_prints_time_and_memory() -> None:
-    shown = run("benchmarks/product_kernel.py", "--small", "--rounds", "1")
+    shown = run_script("analysis.benchmarks.product_kernel", "--small", "--rounds", "1")
     for way in ("matmul", "fused", "blocks", "materialised"):
         assert way in shown
     assert "times a matmul" in shown
 
 
 def test_likelihoods_sets_every_estimate_against_the_truth(tmp_path: Path) -> None:
-    shown = run("likelihoods.py", "--quick", "--out", tmp_path / "likelihoods")
+    shown = run_script("analysis.likelihoods", "--quick", "--out", tmp_path / "likelihoods")
     assert "share of 95 % intervals that hold the exact log-likelihood" in shown
     table = pd.read_parquet(tmp_path / "likelihoods.parquet")
     assert len(table) == 2 * 4 + 4
@@ -80,7 +67,7 @@ def test_likelihoods_sets_every_estimate_against_the_truth(tmp_path: Path) -> No
 
 
 def test_schemes_compares_all_of_them_at_equal_steps_and_equal_seconds(tmp_path: Path) -> None:
-    shown = run("schemes.py", "--quick", "--out", tmp_path)
+    shown = run_script("analysis.schemes", "--quick", "--out", tmp_path)
     assert "95 % interval" in shown
     summary = pd.read_csv(tmp_path / "summary.csv")
     for dataset, left_out in (("bars", set()), ("digits", {"exact_em"})):
