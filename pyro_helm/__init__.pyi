@@ -2,6 +2,7 @@
 
 from .data.sets import Data, Distribution, available_data, load_data
 from .experiments.comparison import Comparison, compare, summarise
+from .guides import FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
     Gap,
@@ -12,6 +13,7 @@ from .likelihoods import (
     log_likelihood_gap,
     paired_differences,
 )
+from .models import BeliefNetwork
 from .schemes import (
     NVIL,
     SCHEMES,
@@ -39,6 +41,7 @@ __all__ = [
     "SCHEMES",
     "TVO",
     "VIMCO",
+    "BeliefNetwork",
     "Comparison",
     "ConjugateGradient",
     "Data",
@@ -46,6 +49,7 @@ __all__ = [
     "Distribution",
     "ExactEM",
     "ExactMeanField",
+    "FactorialRecognition",
     "Gap",
     "Gibbs",
     "Intractable",
