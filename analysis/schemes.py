@@ -144,7 +144,7 @@ def trained(
             "scheme": scheme.name,
             "method": "exact" if is_exact else "importance",
             "restart": scores.restart,
-            "failed": result.restarts.failed,
+            "failed": result.summary.failed,
             "log_likelihood": scores.log_likelihood,
             "steps": num_steps,
             "seconds": float(last.seconds),

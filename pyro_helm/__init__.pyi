@@ -1,6 +1,6 @@
 """The public names, each with where it is defined."""
 
-from .data.sets import Data, Distribution, available_data, load_data
+from .data.sets import Data, PatternDistribution, available_data, load_data
 from .experiments.comparison import Comparison, compare, summarise
 from .guides import FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
@@ -46,7 +46,6 @@ __all__ = [
     "ConjugateGradient",
     "Data",
     "DisARM",
-    "Distribution",
     "ExactEM",
     "ExactMeanField",
     "FactorialRecognition",
@@ -56,6 +55,7 @@ __all__ = [
     "MeanField",
     "NoisyOrBernoulli",
     "OddsBernoulli",
+    "PatternDistribution",
     "Posterior",
     "Reinforce",
     "Relaxed",

@@ -99,7 +99,7 @@ def test_2_1_to_2_6_are_exact_and_a_bound(imaging: str) -> None:
     divergence = (q * torch.log(q / posterior)).sum(-1)
     free_of_q = (q * energy).sum(-1) + (q * torch.log(q)).sum(-1)
     assert torch.allclose(log_p, -free_of_q + divergence, rtol=1e-12)  # 2.5 and 2.6
-    ours = helm.exact_posterior(pair.model, X, pair.guide)
+    ours = helm.exact_posterior(pair.model, pair.guide, X)
     assert ours.kl is not None
     assert torch.allclose(ours.kl[0], divergence, rtol=1e-9)
     units = {f"h{level}": states for level, states in enumerate(pair.states, 1)}

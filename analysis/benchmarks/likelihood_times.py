@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -119,7 +120,9 @@ def _ais(effort: Effort) -> Comparison:
     model, guide = programs(setting)
     x = data(setting)[:number]
     return f"ais, {steps} steps", number, setting, {
-        OURS: lambda: lambda: annealed_importance_sampling(model, guide, x, num_chains=setting.particles, schedule=steps)
+        OURS: lambda: partial(
+            annealed_importance_sampling, model, guide, x, num_chains=setting.particles, schedule=steps
+        )
     }  # fmt: skip
 
 

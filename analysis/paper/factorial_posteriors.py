@@ -45,7 +45,7 @@ def of_posterior(model: BeliefNetwork, guide: FactorialRecognition, x: Tensor) -
     """Multi-information of layer 2 given x and of layer 3 given layer 2, and the guide's KL, ``[restarts, data]``."""
     _, middle, top = model.sizes
     states = binary_rows(middle + top).to(next(model.parameters()))
-    posterior = helm.exact_posterior(model, x, guide)
+    posterior = helm.exact_posterior(model, guide, x)
     joint = posterior.log_prob({"h1": states[:, :middle], "h2": states[:, middle:]}).exp().double()
     joint = joint.movedim(0, -1).unflatten(-1, (2**middle, 2**top))  # [restarts, data, states of h1, states of h2]
     of_middle = joint.sum(-1)

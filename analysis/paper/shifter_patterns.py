@@ -52,7 +52,9 @@ def shift_of(patterns: Tensor, image_shape: tuple[int, int]) -> dict[str, Tensor
     return {"left": left & ~right, "right": right & ~left, "ambiguous": left & right}
 
 
-def examples(distribution: helm.Distribution, image_shape: tuple[int, int], num: int, seed: int) -> dict[str, Tensor]:
+def examples(
+    distribution: helm.PatternDistribution, image_shape: tuple[int, int], num: int, seed: int
+) -> dict[str, Tensor]:
     """Indices of patterns to show: originals of 1 to ``num`` pixels on under either shift, and every ambiguous pattern.
 
     Which original of so many pixels is drawn at random: all of them are equally probable.

@@ -128,11 +128,11 @@ def fit(
         if result.history.empty:
             raise ValueError("training was interrupted before its first epoch was over")
         print_table(
-            result.restarts.rename(columns={"best": "valid_log_likelihood"}),
+            result.summary.rename(columns={"best": "valid_log_likelihood"}),
             f"{loaded.name}, best validation log-likelihood in nats per datum{' (interrupted)' * result.interrupted}",
         )
         typer.echo(f"machine and history: {folder}")
-        if result.restarts.failed.all():
+        if result.summary.failed.all():
             fail("every restart failed, so nothing was learned; try a smaller learning rate")
 
 

@@ -15,7 +15,7 @@ from pyro_helm.runtime.paths import check_writable_folder, expanded
 from pyro_helm.runtime.suggestions import unknown
 
 if TYPE_CHECKING:
-    from pyro_helm.data.sets import Data, Distribution  # late: --help would wait for torch
+    from pyro_helm.data.sets import Data, PatternDistribution  # late: --help would wait for torch
 
 
 def layer_sizes(text: str, width: int) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ def checked_sizes(
     return sizes
 
 
-def distribution_of(data: Data) -> Distribution:
+def distribution_of(data: Data) -> PatternDistribution:
     """The exact distribution of a generated data set; ValueError for any other."""
     if data.distribution is None:
         raise ValueError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from pyro_helm.data.patterns import Distribution, merge_equal
+from pyro_helm.data.patterns import PatternDistribution, merge_equal
 
 __all__ = ["bars_distribution"]
 
 
-def bars_distribution(size: int = 4) -> Distribution:
+def bars_distribution(size: int = 4) -> PatternDistribution:
     """List the bars problem: (2^size - 1)^2 + 1 patterns of size by size pixels.
 
     Each of the size rows and size columns is a bar, on with probability 1/size independently of the

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-__all__ = ["Distribution", "draw", "merge_equal"]
+__all__ = ["PatternDistribution", "draw", "merge_equal"]
 
 
 @dataclass(frozen=True, eq=False)  # eq: comparing tensors gives no single truth value
-class Distribution:
+class PatternDistribution:
     """Every pattern that can occur, once, with its probability.
 
     Attributes:
@@ -19,7 +19,7 @@ class Distribution:
         probabilities: [states], float64, positive, sum 1.
 
     Example:
-        >>> coin = Distribution(torch.tensor([[0.0], [1.0]]), torch.tensor([0.5, 0.5], dtype=torch.float64))
+        >>> coin = PatternDistribution(torch.tensor([[0.0], [1.0]]), torch.tensor([0.5, 0.5], dtype=torch.float64))
         >>> round(coin.entropy, 6)
         0.693147
 
@@ -34,7 +34,7 @@ class Distribution:
         return float(torch.special.entr(self.probabilities).sum())
 
 
-def merge_equal(patterns: torch.Tensor, probabilities: torch.Tensor) -> Distribution:
+def merge_equal(patterns: torch.Tensor, probabilities: torch.Tensor) -> PatternDistribution:
     """Add up the probabilities of equal patterns; the result is in lexicographic order.
 
     Different causes can make one picture (all rows, or all columns: the image is full either way), and
@@ -47,10 +47,10 @@ def merge_equal(patterns: torch.Tensor, probabilities: torch.Tensor) -> Distribu
     """
     distinct, state = torch.unique(patterns, dim=0, return_inverse=True)
     total = torch.zeros(len(distinct), dtype=torch.float64)
-    return Distribution(distinct, total.index_add(0, state, probabilities.to(torch.float64)))
+    return PatternDistribution(distinct, total.index_add(0, state, probabilities.to(torch.float64)))
 
 
-def draw(distribution: Distribution, num_samples: int, *, seed: int) -> torch.Tensor:
+def draw(distribution: PatternDistribution, num_samples: int, *, seed: int) -> torch.Tensor:
     """Draw [num_samples, units] patterns independently; the same seed gives the same draws."""
     # numpy's generators promise the same stream on every platform, torch's do not.
     uniform = np.random.default_rng(seed).random(num_samples)

@@ -18,19 +18,19 @@ import torch
 from pyro_helm.data.bars import bars_distribution
 from pyro_helm.data.checks import check_binary
 from pyro_helm.data.files import SUFFIXES, array_shapes, read_file
-from pyro_helm.data.patterns import Distribution, draw
+from pyro_helm.data.patterns import PatternDistribution, draw
 from pyro_helm.data.remote import PublishedData, fetch, published_data
 from pyro_helm.data.shifter import SHIFTER_SHAPE, shifter_distribution
 from pyro_helm.data.splits import PARTS, split_rows
 from pyro_helm.runtime.paths import expanded
 from pyro_helm.runtime.suggestions import unknown
 
-__all__ = ["Data", "Distribution", "available_data", "check_binary", "load_data"]
+__all__ = ["Data", "PatternDistribution", "available_data", "check_binary", "load_data"]
 
 FOLDER_VARIABLE = "PYRO_HELM_DATA"
 
 # Generated sets: the exact distribution and the shape of a picture.
-_GENERATED: dict[str, tuple[Callable[[], Distribution], tuple[int, int]]] = {
+_GENERATED: dict[str, tuple[Callable[[], PatternDistribution], tuple[int, int]]] = {
     "shifter": (shifter_distribution, SHIFTER_SHAPE),
     "bars": (bars_distribution, (4, 4)),
 }
@@ -64,7 +64,7 @@ class Data:
     valid: torch.Tensor
     test: torch.Tensor
     image_shape: tuple[int, int] | None = None
-    distribution: Distribution | None = None
+    distribution: PatternDistribution | None = None
 
 
 def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> Data:
@@ -169,7 +169,7 @@ def _published_row(data: PublishedData) -> dict[str, object]:
 def _generate(name: str, dtype: torch.dtype) -> Data:
     make, image_shape = _GENERATED[name]
     listed = make()
-    distribution = Distribution(listed.patterns.to(dtype), listed.probabilities)
+    distribution = PatternDistribution(listed.patterns.to(dtype), listed.probabilities)
     draws = {
         part: draw(distribution, num_rows, seed=_GENERATED_SEEDS[part]) for part, num_rows in _GENERATED_ROWS.items()
     }

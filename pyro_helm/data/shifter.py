@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pyro_helm.data.patterns import Distribution, merge_equal
+from pyro_helm.data.patterns import PatternDistribution, merge_equal
 
 __all__ = ["SHIFTER_SHAPE", "shifter_distribution"]
 
@@ -12,7 +12,7 @@ SHIFTER_SHAPE = (4, 8)
 _ON_PROBABILITY = 0.2
 
 
-def shifter_distribution() -> Distribution:
+def shifter_distribution() -> PatternDistribution:
     """List the shifter: 508 patterns of 4 rows of 8 pixels, entropy 4.579165 nats.
 
     Each of 8 pixels is on with probability 0.2; they are shifted left or right, with equal probability,

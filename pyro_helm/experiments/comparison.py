@@ -32,8 +32,8 @@ class Comparison:
     """What a comparison measured.
 
     Attributes:
-        table: tidy frame with the columns of :data:`pyro_helm.runtime.tables.COLUMNS`: the history of every machine, and
-            after its training the metrics ``elbo``, ``log_likelihood`` (nats per datum, on the exact distribution
+        table: tidy frame with the columns of :data:`pyro_helm.runtime.tables.COLUMNS`: the history of every machine,
+            and after its training the metrics ``elbo``, ``log_likelihood`` (nats per datum, on the exact distribution
             where the data set has one, else on its test cases) and ``failed`` (0 or 1) of every restart.
         summary: one row per scheme and imaging model, best first; see :func:`summarise`.
         interrupted: whether Ctrl-C ended it early.
@@ -182,7 +182,7 @@ def _final(result: Result, data: Data, num_samples: int, seed: int) -> pd.DataFr
         for metric, value, stderr in (
             ("elbo", scores.elbo[restart], None),
             ("log_likelihood", scores.log_likelihood[restart], scores.stderr[restart]),
-            ("failed", float(result.restarts.failed[restart]), None),
+            ("failed", float(result.summary.failed[restart]), None),
         )
     )
 

@@ -3,7 +3,7 @@
 from pyro_helm.likelihoods.gap import Gap, log_likelihood_gap
 from pyro_helm.likelihoods.paired import paired_differences
 from pyro_helm.likelihoods.posterior import Posterior, exact_posterior
-from pyro_helm.likelihoods.proposals import defensive, mean_field, prior, tempered
+from pyro_helm.likelihoods.proposals import mean_field, mixed_with_prior, prior, tempered
 from pyro_helm.likelihoods.scores import METHODS, Scores, log_likelihood
 
 __all__ = [
@@ -11,11 +11,11 @@ __all__ = [
     "Gap",
     "Posterior",
     "Scores",
-    "defensive",
     "exact_posterior",
     "log_likelihood",
     "log_likelihood_gap",
     "mean_field",
+    "mixed_with_prior",
     "paired_differences",
     "prior",
     "tempered",

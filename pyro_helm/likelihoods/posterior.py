@@ -74,8 +74,8 @@ class Posterior:
 
 def exact_posterior(
     model: Program,
+    guide: Program | None,
     data: Tensor,
-    guide: Program | None = None,
     *,
     max_terms: int | None = None,
     terms_at_once: int = TERMS_AT_ONCE,
@@ -85,9 +85,9 @@ def exact_posterior(
 
     Args:
         model: a :class:`BeliefNetwork`, or any Pyro model with Bernoulli and Categorical latent sites.
+        guide: of the same sites; None for the posterior alone. A :class:`FactorialRecognition` is summed layer by layer
+            as the network is, any other guide over joint states.
         data: ``[data, units]``; zeros and ones if the model's are.
-        guide: where given, of the same sites. A :class:`FactorialRecognition` is summed layer by layer as the network
-            is, any other guide over joint states.
         max_terms: refuse to sum over more; None for what takes some minutes.
         terms_at_once: numbers held in memory.
         rows: as for :func:`~pyro_helm.likelihoods.scores.log_likelihood`.
@@ -98,7 +98,7 @@ def exact_posterior(
             be held.
 
     >>> model, guide = BeliefNetwork((6, 4, 2), seed=0), FactorialRecognition((6, 4, 2), seed=0)
-    >>> posterior = exact_posterior(model, torch.ones(3, 6), guide)
+    >>> posterior = exact_posterior(model, guide, torch.ones(3, 6))
     >>> posterior.marginals["h2"].shape, bool((posterior.kl > 0).all())
     (torch.Size([1, 3, 2]), True)
     """

@@ -42,7 +42,7 @@ def prior(model: Program) -> Program:
     return made_of(hidden, model)
 
 
-def defensive(model: Program, guide: Program, *, prior_weight: float = 0.1) -> Program:
+def mixed_with_prior(model: Program, guide: Program, *, prior_weight: float = 0.1) -> Program:
     """A mixture of guide and prior: what the guide never proposes, the prior does.
 
     Args:
@@ -55,7 +55,7 @@ def defensive(model: Program, guide: Program, *, prior_weight: float = 0.1) -> P
 
     >>> model, guide = BeliefNetwork((6, 4), seed=0), FactorialRecognition((6, 4), seed=0)
     >>> data = torch.ones(2, 6)
-    >>> log_likelihood(model, defensive(model, guide), data, num_samples=100).summary.log_likelihood.item() < 0
+    >>> log_likelihood(model, mixed_with_prior(model, guide), data, num_samples=100).summary.log_likelihood.item() < 0
     True
     """
     if not 0 < prior_weight < 1:

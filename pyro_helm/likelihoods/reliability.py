@@ -48,7 +48,7 @@ def warning(
         return (
             f"on {_count(missed, weights)} the guide gives probability zero to states that the posterior has, so that "
             "importance sampling can't see them and there is no number; use a guide that can propose every state, such "
-            "as defensive(model, guide)"
+            "as mixed_with_prior(model, guide)"
         )
     zero = columns["log_likelihood"] == -np.inf
     if zero.any():

@@ -5,11 +5,12 @@
     d(-F)/dphi    ~ mean_k sum_s signal_k^s d/dphi log q(h_k^s | x)
     d(-F)/dtheta  ~ mean_k d/dtheta log p(x, h_k)
 
-Of any programs but the library's own pair, ``f^s`` is all terms (:mod:`pyro_helm.schemes.learning_signals`). ``C^s`` is a
-network of one hidden layer of tanh units that predicts ``f^s`` from what the site was drawn from: the layer below, or the data; in
-other programs all earlier sites of the guide, and the data that were handed in as ``observations``. ``c^s`` and ``v^s``
-are running mean and standard deviation of what is left. All three are of earlier steps, so that they are constants to
-the draws they judge: without ``v`` the gradient is unbiased, with it that of each site is shortened by a common factor.
+Of any programs but the library's own pair, ``f^s`` is all terms (:mod:`pyro_helm.schemes.learning_signals`).
+``C^s`` is a network of one hidden layer of tanh units that predicts ``f^s`` from what the site was drawn from: the
+layer below, or the data; in other programs all earlier sites of the guide, and the data that were handed in as
+``observations``. ``c^s`` and ``v^s`` are running mean and standard deviation of what is left. All three are of
+earlier steps, so that they are constants to the draws they judge: without ``v`` the
+gradient is unbiased, with it that of each site is shortened by a common factor.
 
 Mnih & Gregor, Neural variational inference and learning in belief networks, 2014, sections 2.3 to 2.5, algorithm 1.
 """

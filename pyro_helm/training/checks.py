@@ -12,7 +12,7 @@ import torch
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
 
-from pyro_helm.data.sets import Distribution, check_binary
+from pyro_helm.data.sets import PatternDistribution, check_binary
 from pyro_helm.programs.layered import check_sizes_agree, visible_units
 from pyro_helm.programs.param_store import check_names_differ
 from pyro_helm.runtime.arguments import at_least_one, checked_seed, flag, not_negative, positive
@@ -109,7 +109,7 @@ def check_step(step: str, scheme: Scheme) -> None:
         )
 
 
-def check_distribution(name: str, distribution: Distribution) -> None:
+def check_distribution(name: str, distribution: PatternDistribution) -> None:
     """Refuse probabilities that are not one per pattern, negative, or of another sum than 1."""
     patterns, probabilities = distribution.patterns, distribution.probabilities
     check_binary(patterns, name=f"patterns of {name}")
@@ -218,9 +218,9 @@ def try_out(model: nn.Module, guide: nn.Module | None, batch: Tensor, scheme: Sc
             raise
 
 
-def cases_of(name: str, data: Tensor | Distribution) -> tuple[Tensor, Tensor | None]:
+def cases_of(name: str, data: Tensor | PatternDistribution) -> tuple[Tensor, Tensor | None]:
     """Rows and what each counts for, 1 on average; None where they all count alike."""
-    if not isinstance(data, Distribution):
+    if not isinstance(data, PatternDistribution):
         return data, None
     check_distribution(name, data)
     return data.patterns, data.probabilities * len(data.probabilities)

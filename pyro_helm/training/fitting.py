@@ -16,7 +16,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_helm.data.sets import Distribution
+from pyro_helm.data.sets import PatternDistribution
 from pyro_helm.likelihoods.importance import importance_sampling
 from pyro_helm.programs.layered import is_layered
 from pyro_helm.programs.module_state import Buffers, evaluating, one_at_a_time, training
@@ -56,10 +56,10 @@ class Result:
     Attributes:
         model: the model, with the best parameters of each restart.
         guide: its guide, likewise.
-        history: tidy frame with the columns of :data:`pyro_helm.runtime.tables.COLUMNS`; of every restart, in every epoch
-            until it stops or fails, the metrics ``train_bound`` (the scheme's own), and with validation data
+        history: tidy frame with the columns of :data:`pyro_helm.runtime.tables.COLUMNS`; of every restart, in every
+            epoch until it stops or fails, the metrics ``train_bound`` (the scheme's own), and with validation data
             ``valid_elbo`` and ``valid_log_likelihood``; nats per datum.
-        restarts: frame with one row per restart: ``restart, best_epoch, best, failed``, ``best`` being
+        summary: frame with one row per restart: ``restart, best_epoch, best, failed``, ``best`` being
             the ``valid_log_likelihood`` of the parameters that were kept, or without validation their ``train_bound``.
         interrupted: whether Ctrl-C ended the training.
 
@@ -68,17 +68,17 @@ class Result:
     model: nn.Module
     guide: nn.Module | None
     history: pd.DataFrame
-    restarts: pd.DataFrame
+    summary: pd.DataFrame
     interrupted: bool
 
 
 def fit(
     model: nn.Module,
     guide: nn.Module | None,
-    data: Tensor | Distribution,
+    data: Tensor | PatternDistribution,
     *,
     scheme: Scheme,
-    valid: Tensor | Distribution | None = None,
+    valid: Tensor | PatternDistribution | None = None,
     num_epochs: int = 50,
     max_seconds: float | None = None,
     batch_size: int | None = 100,
@@ -110,8 +110,8 @@ def fit(
         model: called with ``observations={"x": batch}``. With ``model.restarts`` above 1, the first dimension of every
             parameter is the restart.
         guide: called likewise; may be None for a scheme that needs none, without ``valid``.
-        data: ``[data, units]`` of zeros and ones; or a :class:`Distribution`, whose patterns are then the data, each
-            counting in proportion to its probability.
+        data: ``[data, units]`` of zeros and ones; or a :class:`PatternDistribution`, whose patterns are then the
+            data, each counting in proportion to its probability.
         scheme: inference scheme; its loss is averaged over the data of a minibatch.
         valid: validation data, likewise; the parameters kept are those of each restart's best ``valid_log_likelihood``,
             estimated with the same random numbers in every epoch. Without, the last ones are kept.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import pyro_helm as helm
 from pyro_helm.latents.excluded_states import states_missed
-from pyro_helm.likelihoods import defensive
+from pyro_helm.likelihoods import mixed_with_prior
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.particles import Program
 from tests.checker import DATA, tiny_machine
@@ -117,7 +117,7 @@ def test_a_category_that_is_never_proposed_is_found_and_mended_by_a_mixture() ->
     x = torch.ones(4, 2)
     scores = helm.log_likelihood(model, guide, x, num_samples=20)
     assert "probability zero" in scores.summary.warnings.item()
-    mended = helm.log_likelihood(model, defensive(model, guide), x, num_samples=20_000)
+    mended = helm.log_likelihood(model, mixed_with_prior(model, guide), x, num_samples=20_000)
     exact = helm.log_likelihood(model, None, x, method="exact")
     assert mended.summary.log_likelihood.item() == pytest.approx(exact.summary.log_likelihood.item(), abs=0.05)
 

@@ -19,7 +19,7 @@ from torch import nn
 from torch.distributions import constraints
 
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.likelihoods import defensive, prior, tempered
+from pyro_helm.likelihoods import mixed_with_prior, prior, tempered
 from pyro_helm.likelihoods.fingerprints import fingerprint
 from pyro_helm.models import BeliefNetwork
 
@@ -158,7 +158,7 @@ DIFFERENT: Mapping[str, tuple[Any, Any]] = {
     "hooks": (hooked(1.0), hooked(2.0)),
     "cached functions": (lru_cache(written("): return x + 1")), lru_cache(written("): return x + 2"))),
     "handled programs": (prior(BASE), prior(OTHER)),
-    "shares": (defensive(BASE, GUIDE, prior_weight=0.1), defensive(BASE, GUIDE, prior_weight=0.2)),
+    "shares": (mixed_with_prior(BASE, GUIDE, prior_weight=0.1), mixed_with_prior(BASE, GUIDE, prior_weight=0.2)),
 }
 
 
@@ -203,15 +203,15 @@ def test_what_refers_to_itself_comes_to_an_end() -> None:
 
 def test_another_process_finds_the_same() -> None:
     source = (
-        "from pyro_helm.likelihoods import defensive\n"
+        "from pyro_helm.likelihoods import mixed_with_prior\n"
         "from pyro_helm.likelihoods.fingerprints import fingerprint\n"
         "from pyro_helm.guides import FactorialRecognition\n"
         "from pyro_helm.models import BeliefNetwork\n"
         "model, guide = BeliefNetwork((4, 3), seed=0), FactorialRecognition((4, 3), seed=0)\n"
-        "print(fingerprint(defensive(model, guide), {'a', 'b', 'c'}))"
+        "print(fingerprint(mixed_with_prior(model, guide), {'a', 'b', 'c'}))"
     )
     shown = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, text=True)
-    assert shown.stdout.strip() == fingerprint(defensive(BASE, GUIDE), {"a", "b", "c"})
+    assert shown.stdout.strip() == fingerprint(mixed_with_prior(BASE, GUIDE), {"a", "b", "c"})
 
 
 def test_what_can_not_be_told_apart_is_refused() -> None:

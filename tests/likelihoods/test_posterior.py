@@ -31,7 +31,7 @@ def deep_machine(imaging: str) -> Machine:
 def test_it_agrees_with_brute_force(imaging: str, terms_at_once: int) -> None:
     machine, x = deep_machine(imaging), binary_rows(4)
     with torch.no_grad():
-        posterior = exact_posterior(machine.model, x, machine.guide, terms_at_once=terms_at_once)
+        posterior = exact_posterior(machine.model, machine.guide, x, terms_at_once=terms_at_once)
         log_joint, log_p = machine.log_joint(x), machine.log_evidence(x)
         log_post = log_joint - log_p[:, None]
         assert torch.allclose(posterior.log_likelihood[0], log_p, atol=1e-12)
@@ -44,7 +44,7 @@ def test_it_agrees_with_brute_force(imaging: str, terms_at_once: int) -> None:
 
 def test_the_posterior_can_be_asked_for_any_state() -> None:
     machine = tiny_machine("odds")
-    posterior = exact_posterior(machine.model, DATA)
+    posterior = exact_posterior(machine.model, None, DATA)
     log_prob = posterior.log_prob({"h1": machine.states[0], "h2": machine.states[1]})
     assert torch.allclose(log_prob.exp().sum(0), torch.ones(1, 3).double())
     expected = machine.log_joint(DATA) - machine.log_evidence(DATA)[:, None]
@@ -56,12 +56,12 @@ def test_restarts_are_a_batch_and_joint_states_give_the_same() -> None:
     sizes = (4, 3, 2)
     model, guide = BeliefNetwork(sizes, restarts=3, seed=0), FactorialRecognition(sizes, restarts=3, seed=0)
     x = binary_rows(4).float()
-    layered = exact_posterior(model, x, guide)
+    layered = exact_posterior(model, guide, x)
 
     def any_guide(observations: dict[str, Tensor]) -> None:
         guide(observations)
 
-    joint = exact_posterior(model, x, any_guide, terms_at_once=100)
+    joint = exact_posterior(model, any_guide, x, terms_at_once=100)
     for name in ("log_likelihood", "entropy", "kl"):
         assert getattr(layered, name).shape == (3, 16)
         assert torch.allclose(getattr(layered, name), getattr(joint, name), atol=1e-5), name
@@ -81,7 +81,7 @@ def _posterior_under(probabilities: list[float]) -> Posterior:
         with pyro.plate("data", len(observations["x"]), dim=-1):
             pyro.sample("topic", dist.Categorical(torch.tensor(probabilities)))
 
-    return exact_posterior(_topics, torch.tensor([[1.0, 0.0], [1.0, 1.0]]), guide)
+    return exact_posterior(_topics, guide, torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
 
 
 def test_categories_have_probabilities() -> None:
@@ -117,7 +117,7 @@ def test_a_state_of_the_guide_that_the_posterior_has_not_costs_infinitely() -> N
         with pyro.plate("data", len(observations["x"]), dim=-1):
             pyro.sample("topic", dist.Categorical(probs))
 
-    posterior = exact_posterior(model, torch.tensor([[1.0] * 3, [0.0] * 3]), guide)
+    posterior = exact_posterior(model, guide, torch.tensor([[1.0] * 3, [0.0] * 3]))
     assert posterior.kl is not None
     assert posterior.kl.isinf().tolist() == [[True, False]]
     assert posterior.log_likelihood[0, 0].item() == pytest.approx(3 * math.log(1 / (1 + math.exp(9))), abs=1e-4)
@@ -126,11 +126,11 @@ def test_a_state_of_the_guide_that_the_posterior_has_not_costs_infinitely() -> N
 
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match=r"data has 0\.5"):
-        exact_posterior(BeliefNetwork((3, 2)), DATA * 0.5)
+        exact_posterior(BeliefNetwork((3, 2)), None, DATA * 0.5)
     with pytest.raises(ValueError, match="same sizes"):
-        exact_posterior(BeliefNetwork((3, 2)), DATA, FactorialRecognition((3, 4)))
+        exact_posterior(BeliefNetwork((3, 2)), FactorialRecognition((3, 4)), DATA)
     with pytest.raises(ValueError, match="raise max_terms"):
-        exact_posterior(BeliefNetwork((3, 2)), DATA, max_terms=3)
+        exact_posterior(BeliefNetwork((3, 2)), None, DATA, max_terms=3)
     for terms, sentence in ((0, "max_terms must be at least 1, got 0"), (9.5, "max_terms must be a whole number")):
         with pytest.raises(ValueError, match=sentence):
-            exact_posterior(BeliefNetwork((3, 2)), DATA, max_terms=terms)  # type: ignore[arg-type]
+            exact_posterior(BeliefNetwork((3, 2)), None, DATA, max_terms=terms)  # type: ignore[arg-type]

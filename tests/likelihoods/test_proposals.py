@@ -12,7 +12,7 @@ from torch import Tensor
 
 import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.likelihoods import defensive, mean_field, prior, tempered
+from pyro_helm.likelihoods import mean_field, mixed_with_prior, prior, tempered
 from pyro_helm.likelihoods.importance import importance_sampling
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.particles import Program
@@ -22,7 +22,7 @@ REPLICATES = 2000
 
 PROPOSALS: dict[str, Callable[[BeliefNetwork, FactorialRecognition], Program]] = {
     "prior": lambda model, guide: prior(model),
-    "defensive": lambda model, guide: defensive(model, guide, prior_weight=0.3),
+    "defensive": lambda model, guide: mixed_with_prior(model, guide, prior_weight=0.3),
     "tempered": lambda model, guide: tempered(guide, temperature=2.0),
     "mean_field": lambda model, guide: mean_field(guide),
 }
@@ -62,7 +62,7 @@ def test_a_guide_that_misses_a_mode_is_mended_by_a_defensive_mixture() -> None:
 
     alone = helm.log_likelihood(machine.model, one_sided, DATA, num_samples=1000)
     assert "probability zero" in alone.summary.warnings.item()
-    mended = helm.log_likelihood(machine.model, defensive(machine.model, one_sided), DATA, num_samples=20_000)
+    mended = helm.log_likelihood(machine.model, mixed_with_prior(machine.model, one_sided), DATA, num_samples=20_000)
     z = (mended.table.log_likelihood - machine.log_evidence(DATA).detach().numpy()) / mended.table.stderr
     assert z.abs().max() < 4  # z-threshold
 
@@ -80,7 +80,7 @@ def test_a_tempered_guide_is_flatter() -> None:
 def test_what_cannot_be_made_is_refused() -> None:
     machine = tiny_machine("sigmoid")
     with pytest.raises(ValueError, match="prior_weight must be between 0 and 1, got 1"):
-        defensive(machine.model, machine.guide, prior_weight=1)
+        mixed_with_prior(machine.model, machine.guide, prior_weight=1)
     with pytest.raises(ValueError, match="temperature must be positive, got 0"):
         tempered(machine.guide, temperature=0)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import pyro_helm as helm
 import pyro_helm.likelihoods.scores as module
-from pyro_helm.likelihoods import defensive, prior, tempered
+from pyro_helm.likelihoods import mixed_with_prior, prior, tempered
 from pyro_helm.likelihoods.fingerprints import fingerprint
 from tests.checker import DATA, tiny_machine
 
@@ -73,7 +73,7 @@ def test_proposals_are_told_apart_by_what_they_are_made_of(tmp_path: Path) -> No
     assert fingerprint(tempered(machine.guide, temperature=2.0)) == same
     assert fingerprint(tempered(machine.guide, temperature=3.0)) != same
     assert fingerprint(prior(machine.model)) != fingerprint(prior(tiny_machine("sigmoid", seed=4).model))
-    mixture = defensive(machine.model, machine.guide)
+    mixture = mixed_with_prior(machine.model, machine.guide)
     helm.log_likelihood(machine.model, mixture, X, num_samples=5, resume=tmp_path)
     with torch.no_grad():
         machine.guide.recognition[0].weight_unconstrained += 1

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition
-from pyro_helm.likelihoods import defensive, prior
+from pyro_helm.likelihoods import mixed_with_prior, prior
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.particles import Program
 from pyro_helm.schemes import ExactEM, Gibbs, Relaxed, Scheme
@@ -95,7 +95,7 @@ def test_estimates_and_posteriors_refuse_what_is_no_pair(name: str) -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)):
         helm.log_likelihood(a_model, a_guide, X)
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        helm.exact_posterior(a_model, X, a_guide)
+        helm.exact_posterior(a_model, a_guide, X)
 
 
 def test_the_gap_refuses_a_guide_that_is_none() -> None:
@@ -115,7 +115,7 @@ def test_the_gap_refuses_a_guide_that_is_none() -> None:
 
 def test_a_mixture_with_a_guide_of_a_factor_is_refused() -> None:
     with pytest.raises(ValueError, match="the guide has a factor 'preference'"):
-        helm.log_likelihood(model, defensive(model, with_factor), X)
+        helm.log_likelihood(model, mixed_with_prior(model, with_factor), X)
 
 
 @pytest.mark.parametrize("method", ["exact", "importance"])
@@ -124,7 +124,7 @@ def test_a_networks_guide_in_its_place_is_refused(method: str) -> None:
     with pytest.raises(ValueError, match=r"the model observes nothing, its sites are .*h1; .* if they were swapped"):
         helm.log_likelihood(recognition, network, X, method=method)
     with pytest.raises(ValueError, match="the model observes nothing"):
-        helm.exact_posterior(recognition, X, network)
+        helm.exact_posterior(recognition, network, X)
 
 
 @pytest.mark.parametrize("scheme", [Gibbs(1), ExactEM()], ids=lambda scheme: scheme.name)
@@ -210,7 +210,7 @@ def test_a_point_is_no_proposal_for_a_density() -> None:
     a_model = with_cause(lambda: dist.Normal(HALF, 1.0))
     with pytest.raises(ValueError, match=r"'h' is a single point in the guide, but a Normal on .* a point has a"):
         helm.log_likelihood(a_model, guide_of(lambda: dist.Delta(HALF.expand(3))), X)
-    moved = defensive(a_model, guide_of(lambda: dist.Normal(HALF, 2.0)))  # made of points with their density
+    moved = mixed_with_prior(a_model, guide_of(lambda: dist.Normal(HALF, 2.0)))  # made of points with their density
     assert helm.log_likelihood(a_model, moved, X, num_samples=100).table.log_likelihood.notna().all()
 
 
@@ -229,12 +229,12 @@ def test_a_factor_in_the_model_counts_in_every_number() -> None:
     assert helm.log_likelihood(preferred, None, X, method="exact").table.log_likelihood.to_numpy() == pytest.approx(
         truth.to_numpy()
     )
-    for proposal in (guide, prior(preferred), defensive(preferred, guide)):
+    for proposal in (guide, prior(preferred), mixed_with_prior(preferred, guide)):
         found = helm.log_likelihood(preferred, proposal, X, num_samples=5000).table
         assert ((found.log_likelihood - truth) / found.stderr).abs().max() < 4  # z-threshold
-    posterior = helm.exact_posterior(preferred, X, guide)
+    posterior = helm.exact_posterior(preferred, guide, X)
     assert posterior.kl is not None
-    assert torch.allclose(posterior.kl, torch.as_tensor(helm.exact_posterior(model, X, guide).kl), atol=1e-5)
+    assert torch.allclose(posterior.kl, torch.as_tensor(helm.exact_posterior(model, guide, X).kl), atol=1e-5)
 
 
 class Cause(PyroModule):  # type: ignore[misc]
@@ -287,7 +287,7 @@ def test_parameters_of_one_name_are_refused_wherever_two_programs_are_used_toget
                 with pytest.raises(ValueError, match=sentence):
                     helm.log_likelihood(a_model, a_guide, X, method=method)
             with pytest.raises(ValueError, match=sentence):
-                helm.exact_posterior(a_model, X, a_guide)
+                helm.exact_posterior(a_model, a_guide, X)
         with pytest.raises(ValueError, match=sentence):
             helm.fit(ours, theirs, X, scheme=helm.VIMCO(2), progress=False)
 

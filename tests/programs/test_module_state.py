@@ -93,7 +93,7 @@ def test_the_best_epochs_buffers_are_kept_in_memory_and_in_the_file(
 ) -> None:
     model, guide = machine(norm())
     unlike = 1 - data()[:30]  # so that training makes it worse
-    best = fit(model, guide, valid=unlike, out=tmp_path, learning_rate=learning_rate).restarts.iloc[0]
+    best = fit(model, guide, valid=unlike, out=tmp_path, learning_rate=learning_rate).summary.iloc[0]
     assert best.best_epoch < 4
     assert _validate(model, guide, unlike, None, 10, 0)["valid_log_likelihood"][0].item() == best.best
     kept = buffers(guide)
@@ -137,7 +137,7 @@ class Counting(FactorialRecognition):
 
 def test_restarts_have_buffers_of_their_own() -> None:
     model, guide = BeliefNetwork((6, 3), restarts=2, seed=0), Counting((2, 1))
-    best = fit(model, guide, valid=data(), scheme=helm.WakeSleep(), num_epochs=5).restarts.best_epoch
+    best = fit(model, guide, valid=data(), scheme=helm.WakeSleep(), num_epochs=5).summary.best_epoch
     steps_per_epoch = 3
     assert guide.count.flatten().tolist() == (best * steps_per_epoch * 2).tolist()  # the wake and the sleep phase
 
@@ -177,7 +177,7 @@ def test_exact_numbers_are_those_of_evaluation_mode() -> None:
     found: list[Tensor] = []
     for mode in (True, False):
         model.train(mode)
-        posterior = helm.exact_posterior(model, data(4))
+        posterior = helm.exact_posterior(model, None, data(4))
         log_p = helm.log_likelihood(model, None, data(4), method="exact").table.log_likelihood
         found += [posterior.log_likelihood[0], torch.tensor(log_p.to_numpy()).float()]
         assert all(module.training is mode for module in model.modules())

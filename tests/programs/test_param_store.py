@@ -33,6 +33,6 @@ def test_modules_are_scored_with_their_own_parameters() -> None:
             scores = helm.log_likelihood(Coin(probability), None, x, method="exact")
             expected = torch.tensor((probability + 0.5) / 2).log().item()
             assert abs(scores.summary.log_likelihood.item() - expected) < 1e-6
-            posterior = helm.exact_posterior(Coin(probability), x)
+            posterior = helm.exact_posterior(Coin(probability), None, x)
             assert abs(posterior.log_likelihood.item() - expected) < 1e-6
         assert list(pyro.get_param_store()) == ["probability"]

@@ -13,7 +13,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 import pyro_helm as helm
-from pyro_helm.likelihoods import defensive, mean_field, prior, tempered
+from pyro_helm.likelihoods import mean_field, mixed_with_prior, prior, tempered
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.rows import may_be_divided
 from tests.checker import DATA, tiny_machine
@@ -57,7 +57,7 @@ def test_what_a_program_knows_of_each_row_stays_with_it_in_sums_over_states(term
     joint = by_hand(SEQUENCES, LENGTHS)
     found = helm.log_likelihood(model, None, SEQUENCES, method="exact").table.log_likelihood
     assert found.to_numpy() == pytest.approx(joint.logsumexp(-1).numpy(), abs=1e-5)
-    posterior = helm.exact_posterior(model, SEQUENCES, guide, terms_at_once=terms_at_once)
+    posterior = helm.exact_posterior(model, guide, SEQUENCES, terms_at_once=terms_at_once)
     log_post = joint.log_softmax(-1)
     assert torch.allclose(posterior.log_likelihood[0], joint.logsumexp(-1), atol=1e-5)
     assert torch.allclose(posterior.marginals["h"][0], log_post[:, 1].exp(), atol=1e-5)
@@ -110,7 +110,7 @@ def test_a_plate_of_a_fixed_size_takes_equal_rows_and_many(number: int) -> None:
     exact = helm.log_likelihood(fixed, None, x, method="exact").table
     assert exact[["restart", "datum"]].to_numpy().tolist() == [[0, datum] for datum in range(number)]
     assert exact.log_likelihood.to_numpy() == pytest.approx(truth, abs=1e-5)
-    posterior = helm.exact_posterior(fixed, x)
+    posterior = helm.exact_posterior(fixed, None, x)
     assert posterior.log_likelihood.shape == (1, number)
     sampled = helm.log_likelihood(fixed, guide, x, num_samples=200).table
     assert ((sampled.log_likelihood - truth) / sampled.stderr).abs().max() < 5  # z-threshold
@@ -153,9 +153,9 @@ def test_only_the_librarys_own_machines_are_known_to_know_no_more() -> None:
     assert not may_be_divided(None, Masked((3, 2)), None)
     assert not may_be_divided(None, machine.model, guide)
     assert not may_be_divided("together", *own)
-    for proposal in (prior(own[0]), defensive(*own), tempered(own[1], temperature=2.0), mean_field(own[1])):
+    for proposal in (prior(own[0]), mixed_with_prior(*own), tempered(own[1], temperature=2.0), mean_field(own[1])):
         assert may_be_divided(None, own[0], proposal)
-    assert not may_be_divided(None, own[0], defensive(own[0], guide))
+    assert not may_be_divided(None, own[0], mixed_with_prior(own[0], guide))
     masked = Masked((3, 2, 2)).double()
     masked.load_state_dict(machine.model.state_dict())
     # its own forward is what is summed, and not the layers of the class that it is derived from

@@ -46,7 +46,7 @@ def test_conjugate_gradient_takes_it_since_it_has_no_noise() -> None:
         progress=False,
     )
     assert result.guide is None
-    assert result.restarts.best.min() > -2.1
+    assert result.summary.best.min() > -2.1
 
 
 def test_what_is_masked_counts_for_nothing() -> None:

@@ -208,5 +208,5 @@ def test_a_restart_that_is_nan_fails_alone_where_a_site_is_categorical(num_parti
         result = helm.fit(
             model, guide, x, scheme=helm.Reinforce(num_particles), num_epochs=2, batch_size=2, seed=0, progress=False
         )
-    assert result.restarts.failed.tolist() == [False, True, False]
+    assert result.summary.failed.tolist() == [False, True, False]
     assert all(parameter[[0, 2]].isfinite().all() for parameter in (model.logits, guide.logits))

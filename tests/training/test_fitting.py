@@ -59,7 +59,7 @@ def machine(restarts: int = 1, imaging: str = "sigmoid", seed: int = 0) -> tuple
     )
 
 
-def fit(model: Any, guide: Any, x: Tensor | helm.Distribution | None = None, **settings: Any) -> helm.Result:
+def fit(model: Any, guide: Any, x: Tensor | helm.PatternDistribution | None = None, **settings: Any) -> helm.Result:
     defaults = {"scheme": helm.ReweightedWakeSleep(3), "num_epochs": 3, "batch_size": 20, "progress": False}
     chosen: dict[str, Any] = defaults | settings
     return helm.fit(model, guide, data() if x is None else x, **chosen)
@@ -162,7 +162,7 @@ def test_the_best_parameters_of_each_restart_are_kept() -> None:
     result = fit(model, guide, valid=valid, num_epochs=15, learning_rate=0.5, seed=1)
     scores = result.history[result.history.metric == "valid_log_likelihood"]
     best = scores.loc[scores.groupby("restart").value.idxmax()]
-    assert result.restarts.best_epoch.tolist() == best.epoch.tolist()
+    assert result.summary.best_epoch.tolist() == best.epoch.tolist()
     assert (best.epoch < 15).any()
     # the kept parameters score exactly what the best epoch scored: same draws, same parameters
     again, _ = _validate(model, guide, valid, None, num_samples=10, seed=1)["valid_log_likelihood"]
@@ -173,7 +173,7 @@ def test_a_restart_out_of_patience_stops() -> None:
     result = fit(*machine(2), valid=data(20, seed=1), num_epochs=200, learning_rate=1.0, patience=3)
     last = int(result.history.epoch.max())
     assert last < 200
-    assert last == result.restarts.best_epoch.max() + 3
+    assert last == result.summary.best_epoch.max() + 3
 
 
 class CountsRestarts(helm.ReweightedWakeSleep):
@@ -199,11 +199,11 @@ def test_restarts_that_have_stopped_leave_the_batch_when_they_are_half_of_it(ste
     assert sorted(scheme.numbers, reverse=True) == scheme.numbers
     # of each restart a row for every epoch until it stops, and the parameters of its best
     epochs = result.history[result.history.metric == "valid_log_likelihood"].groupby("restart").epoch
-    assert epochs.max().tolist() == (result.restarts.best_epoch + 3).tolist()
+    assert epochs.max().tolist() == (result.summary.best_epoch + 3).tolist()
     assert epochs.max().tolist() == epochs.count().tolist()
     assert {len(p) for part in (model, guide) for p in part.parameters()} == {model.restarts} == {8}
     kept, _ = _validate(model, guide, valid, None, num_samples=10, seed=0)["valid_log_likelihood"]
-    assert kept.tolist() == pytest.approx(result.restarts.best.tolist(), abs=1e-5)
+    assert kept.tolist() == pytest.approx(result.summary.best.tolist(), abs=1e-5)
     assert torch.equal(helm.load(tmp_path)[0].generative[0].weight, model.generative[0].weight)
 
 
@@ -229,13 +229,13 @@ def test_a_failed_restart_is_marked_and_the_others_go_on() -> None:
     ):
         result = fit(*failing, valid=valid, scheme=FailingRestart(3))
     expected = fit(*sound, valid=data(20, seed=1))
-    assert result.restarts.failed.tolist() == [False, True, False]
-    assert result.restarts.best_epoch[1] == 1
+    assert result.summary.failed.tolist() == [False, True, False]
+    assert result.summary.best_epoch[1] == 1
     for part, other in zip(failing, sound, strict=True):
         for name, value in part.state_dict().items():
             assert bool(value.isfinite().all())
             assert torch.allclose(value[[0, 2]], other.state_dict()[name][[0, 2]])
-    assert expected.restarts.failed.sum() == 0
+    assert expected.summary.failed.sum() == 0
 
 
 @pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC], ids=lambda scheme: scheme.name)
@@ -246,7 +246,7 @@ def test_parameters_that_overflow_fail_their_restart_alone(scheme: helm.Scheme) 
     valid = data(20, seed=1)
     with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 2 failed"):
         result = fit(model, guide, scheme=scheme, valid=valid)
-    assert result.restarts.failed.tolist() == [False, True]
+    assert result.summary.failed.tolist() == [False, True]
     assert result.history[result.history.restart == 0].value.notna().all()
     scores = helm.log_likelihood(model, guide, valid, num_samples=10).summary
     assert scores.log_likelihood.notna().tolist() == [True, False]
@@ -268,7 +268,7 @@ def test_parameters_that_overflow_in_the_last_step_are_not_kept() -> None:
             batch_size=None,
             progress=False,
         )
-    assert result.restarts.failed.all()
+    assert result.summary.failed.all()
     for ours, theirs in zip(before, [p for part in (model, guide) for p in part.parameters()], strict=True):
         assert torch.equal(ours, theirs)
 
@@ -298,7 +298,7 @@ def test_a_restart_that_takes_too_many_nodes_fails_alone(settings: dict[str, Any
     model, guide = machine(restarts=2)
     with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 2 failed"):
         result = fit(model, guide, data(20), scheme=RunsAway(max_enumerated=0), **settings)
-    assert result.restarts.failed.tolist() == [False, True]
+    assert result.summary.failed.tolist() == [False, True]
     own = result.history[result.history.restart == 0]
     assert own.epoch.tolist() == [1, 2, 3]
     sound = fit(*machine(restarts=2), data(20), scheme=helm.ExactMeanField(max_enumerated=0), **settings).history
@@ -480,7 +480,7 @@ def test_a_parameter_that_would_not_be_trained_is_refused() -> None:
 def test_a_restart_that_has_stopped_leaves_no_more_rows() -> None:
     result = fit(*machine(6), valid=data(20, seed=1), num_epochs=40, learning_rate=0.3, patience=2)
     scores = result.history[result.history.metric == "valid_log_likelihood"]
-    for _, row in result.restarts.iterrows():
+    for _, row in result.summary.iterrows():
         own = scores[scores.restart == row.restart]
         assert own.value.max() == pytest.approx(row.best)
         assert own.epoch.max() <= row.best_epoch + 2
@@ -509,7 +509,7 @@ def test_a_save_on_the_way_holds_the_best_so_far(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("pyro_helm.training.fitting.save", recorded)
     settings: dict[str, Any] = {"valid": data(20, seed=1), "num_epochs": 8, "learning_rate": 1.0}
     result = fit(*machine(), out=tmp_path, **settings)
-    best = result.restarts.best_epoch.item()
+    best = result.summary.best_epoch.item()
     assert 1 <= best < 8
     # from the best epoch on every save is the same
     assert all(torch.equal(weight, saved[-1]) for weight in saved[best - 1 :])
@@ -544,7 +544,7 @@ def test_one_validation_datum_is_enough() -> None:
 # 0.5, 0.25, 0.125 and 0.125: four patterns, or eight rows
 COUNTS = torch.tensor([4, 2, 1, 1])
 PATTERNS = torch.tensor([[1.0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [1, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]])
-DISTRIBUTION = helm.Distribution(PATTERNS, COUNTS.double() / 8)
+DISTRIBUTION = helm.PatternDistribution(PATTERNS, COUNTS.double() / 8)
 REPEATED = PATTERNS.repeat_interleave(COUNTS, 0)
 ONE_STEP: dict[str, Any] = {
     "optimizer": partial(torch.optim.SGD, lr=1.0),
@@ -653,7 +653,7 @@ def test_without_a_learning_rate_the_optimiser_has_its_own() -> None:
 def test_what_is_no_distribution_is_refused_in_a_sentence(
     patterns: Tensor, probabilities: list[float], sentence: str
 ) -> None:
-    distribution = helm.Distribution(patterns, torch.tensor(probabilities).double())
+    distribution = helm.PatternDistribution(patterns, torch.tensor(probabilities).double())
     with pytest.raises(ValueError, match=re.escape(sentence)):
         fit(*machine(), distribution)
     with pytest.raises(ValueError, match=re.escape(sentence.replace("data", "valid"))):

@@ -162,7 +162,7 @@ def test_free_energy_falls_in_every_epoch(optimizer: type[FullBatchOptimizer], s
         values = own.value.tolist()
         assert len(values) == 4
         assert all(later > earlier for earlier, later in pairwise(values))
-    assert not result.restarts.failed.any()
+    assert not result.summary.failed.any()
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -213,7 +213,7 @@ def test_a_restart_that_fails_is_marked_and_the_others_go_on(optimizer: type[Ful
     with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 3 failed"):
         result = fit(*machine(3), scheme=FailingRestart(), optimizer=partial(optimizer, iterations=6))
     sound = fit(*machine(3), optimizer=partial(optimizer, iterations=6))
-    assert result.restarts.failed.tolist() == [False, True, False]
+    assert result.summary.failed.tolist() == [False, True, False]
     others = result.history.restart != 1
     expected = sound.history[sound.history.restart != 1]
     assert result.history[others].value.tolist() == pytest.approx(expected.value.tolist(), abs=1e-6)

@@ -217,7 +217,7 @@ def test_a_restart_that_fails_in_a_captured_step_leaves_the_others_alone(broken:
     settings: dict[str, Any] = {"num_epochs": 3, "batch_size": 10, "progress": False, "step": "captured"}
     with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 3 failed") if broken else nullcontext():
         result = helm.fit(model, guide, data(), scheme=helm.ReweightedWakeSleep(3), **settings)
-    assert result.restarts.failed.tolist() == [False, broken, False]
+    assert result.summary.failed.tolist() == [False, broken, False]
     ours, theirs = (fitted.history[fitted.history.restart != 1].value.tolist() for fitted in (result, sound))
     assert ours == theirs
 
