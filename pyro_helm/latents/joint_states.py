@@ -15,7 +15,8 @@ from torch.nn.functional import one_hot
 
 from pyro_helm.latents.excluded_states import impossible
 from pyro_helm.programs.discrete import elementwise, num_values, uniform_log_prob
-from pyro_helm.programs.particles import Particles, Program, log_prob, score
+from pyro_helm.programs.particles import Particles, Program, score
+from pyro_helm.programs.site_log_prob import log_prob
 
 
 class DiscreteSite(NamedTuple):
