@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+from torch.overrides import wrap_torch_function
 
 
 def above_zero(drive: Tensor) -> Tensor:
@@ -26,12 +27,18 @@ def log_prob_of_logits(logits: Tensor, value: Tensor) -> Tensor:
     return logsigmoid(_sign(value.to(logits.dtype)) * logits)
 
 
+# both are functions of torch to tensors of other kinds, such as those that Pyro's TraceGraph_ELBO follows through a
+# program: inside an autograd function they would lose the gradient
+
+
+@wrap_torch_function(lambda odds, value: (odds, value))
 def log_prob_of_odds(odds: Tensor, value: Tensor) -> Tensor:
     """``-log(1 + 1 / odds)`` of ones and ``-log(1 + odds)`` of zeros, in nats."""
     log_p: Tensor = _LogProbOfOdds.apply(odds, value.to(odds.dtype))  # type: ignore[no-untyped-call]
     return log_p
 
 
+@wrap_torch_function(lambda rate, value: (rate, value))
 def log_prob_of_rate(rate: Tensor, value: Tensor) -> Tensor:
     """``log(1 - exp(-rate))`` of ones and ``-rate`` of zeros, in nats."""
     log_p: Tensor = _LogProbOfRate.apply(rate, value.to(rate.dtype))  # type: ignore[no-untyped-call]
