@@ -31,8 +31,8 @@ def states_missed(
     Around draws of the guide, each element of each Bernoulli or Categorical site of the model takes every value that
     its factor of the guide excludes (a probability of exactly 0; a Delta excludes all but its own). Where the model
     gives the changed state and the data a positive probability, mass is missed. There are no false alarms; but
-    factors of other distributions, guides with auxiliary sites (which a mixture such as ``defensive`` has) and states
-    that are possible only if several elements change at once are not seen.
+    factors of other distributions, guides with auxiliary sites (which ``mixed_with_prior`` has) and states that are
+    possible only if several elements change at once are not seen.
 
     Args:
         model: called with ``observations={"x": x}``.
