@@ -1,7 +1,7 @@
 """Particles: joint draws of a model and a guide, scored site by site.
 
-The one place that runs Pyro programs for an inference scheme; everything after it is arithmetic on tensors of
-shape ``[particles, restarts, data]``.
+Here, and in :mod:`~pyro_helm.programs.dreams`, Pyro programs are run for an inference scheme; everything after it is
+arithmetic on tensors of shape ``[particles, restarts, data]``.
 """
 
 from __future__ import annotations
