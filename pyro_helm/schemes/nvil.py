@@ -238,7 +238,9 @@ def _inputs(particles: Particles, site: str, known: Dependencies, observations: 
     """What a site was drawn from, ``[particles, restarts, data, features]``; None for a site that all data share."""
     if site in particles.shared:
         return None
-    below = [particles.guide_sites[name] for name in known.drawn_from(site)]
+    # a layer that is observed is no site of the guide, but of what the site above was drawn from
+    sites = {**particles.model_sites, **particles.guide_sites}
+    below = [sites[name] for name in known.drawn_from(site)]
     if known.declared and not below:
         below = [node for node in particles.model_sites.values() if node["is_observed"]]
     parts = []
