@@ -17,6 +17,6 @@ pytest.register_assert_rewrite("tests.checker", "tests.claims")
 
 @pytest.fixture(autouse=True)
 def own_param_store() -> Iterator[None]:
-    """No test finds in Pyro's param store what another has left there."""
+    """A param store for each test: SVI would train the parameters of their names that another test left behind."""
     with pyro.get_param_store().scope():
         yield
