@@ -62,6 +62,8 @@ def log_probs(single: Any) -> Tensor:
 
 def _density_of(single: Any) -> Callable[[Any, Tensor], Tensor] | None:
     """What scores single elements of a distribution that was given probabilities; None for any other."""
+    if not _scores_as_its_library(single):
+        return None
     for kind, density in _COMPOUND.items():
         if isinstance(single, kind):
             return density
@@ -73,6 +75,13 @@ def _density_of(single: Any) -> Callable[[Any, Tensor], Tensor] | None:
         # torch's own is NaN for infinite logits
         return _bernoulli_of_logits if type(single).log_prob is Bernoulli.log_prob else None
     return next((density for kind, density in _DENSITIES.items() if isinstance(single, kind)), None)
+
+
+def _scores_as_its_library(single: Any) -> bool:
+    """Whether ``log_prob`` is torch's or Pyro's own: a class of the user's may have another density."""
+    owner = next((kind for kind in type(single).__mro__ if "log_prob" in vars(kind)), None)
+    libraries = ("torch.distributions", "pyro.distributions")
+    return owner is not None and owner.__module__.startswith(libraries) and "log_prob" not in vars(single)
 
 
 def _times_log(count: Tensor, probs: Tensor) -> Tensor:

@@ -150,3 +150,14 @@ def test_a_row_that_is_nan_is_drawn_all_the_same_and_the_others_as_before(make: 
         log_p = unclamped_log_prob(broken, drawn)
     assert log_p[:, 0].isfinite().all()
     assert log_p[:, 1].isnan().all() or "Masked" in type(broken).__name__
+
+
+def test_a_density_of_the_users_own_is_left_to_it() -> None:
+    class Tilted(dist.Bernoulli):  # type: ignore[misc]
+        def log_prob(self, value: Tensor) -> Tensor:
+            log_p: Tensor = super().log_prob(value)
+            return log_p - 3
+
+    fn, value = Tilted(torch.tensor([0.5, 0.25])), torch.ones(2)
+    assert torch.equal(unclamped_log_prob(fn, value), fn.log_prob(value))
+    assert torch.equal(unclamped_log_prob(fn.to_event(1), value), fn.to_event(1).log_prob(value))

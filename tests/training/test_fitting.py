@@ -460,7 +460,7 @@ def test_ones_own_modules_train_and_are_scored_each_with_their_own_parameters(sc
 
 
 def test_parameters_that_pyro_would_take_for_one_are_refused() -> None:
-    with pytest.raises(ValueError, match="model and guide each have a parameter 'rate'"):
+    with pytest.raises(ValueError, match="model and guide, or two modules in them, each have a parameter 'rate'"):
         fit(OwnModel(), OwnGuide("rate"))
 
 

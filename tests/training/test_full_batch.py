@@ -225,7 +225,7 @@ def test_ctrl_c_in_an_evaluation_ends_the_training_with_what_there_is() -> None:
 
         def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
             self.evaluations += 1
-            if self.evaluations == 30:
+            if self.evaluations == 12:
                 raise KeyboardInterrupt
             return super().restart_losses(model, guide, *args, **kwargs)
 
