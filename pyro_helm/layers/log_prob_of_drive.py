@@ -28,12 +28,15 @@ def log_prob_of_logits(logits: Tensor, value: Tensor) -> Tensor:
 
 
 # both are functions of torch to tensors of other kinds, such as those that Pyro's TraceGraph_ELBO follows through a
-# program: inside an autograd function they would lose the gradient
+# program: inside an autograd function they would lose the gradient. A value that carries a gradient, a relaxed one say,
+# is scored without the autograd functions, which have none for it
 
 
 @wrap_torch_function(lambda odds, value: (odds, value))
 def log_prob_of_odds(odds: Tensor, value: Tensor) -> Tensor:
     """``-log(1 + 1 / odds)`` of ones and ``-log(1 + odds)`` of zeros, in nats."""
+    if value.requires_grad:
+        return log_prob_of_logits(torch.log(above_zero(odds)), value)
     log_p: Tensor = _LogProbOfOdds.apply(odds, value.to(odds.dtype))  # type: ignore[no-untyped-call]
     return log_p
 
@@ -41,6 +44,9 @@ def log_prob_of_odds(odds: Tensor, value: Tensor) -> Tensor:
 @wrap_torch_function(lambda rate, value: (rate, value))
 def log_prob_of_rate(rate: Tensor, value: Tensor) -> Tensor:
     """``log(1 - exp(-rate))`` of ones and ``-rate`` of zeros, in nats."""
+    if value.requires_grad:
+        above = above_zero(rate)
+        return torch.lerp(-rate, logsigmoid(above + torch.log(-torch.expm1(-above))), value.to(rate.dtype))
     log_p: Tensor = _LogProbOfRate.apply(rate, value.to(rate.dtype))  # type: ignore[no-untyped-call]
     return log_p
 
@@ -66,7 +72,11 @@ class _LogProbOfOdds(torch.autograd.Function):
             return (gradients[0] * torch.sigmoid(-signed) * sign / above).sum_to_size(odds.shape), None
         # of zeros not odds in any way, whose derivatives overflow
         divisor = torch.where(value == 0, -1.0, above_zero(odds))
-        return (gradients[0] / (1 + odds) / divisor).sum_to_size(odds.shape), None
+        slope = 1 / (1 + odds) / divisor
+        between = (value > 0) & (value < 1)
+        above = torch.where(between, above_zero(odds), 1.0)
+        slope = torch.where(between, torch.sigmoid(-sign * torch.log(above)) * sign / above, slope)
+        return (gradients[0] * slope).sum_to_size(odds.shape), None
 
 
 class _LogProbOfRate(torch.autograd.Function):
@@ -97,5 +107,7 @@ class _LogProbOfRate(torch.autograd.Function):
         # of zeros not the rate in any way, whose derivatives overflow
         off = value == 0
         minus = torch.where(off, -1.0, -above_zero(rate))
-        slope = torch.where(off, -1.0, torch.exp(minus) / -torch.expm1(minus))
+        slope = torch.where(
+            off, -1.0, torch.lerp(-torch.ones_like(minus), torch.exp(minus) / -torch.expm1(minus), value)
+        )
         return (gradient * slope).sum_to_size(rate.shape), None

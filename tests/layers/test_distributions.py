@@ -501,3 +501,20 @@ def test_gradients_pass_what_pyro_tracks_through_a_program(make: Any, value: flo
         assert get_provenance(log_p) == (frozenset({"h"}) if tracked else frozenset())
         gradients += torch.autograd.grad(detach_provenance(log_p.sum()), drive)
     assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("kind", [NoisyOrBernoulli, OddsBernoulli])
+def test_values_between_zero_and_one_have_the_slopes_of_finite_differences(
+    kind: type[NoisyOrBernoulli] | type[OddsBernoulli],
+) -> None:
+    """Of the value, which relaxed draws need, and of the drive."""
+    drive = torch.tensor([0.3, 2.0], dtype=torch.float64)
+    value = torch.tensor([0.25, 0.7], dtype=torch.float64)
+
+    def score(drive: Tensor, value: Tensor) -> Tensor:
+        log_p: Tensor = kind(drive, validate_args=False).log_prob(value)
+        return log_p
+
+    assert gradcheck(score, (drive.clone().requires_grad_(), value))
+    assert gradcheck(score, (drive.clone().requires_grad_(), value.clone().requires_grad_()))
+    assert gradgradcheck(score, (drive.clone().requires_grad_(), value))
