@@ -32,8 +32,11 @@ from .schemes import (
     WakeSleep,
 )
 from .training.checkpoint import load, save
-from .training.fitting import Result, fit
+from .training.fitting import fit
 from .training.full_batch import LBFGS, ConjugateGradient
+from .training.result import Result
+from .training.run import TrainingRun
+from .training.settings import Settings
 
 __all__ = [
     "LBFGS",
@@ -63,6 +66,8 @@ __all__ = [
     "ReweightedWakeSleep",
     "Scheme",
     "Scores",
+    "Settings",
+    "TrainingRun",
     "WakeSleep",
     "available_data",
     "compare",

@@ -18,8 +18,8 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods.exact import exact_log_likelihood
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.schemes import Scheme
-from pyro_helm.training.fitting import FUSED_ADAM
 from pyro_helm.training.restarts import Restarts
+from pyro_helm.training.settings import FUSED_ADAM
 from pyro_helm.training.steps import STEPS, training_step
 
 SIZES = (6, 4, 2)

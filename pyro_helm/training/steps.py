@@ -30,7 +30,7 @@ from pyro_helm.training.descent import (
     has_hooks,
     is_fused,
 )
-from pyro_helm.training.restarts import all_finite
+from pyro_helm.training.restart_tensors import all_finite
 
 STEPS = ("eager", "captured", "compiled")
 """Run the programs; replay the tensor operations of one run; replay them fused by torch's compiler."""

@@ -1,0 +1,70 @@
+"""The settings of a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from pyro_helm.runtime.arguments import at_least_one, checked_seed, flag, not_negative, positive
+
+FUSED_ADAM = partial(torch.optim.Adam, lr=0.01, fused=True)
+
+Schedule: TypeAlias = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+"""From the optimiser to its scheduler, which is stepped after each epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What :func:`pyro_helm.fit` takes besides programs, scheme and data; it says what each is."""
+
+    num_epochs: int = 50
+    max_seconds: float | None = None
+    batch_size: int | None = 100
+    optimizer: Callable[..., torch.optim.Optimizer] = FUSED_ADAM
+    learning_rate: float | None = None
+    schedule: Schedule | None = None
+    patience: int | None = None
+    valid_samples: int = 10
+    step: str = "eager"
+    seed: int = 0
+    device: torch.device | str | None = None
+    dtype: torch.dtype | None = None
+    dataset: str = ""
+    out: str | Path | None = None
+    progress: bool = True
+
+
+def checked_settings(settings: Settings, *, has_valid: bool) -> Settings:
+    """The settings, numbers as Python's; refuse those out of range, and what is no number."""
+    if settings.patience is not None and not has_valid:
+        raise ValueError("patience needs validation data to judge by, but valid is None")
+    batch_size, patience = (
+        None if value is None else at_least_one(name, value)
+        for name, value in (("batch_size", settings.batch_size), ("patience", settings.patience))
+    )
+    is_unlimited = settings.max_seconds is None or settings.max_seconds == math.inf
+    checked = replace(
+        settings,
+        num_epochs=at_least_one("num_epochs", settings.num_epochs),
+        max_seconds=None if is_unlimited else positive("max_seconds", settings.max_seconds),
+        batch_size=batch_size,
+        valid_samples=at_least_one("valid_samples", settings.valid_samples),
+        patience=patience,
+        seed=checked_seed(settings.seed),
+        learning_rate=None if settings.learning_rate is None else not_negative("learning_rate", settings.learning_rate),
+    )
+    _check_labels(settings.dataset, settings.progress)
+    return checked
+
+
+def _check_labels(dataset: Any, progress: Any) -> None:
+    """Refuse a name of the data that is no text, and a progress that is no truth value."""
+    if not isinstance(dataset, str):
+        raise TypeError(f"dataset must be a name, a string, got {dataset!r}")
+    flag("progress", progress)
