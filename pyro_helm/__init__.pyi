@@ -36,11 +36,13 @@ from .training.fitting import fit
 from .training.full_batch import LBFGS, ConjugateGradient
 from .training.result import Result
 from .training.run import TrainingRun
+from .training.schedules import SCHEDULES
 from .training.settings import Settings
 
 __all__ = [
     "LBFGS",
     "NVIL",
+    "SCHEDULES",
     "SCHEMES",
     "TVO",
     "VIMCO",

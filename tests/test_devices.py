@@ -77,6 +77,14 @@ def test_steps_of_all_kinds_give_the_same_numbers(step: str, scheme: Scheme, dev
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_captured_steps_follow_a_schedule_clip_and_average(device: str) -> None:
+    settings: dict[str, Any] = {"schedule": "cosine", "max_gradient_norm": 0.5, "average": 0.9, "num_epochs": 5}
+    eager, captured = (trained(helm.VIMCO(3), device, step=kind, **settings) for kind in ("eager", "captured"))
+    for ours, theirs in zip(captured.model.parameters(), eager.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("device", [ON_GPU])
 @pytest.mark.parametrize(
     ("scheme", "step"),

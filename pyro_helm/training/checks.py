@@ -17,6 +17,7 @@ from pyro_helm.programs.param_store import check_names_differ
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.full_batch import FullBatchOptimizer
+from pyro_helm.training.schedules import by_name
 from pyro_helm.training.steps import STEPS
 
 
@@ -119,11 +120,15 @@ def _check_guide_can_be_left_out(scheme: Scheme, valid: Tensor | None) -> None:
         )
 
 
-def made_scheduler(schedule: Any, descent: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler | None:
-    """The scheduler of the optimiser, if any; ValueError for one that would couple the restarts."""
+def made_scheduler(
+    schedule: Any, descent: torch.optim.Optimizer, num_epochs: int
+) -> torch.optim.lr_scheduler.LRScheduler | None:
+    """The scheduler of the optimiser, if any; ValueError for an unknown one, or one that would couple the restarts."""
     if schedule is None:
         return None
-    expected = "schedule must be a function that makes a torch scheduler from the optimiser"
+    expected = "schedule must be a name, or a function that makes a torch scheduler from the optimiser"
+    if isinstance(schedule, str):
+        schedule = by_name(schedule, num_epochs)
     if not callable(schedule) or isinstance(schedule, torch.optim.lr_scheduler.LRScheduler):
         raise TypeError(f"{expected}, got {schedule!r}")
     scheduler = schedule(descent)
@@ -152,6 +157,14 @@ def check_full_batch(descent: torch.optim.Optimizer, scheme: Scheme, rows: int, 
         )
     if schedule is not None:
         raise ValueError(f"{name} has no learning rate, so schedule must be None")
+
+
+def check_can_clip(descent: torch.optim.Optimizer, max_gradient_norm: float | None) -> None:
+    """Refuse gradients that a line search would not find in the loss."""
+    if max_gradient_norm is not None and isinstance(descent, FullBatchOptimizer):
+        raise ValueError(
+            f"{type(descent).__name__} searches along the loss's own gradient, so max_gradient_norm must be None"
+        )
 
 
 def check_separable(descent: torch.optim.Optimizer, restarts: int) -> None:

@@ -13,7 +13,8 @@ from pyro_helm.programs.module_state import one_at_a_time
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.result import Result
 from pyro_helm.training.run import TrainingRun
-from pyro_helm.training.settings import FUSED_ADAM, Schedule, Settings
+from pyro_helm.training.schedules import Schedule
+from pyro_helm.training.settings import FUSED_ADAM, Settings
 
 
 def fit(
@@ -28,7 +29,9 @@ def fit(
     batch_size: int | None = 100,
     optimizer: Callable[..., torch.optim.Optimizer] = FUSED_ADAM,
     learning_rate: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: str | Schedule | None = None,
+    max_gradient_norm: float | None = None,
+    average: float | None = None,
     patience: int | None = None,
     valid_samples: int = 10,
     step: str = "eager",
@@ -68,7 +71,10 @@ def fit(
             not sample, with all data in a step, :class:`ConjugateGradient` and :class:`LBFGS` minimise each restart by
             itself; their line searches need ``dtype=torch.float64``.
         learning_rate: ``lr`` of the optimiser; None for its own, which is 0.01 of the default, Adam.
-        schedule: called with the optimiser; the scheduler that it returns is stepped after each epoch.
+        schedule: a name in :data:`SCHEDULES`, or from the optimiser to its scheduler, which steps after each epoch.
+        max_gradient_norm: a restart's gradient of a longer norm, over model and guide, is scaled down to it.
+        average: decay, 0.999 say, of a :class:`WeightAverage`, which is validated and kept in the parameters' place;
+            buffers are not averaged.
         patience: a restart stops after so many epochs without a better ``valid_log_likelihood``; None for never.
         valid_samples: importance samples per validation datum.
         step: ``"eager"``; ``"captured"``, which records the tensor operations of one step and replays them without
@@ -100,8 +106,9 @@ def fit(
     """
     settings = Settings(
         num_epochs=num_epochs, max_seconds=max_seconds, batch_size=batch_size, optimizer=optimizer,
-        learning_rate=learning_rate, schedule=schedule, patience=patience, valid_samples=valid_samples, step=step,
-        seed=seed, device=device, dtype=dtype, dataset=dataset, out=out, progress=progress,
+        learning_rate=learning_rate, schedule=schedule, max_gradient_norm=max_gradient_norm, average=average,
+        patience=patience, valid_samples=valid_samples, step=step, seed=seed, device=device, dtype=dtype,
+        dataset=dataset, out=out, progress=progress,
     )  # fmt: skip
     with one_at_a_time(), TrainingRun(model, guide, data, scheme=scheme, valid=valid, settings=settings) as run:
         for epoch in run.epochs():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
+from typing import Any
 
 import pyro
 import torch
@@ -22,6 +23,7 @@ from pyro_helm.schemes import Scheme
 from pyro_helm.training.cases import cases_of
 from pyro_helm.training.checkpoint import FILE_NAME, save
 from pyro_helm.training.checks import (
+    check_can_clip,
     check_full_batch,
     check_programs,
     check_separable,
@@ -38,6 +40,7 @@ from pyro_helm.training.result import Result
 from pyro_helm.training.settings import Settings, checked_settings
 from pyro_helm.training.steps import Step, training_step
 from pyro_helm.training.validation import Metrics, validated
+from pyro_helm.training.weight_average import WeightAverage
 
 SECONDS_BETWEEN_SAVES = 60.0
 
@@ -106,7 +109,8 @@ class TrainingRun:
             parameters = list(dict.fromkeys(each for program in self.programs for each in program.parameters()))
             self.restarts = Restarts(parameters, getattr(model, "restarts", 1), Buffers(self.programs))
             self.descent = self._made_optimizer()
-            self.scheduler = made_scheduler(settings.schedule, self.descent)
+            self.scheduler = made_scheduler(settings.schedule, self.descent, settings.num_epochs)
+            self.averaged = None if settings.average is None else WeightAverage(self.restarts, settings.average)
         labels = {"dataset": settings.dataset, **describe_machine(model), "scheme": scheme.name, "seed": settings.seed}
         self.history = History(labels)
         self.bar = Bar(labels, settings.num_epochs, shown=settings.progress)
@@ -175,9 +179,10 @@ class TrainingRun:
         """Measure the machines on the validation cases; nothing without them."""
         if self.valid is not None and self.guide is not None:
             settings = self.settings
-            self._metrics |= validated(
-                self.model, self.guide, self.valid, num_samples=settings.valid_samples, seed=settings.seed
-            )
+            with self._evaluated():
+                self._metrics |= validated(
+                    self.model, self.guide, self.valid, num_samples=settings.valid_samples, seed=settings.seed
+                )
 
     def record(self, epoch: int) -> None:
         """Note what this epoch has measured, keep what has improved, and stop what is out of patience.
@@ -190,7 +195,8 @@ class TrainingRun:
         if judge not in self._metrics:
             raise RuntimeError("an epoch is recorded after train() and validate()")
         score, _ = self._metrics[judge]
-        self.restarts.record(epoch, score, keep_last=self.valid is None, patience=self.settings.patience)
+        with self._evaluated():
+            self.restarts.record(epoch, score, keep_last=self.valid is None, patience=self.settings.patience)
         if self._may_narrow() and self.restarts.narrow(self.descent):
             self._take_step = self._new_step()
         self.history.record(self._metrics, self._trained, epoch=epoch, seconds=self.seconds)
@@ -216,7 +222,12 @@ class TrainingRun:
         descent = made_optimizer(settings.optimizer, restarts.parameters, settings.learning_rate)
         check_separable(descent, restarts.number)
         check_full_batch(descent, self.scheme, len(self.cases.values), self.batch_size, settings.schedule)
+        check_can_clip(descent, settings.max_gradient_norm)
         return descent
+
+    def _evaluated(self) -> AbstractContextManager[Any]:
+        """While what is validated and kept is in the parameters: their average, if one is asked for."""
+        return nullcontext() if self.averaged is None else self.averaged.in_place()
 
     def _new_step(self) -> Step:
         return training_step(
@@ -224,8 +235,9 @@ class TrainingRun:
             self._losses,
             self.restarts.parameters,
             self.descent,
-            self.restarts.guard,
+            (self.averaged or self.restarts).guard,
             settings_change=self.scheduler is not None,
+            max_gradient_norm=self.settings.max_gradient_norm,
             buffers=self.restarts.best.buffers,
         )
 
