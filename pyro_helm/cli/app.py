@@ -89,7 +89,7 @@ def fit(
     on_distribution: OnDistribution = False,
     schedule: Schedule = None,
     patience: Patience = None,
-    step: StepKind = "eager",
+    step: StepKind = None,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
@@ -157,7 +157,7 @@ def compare(
     learning_rate: LearningRate = 0.01,
     schedule: Schedule = None,
     patience: Patience = None,
-    step: StepKind = "eager",
+    step: StepKind = None,
     samples: Samples = 1000,
     seed: Seed = 0,
     device: Device = "cpu",

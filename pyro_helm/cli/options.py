@@ -61,11 +61,12 @@ Optimizer = Annotated[
     ),
 ]
 StepKind = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--step",
         help="eager; captured, whose steps are recorded once and replayed; or compiled, which first takes some ten "
         "seconds for each scheme and pays from some ten thousand steps on. The numbers are the same.",
+        show_default="captured where that pays, else eager",
     ),
 ]
 OnDistribution = Annotated[

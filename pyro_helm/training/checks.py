@@ -58,8 +58,10 @@ def made_optimizer(
     return made
 
 
-def check_step(step: str, scheme: Scheme) -> None:
+def check_step(step: str | None, scheme: Scheme) -> None:
     """Refuse an unknown kind of step, or to capture a scheme that does not do the same in every step."""
+    if step is None:
+        return
     if not isinstance(step, str) or step not in STEPS:
         raise ValueError(f"step must be one of {', '.join(STEPS)}; got {step!r}")
     if step != "eager" and not scheme.captures:

@@ -34,7 +34,7 @@ def fit(
     average: float | None = None,
     patience: int | None = None,
     valid_samples: int = 10,
-    step: str = "eager",
+    step: str | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -81,7 +81,10 @@ def fit(
             running the programs; or ``"compiled"``, which fuses these by torch's compiler, a matter of ten seconds or
             more. The numbers are the same, within rounding if compiled. Not for programs that take another path, or
             read another Python number, from one call to the next. Hooks of the optimiser, and those after a gradient's
-            accumulation, run in all three; those on a gradient (``register_hook``) in eager steps alone.
+            accumulation, run in all three; those on a gradient (``register_hook``) in eager steps alone. None, for
+            captured steps where they are known to be the eager ones, bit for bit, and to pay: on the CPU, for the
+            library's own machines and schemes with a fused optimiser, without hooks, from some 200 steps on; for
+            eager ones elsewhere. The result's ``step`` says which.
         seed: of minibatches and draws; the caller's random state is left alone.
         device: where to train; None leaves the model and guide where they are.
         dtype: floating-point type to train in; None leaves it as it is.

@@ -38,6 +38,7 @@ from pyro_helm.training.progress import Bar
 from pyro_helm.training.restarts import Restarts
 from pyro_helm.training.result import Result
 from pyro_helm.training.settings import Settings, checked_settings
+from pyro_helm.training.step_choice import chosen_kind, numbers_of
 from pyro_helm.training.steps import Step, training_step
 from pyro_helm.training.validation import Metrics, validated
 from pyro_helm.training.weight_average import WeightAverage
@@ -63,6 +64,7 @@ class TrainingRun:
         restarts: which are active, and the best of each.
         history: the table so far.
         seconds: of training so far, validation and saving apart.
+        kind: of the steps, chosen when the epochs begin where the settings ask for none.
 
     Raises:
         ValueError: as :func:`pyro_helm.fit`.
@@ -115,6 +117,8 @@ class TrainingRun:
         self.history = History(labels)
         self.bar = Bar(labels, settings.num_epochs, shown=settings.progress)
         self.seconds, self.saved, self.interrupted = 0.0, time.monotonic(), False
+        self.kind = settings.step or "eager"
+        self._numbers = numbers_of(scheme)
         self._take_step = self._new_step()
         self._metrics: Metrics = {}
         self._trained = self.restarts.active
@@ -151,6 +155,8 @@ class TrainingRun:
         if self._block is None:
             raise RuntimeError("a TrainingRun goes on inside a with block: with TrainingRun(...) as run")
         self._try_out()
+        self.kind = self.settings.step or self._chosen_kind()
+        self._take_step = self._new_step()
         for epoch in range(1, self.settings.num_epochs + 1):
             yield epoch
             is_late = self.settings.max_seconds is not None and self.seconds >= self.settings.max_seconds
@@ -162,6 +168,8 @@ class TrainingRun:
         began = time.perf_counter()
         self._trained = self.restarts.active.clone()
         batch, values = self.restarts.batch, self.cases.values
+        if numbers_of(self.scheme) != self._numbers:  # a captured step would go on with the old ones
+            self._take_step = self._new_step()
         with batch.narrowed(self.programs):
             total = values.new_zeros(len(batch.members))
             for rows in self.cases.minibatches(self.batch_size):
@@ -215,7 +223,7 @@ class TrainingRun:
         """
         self.restarts.warn_of_failures(stacklevel=stacklevel + 1)
         history, summary = self.history.table(), self.restarts.table()
-        return Result(self.model, self.guide, history, summary, self.interrupted, self.settings.step)
+        return Result(self.model, self.guide, history, summary, self.interrupted, self.kind)
 
     def _made_optimizer(self) -> torch.optim.Optimizer:
         settings, restarts = self.settings, self.restarts
@@ -229,9 +237,15 @@ class TrainingRun:
         """While what is validated and kept is in the parameters: their average, if one is asked for."""
         return nullcontext() if self.averaged is None else self.averaged.in_place()
 
+    def _chosen_kind(self) -> str:
+        number, size = len(self.cases.values), self.batch_size
+        sizes = [min(size, number - start) for start in range(0, number, size)]
+        return chosen_kind(self.programs, self.scheme, self.descent, sizes, self.settings.num_epochs)
+
     def _new_step(self) -> Step:
+        self._numbers = numbers_of(self.scheme)
         return training_step(
-            self.settings.step,
+            self.kind,
             self._losses,
             self.restarts.parameters,
             self.descent,
@@ -259,8 +273,7 @@ class TrainingRun:
         Not of user-defined programs or of schemes that remember each; to compile again would take longer than it saves,
         and a step launched at once has its parameters where they are.
         """
-        kind = self.settings.step
-        may_be_made_anew = kind == "eager" or (kind == "captured" and self.device.type == "cpu")
+        may_be_made_anew = self.kind == "eager" or (self.kind == "captured" and self.device.type == "cpu")
         return all(map(is_layered, self.programs)) and self.scheme.captures and may_be_made_anew
 
     def _save(self) -> None:

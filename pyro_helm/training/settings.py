@@ -31,7 +31,7 @@ class Settings:
     average: float | None = None
     patience: int | None = None
     valid_samples: int = 10
-    step: str = "eager"
+    step: str | None = None
     seed: int = 0
     device: torch.device | str | None = None
     dtype: torch.dtype | None = None

@@ -64,8 +64,8 @@ def training_step(
         parameters: with several restarts, each has them as its first dimension.
         descent: their optimiser; a fused one of torch's is captured too.
         guard: told after every step whether loss and gradients of a restart were finite, ``[restarts]``.
-        settings_change: whether its settings may change later. Captured steps of Adam, AdamW and SGD follow a learning
-            rate; once another setting has changed, the optimiser's part of a step is no longer captured.
+        settings_change: whether a learning rate will change: captured steps of Adam, AdamW and SGD follow it then. Once
+            any other setting has changed, the optimiser's part of a step is no longer captured.
         max_gradient_norm: of a restart, see :func:`clipped`; None for any.
         buffers: of the programs, which a captured step changes as the programs do; None for none.
 
@@ -87,7 +87,7 @@ def training_step(
             for parameter in parameters:
                 parameter.grad = None
             evaluate = _evaluation(losses, asked, max_gradient_norm)
-            trained, take = asked, _step_of(kind, evaluate, asked, descent, guard, settings_change, buffers)
+            trained, take = asked, _step_of(kind, evaluate, asked, descent, guard, buffers)
         if kind != "eager":
             check_gradient_hooks(kind, asked)
         return take(rows)
@@ -121,7 +121,6 @@ def _step_of(
     parameters: Sequence[nn.Parameter],
     descent: torch.optim.Optimizer,
     guard: Callable[[Tensor], None],
-    settings_change: bool,
     buffers: Buffers,
 ) -> Step:
     """A step for parameters none of which is frozen."""
@@ -144,7 +143,7 @@ def _step_of(
     if parameters[0].device.type == "cuda":
         one_by_one, launched = whole, _launched_at_once(whole, graphs)
         whole = lambda rows: (one_by_one if has_hooks(parameters, descent) else launched)(rows)  # noqa: E731
-    return _while_settings_stay(whole, apart, descent) if settings_change else whole
+    return _while_settings_stay(whole, apart, descent)
 
 
 def _while_settings_stay(captured: Step, apart: Step, descent: torch.optim.Optimizer) -> Step:

@@ -98,3 +98,19 @@ def test_what_is_out_of_order_is_refused() -> None:
         run.record(1)
     with pytest.raises(RuntimeError, match="inside one with block, once"), run:
         pass
+
+
+def test_what_is_changed_by_hand_between_epochs_is_followed_by_captured_steps() -> None:
+    """A scheme's number, and the optimiser's learning rate."""
+    found = []
+    for kind in ("eager", "captured"):
+        scheme = helm.ReweightedWakeSleep(3)
+        settings = helm.Settings(num_epochs=4, batch_size=None, progress=False, step=kind)
+        with helm.TrainingRun(*machine(), data(), scheme=scheme, settings=settings) as run:
+            for epoch in run.epochs():
+                scheme.insomnia = 0.5 if epoch > 2 else 1.0
+                run.descent.param_groups[0]["lr"] = 0.1 / epoch
+                run.train()
+                run.record(epoch)
+        found.append(run.result().history.value.tolist())
+    assert found[0] == found[1]
