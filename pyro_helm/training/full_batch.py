@@ -149,16 +149,12 @@ def minimise_in_step(
         running = set(range(len(start)))
         try:
             while running:
-                asking = []
                 # every run that has not ended asks once a round, or ends
-                for _ in range(len(running)):
-                    row, point = questions.get()
-                    if point is None:
-                        running.discard(row)
-                        points[row] = runs[row].result()
-                    else:
-                        points[row] = point
-                        asking.append(row)
+                round_of_questions = [questions.get() for _ in range(len(running))]
+                for row, point in round_of_questions:
+                    points[row] = runs[row].result() if point is None else point
+                asking = [row for row, point in round_of_questions if point is not None]
+                running = set(asking)
                 if asking:
                     values, gradients = evaluate(points)
                     for row in asking:

@@ -114,3 +114,23 @@ def test_what_is_changed_by_hand_between_epochs_is_followed_by_captured_steps() 
                 run.record(epoch)
         found.append(run.result().history.value.tolist())
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("way", ["fit", "run"])
+def test_the_warning_of_failed_restarts_names_the_callers_line(way: str) -> None:
+    model, guide = machine()
+    with torch.no_grad():
+        model.generative[0].weight_unconstrained[1] = torch.nan
+
+    def by_hand() -> None:
+        with run_of((model, guide)) as run:
+            next(run.epochs())
+            run.train()
+        run.result()
+
+    def by_fit() -> None:
+        helm.fit(model, guide, data(), scheme=helm.VIMCO(3), num_epochs=1, batch_size=10, progress=False)
+
+    with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 2 failed") as warned:
+        by_hand() if way == "run" else by_fit()
+    assert warned[0].filename == __file__
