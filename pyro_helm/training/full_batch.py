@@ -129,13 +129,7 @@ def minimise_in_step(
     answers: list[SimpleQueue[tuple[float, Vector] | None]] = [SimpleQueue() for _ in start]
 
     def run(row: int) -> Vector:
-        def ask(point: Vector) -> tuple[float, Vector]:
-            questions.put((row, point.copy()))
-            answer = answers[row].get()
-            if answer is None:
-                raise _Abandoned
-            return answer
-
+        ask = _asking(row, questions, answers[row])
         try:
             result = minimize(ask, start[row], jac=True, method=method, options={"maxiter": iterations})
             return np.asarray(result.x)
@@ -164,6 +158,21 @@ def minimise_in_step(
                 answers[row].put(None)
     evaluate(points)
     return points
+
+
+def _asking(
+    row: int, questions: SimpleQueue[tuple[int, Vector | None]], answers: SimpleQueue[tuple[float, Vector] | None]
+) -> Callable[[Vector], tuple[float, Vector]]:
+    """What a minimiser takes for its function: it puts a question and waits for the answer."""
+
+    def ask(point: Vector) -> tuple[float, Vector]:
+        questions.put((row, point.copy()))
+        answer = answers.get()
+        if answer is None:
+            raise _Abandoned
+        return answer
+
+    return ask
 
 
 class _Abandoned(Exception):
