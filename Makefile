@@ -36,12 +36,15 @@ lint: $(INSTALLED) ## style and types
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-test-wheel: $(INSTALLED) ## build the wheel and run the tests on it in a clean environment
+test-wheel: $(INSTALLED) ## build the wheel, and test in a clean environment what packaging can break
 	rm -rf build dist
 	$(VENV)/bin/python -m build --quiet
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/python -m pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[test]"
-	$(WHEEL_VENV)/bin/pytest -n auto --ignore=tests/analysis # of scripts that are not in it
+	mkdir build/elsewhere # where no checkout stands in the way of the wheel
+	cd build/elsewhere && ../wheel-venv/bin/python -c "import pyro_helm; assert 'site-packages' in pyro_helm.__file__"
+	cd build/elsewhere && ../wheel-venv/bin/pyro-helm fit bars --sizes 8 --epochs 1 --restarts 2 --out run
+	cd build/elsewhere && ../wheel-venv/bin/pytest --import-mode=importlib -n auto ../../tests/test_package.py
 
 benchmark: $(WITH_PEERS) ## every claim of speed, beside Pyro, NumPyro and loops by hand in PyTorch and JAX, in results/benchmarks
 	$(VENV)/bin/python -m analysis.benchmarks.benchmark --out results/benchmarks

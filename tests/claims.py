@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
@@ -255,12 +255,3 @@ def check_pair(claim: Claim, pair: Pair, exact_pair: Pair | None = None) -> None
     expected = exact_gradient(-claim.objective(exact), model, guide)
     found = estimates(claim.scheme, pair.model(REPLICATES), pair.guide(REPLICATES), pair.observations)
     check(claim, -claim.value(exact).detach(), expected, *found)
-
-
-# --- for every test file that uses the above ----------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def own_param_store() -> Iterator[None]:
-    with pyro.get_param_store().scope():
-        yield

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pyro
 import pytest
 import torch
 
@@ -10,3 +13,10 @@ torch.set_num_threads(1)
 
 # helper modules with assertions, whose failures are to say as much as those of tests
 pytest.register_assert_rewrite("tests.checker", "tests.claims")
+
+
+@pytest.fixture(autouse=True)
+def own_param_store() -> Iterator[None]:
+    """A param store for each test: SVI would train the parameters of their names that another test left behind."""
+    with pyro.get_param_store().scope():
+        yield

@@ -186,9 +186,9 @@ MISUSES = [
     ("loglik MACHINES/cut --data OWN", "is not a machine that save() or fit(out=...) wrote"),
     ("loglik MACHINES/no-guide --data OWN", "needs a guide to draw from, got None"),
     # folders to resume from
-    ("loglik RUN --data OWN --resume RESUME/cut", "is damaged"),
-    ("loglik RUN --data OWN --resume RESUME/rows", "expected 40 rows"),
-    ("loglik RUN --data OWN --resume RESUME/names", "are of different estimates"),
+    ("loglik RUN --data OWN --resume RESUME/cut", "is not a chunk of this estimate: it can't be read"),
+    ("loglik RUN --data OWN --resume RESUME/rows", "but should be [restarts, 40]"),
+    ("loglik RUN --data OWN --resume RESUME/names", "it should have log_likelihood"),
     ("loglik RUN --data OWN --resume RESUME/words", "is damaged"),
     ("loglik RUN --data OWN --resume RESUME/list", "is damaged (it holds no settings)"),
     ("loglik RUN --data OWN --resume RESUME/nested", "is damaged"),

@@ -327,7 +327,7 @@ MAKING: list[tuple[Callable[[], Any], str]] = [
     (lambda: helm.LBFGS(MODEL.parameters(), iterations=0), "iterations must be at least 1"),
     (lambda: helm.LBFGS(MODEL.parameters(), iterations="a"), "iterations must be a whole number"),
     (lambda: helm.ConjugateGradient(MODEL.parameters(), lr=0.1), "takes no learning_rate"),
-    (lambda: helm.load_data("digit"), "no data set is named 'digit'"),
+    (lambda: helm.load_data("digit"), "unknown data set 'digit'"),
     (lambda: helm.load_data(3), "name_or_path must be the name of a data set"),
     (lambda: helm.load_data("digits", dtype="float"), "dtype must be a type of torch"),
     (lambda: helm.save("machine.safetensors", None, GUIDE), "model must be a module"),
@@ -390,5 +390,5 @@ def test_tables_of_several_seeds_and_of_other_types_are_summarised() -> None:
 
 def test_a_model_and_guide_of_unlike_types_are_made_one_by_dtype() -> None:
     guide = FactorialRecognition(SIZES, seed=0).double()
-    assert not fit(BeliefNetwork(SIZES, seed=0), guide, dtype=torch.float64).restarts.failed.any()
+    assert not fit(BeliefNetwork(SIZES, seed=0), guide, dtype=torch.float64).summary.failed.any()
     assert isinstance(next(guide.parameters()), Tensor)

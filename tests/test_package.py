@@ -45,9 +45,9 @@ def test_every_package_is_listed_for_installation() -> None:
 def test_every_file_that_is_no_module_is_listed_for_installation() -> None:
     tomllib = pytest.importorskip("tomllib")  # Python 3.11 or newer
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["pyro_helm"]
-    assert {path.name for path in (ROOT / "pyro_helm").iterdir() if path.is_file() and path.suffix != ".py"} == {
-        *listed
-    }
+    package = ROOT / "pyro_helm"
+    files = [path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
+    assert {str(path.relative_to(package)) for path in files} == {*listed}
     installed = Path(pyro_helm.__path__[0])
     assert all((installed / name).is_file() for name in listed)
 
@@ -102,8 +102,8 @@ def test_examples_in_the_docs_run(code: str, tmp_path: Path, monkeypatch: pytest
     exec(compile(code.replace("num_samples=1000", "num_samples=10"), "example", "exec"), {"__name__": "example"})
 
 
-def test_there_are_seven_examples() -> None:
-    assert len(examples()) == 7
+def test_there_are_eight_examples() -> None:
+    assert len(examples()) == 8
 
 
 def test_docs_have_no_gaps_and_no_dead_links() -> None:

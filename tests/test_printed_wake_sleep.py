@@ -6,7 +6,8 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.programs.particles import Particles, draw_from_guide, draw_from_model
+from pyro_helm.programs.dreams import draw_from_model
+from pyro_helm.programs.particles import Particles, draw_from_guide
 from tests.checker import exact_gradient
 from tests.oracle import binary_rows
 from tests.printed import Layers, p_3_3, q_3_1, with_bias

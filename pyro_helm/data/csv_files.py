@@ -85,6 +85,11 @@ def _are_names(cells: list[str], where: str) -> bool:
             f"{where}, column {texts.index('') + 1} (counted from 1) is an empty name, as pandas writes above an "
             "index; leave the column out, by to_csv(path, index=False), or name it"
         )
+    if texts[0] == "Unnamed: 0":
+        raise ValueError(
+            f"{where} begins with 'Unnamed: 0', as pandas names an index that it read as a column; leave the column "
+            "out, by to_csv(path, index=False), or name it"
+        )
     twice = next((text for k, text in enumerate(texts) if text in texts[:k]), None)
     if twice is not None:
         raise ValueError(f"{where} was read as names, but {_cut(twice)} stands in it twice, expected names that differ")

@@ -5,20 +5,19 @@ What a guide can't propose is missed by every sample of it, however many, and sh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from pyro import poutine
 from pyro.distributions import Delta
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution
 
 from pyro_helm.programs.contract import Site
 from pyro_helm.programs.discrete import elementwise
-from pyro_helm.programs.particles import Program, draw_from_guide
+from pyro_helm.programs.particles import Program, draw_from_guide, score
 from pyro_helm.programs.rows import Rows, in_pieces, may_be_divided, restarts_of
+from pyro_helm.programs.unclamped import unclamped_log_prob
 
 DRAWS = 10
 """Draws of the guide per datum around which states are looked for that it excludes."""
@@ -32,8 +31,8 @@ def states_missed(
     Around draws of the guide, each element of each Bernoulli or Categorical site of the model takes every value that
     its factor of the guide excludes (a probability of exactly 0; a Delta excludes all but its own). Where the model
     gives the changed state and the data a positive probability, mass is missed. There are no false alarms; but
-    factors of other distributions, guides with auxiliary sites (which a mixture such as ``defensive`` has) and states
-    that are possible only if several elements change at once are not seen.
+    factors of other distributions, guides with auxiliary sites (which ``mixed_with_prior`` has) and states that are
+    possible only if several elements change at once are not seen.
 
     Args:
         model: called with ``observations={"x": x}``.
@@ -73,10 +72,10 @@ def _excluded(site: Site, prior: Distribution) -> Iterator[tuple[Tensor, Tensor]
     factor, value, event_dim = elementwise(site["fn"]), site["value"], site["fn"].event_dim
     if not isinstance(prior, (Bernoulli, Categorical)) or site["mask"] is not None:
         return
+    if not isinstance(factor, (Bernoulli, Categorical, Delta)):
+        return
     for number in range(2 if isinstance(prior, Bernoulli) else prior.logits.shape[-1]):
-        zero = _has_probability_zero(factor, torch.full_like(value, number))
-        if zero is None:
-            return
+        zero = unclamped_log_prob(factor, torch.full_like(value, number)) == -torch.inf
         zero = zero.expand(value.shape).reshape(*value.shape[: value.dim() - event_dim], -1)
         for element in zero.flatten(0, -2).any(0).nonzero().flatten().tolist():
             state = value.reshape(zero.shape).clone()
@@ -85,63 +84,4 @@ def _excluded(site: Site, prior: Distribution) -> Iterator[tuple[Tensor, Tensor]
 
 
 def _possible(model: Program, values: Mapping[str, Tensor], kwargs: Mapping[str, Any]) -> Tensor:
-    trace = poutine.trace(poutine.condition(model, data=values)).get_trace(**kwargs)
-    sites = [site for site in trace.nodes.values() if site["type"] == "sample" and not site_is_subsample(site)]
-    return ~impossible(site for site in sites if not site["infer"].get("_deterministic"))
-
-
-def impossible(sites: Iterable[Site]) -> Tensor:
-    """Where any of these sites has a value of probability zero, ``[..., restarts, data]``.
-
-    Asked of the probabilities, since the log-probability of a Bernoulli or Categorical site that is given them keeps
-    clear of log 0.
-    """
-    one_by_one = []
-    for site in sites:
-        fn, value, mask = site["fn"], site["value"], site["mask"]
-        zero = _has_probability_zero(elementwise(fn), value)
-        if zero is None:
-            zero = fn.log_prob(value) == -torch.inf
-        elif fn.event_dim:
-            zero = zero.flatten(zero.dim() - fn.event_dim).any(-1)
-        one_by_one.append(zero if mask is None else zero & mask)
-    return torch.stack(torch.broadcast_tensors(*one_by_one)).any(0)
-
-
-def _has_probability_zero(fn: Distribution, value: Tensor) -> Tensor | None:
-    """Of each element; None for distributions that are not asked by element."""
-    for kind, zero in _ZERO.items():
-        if isinstance(fn, kind):
-            return zero(fn, value)
-    return None
-
-
-def _of_bernoulli(fn: Any, value: Tensor) -> Tensor:
-    if _from_probs(fn):
-        return torch.where(value == 1, fn.probs, 1 - fn.probs) == 0
-    return torch.where(value == 1, fn.logits, -fn.logits) == -torch.inf
-
-
-def _of_categorical(fn: Any, value: Tensor) -> Tensor:
-    table = fn.probs == 0 if _from_probs(fn) else fn.logits == -torch.inf
-    shape = torch.broadcast_shapes(table.shape[:-1], value.shape)
-    index = value.long().expand(shape)[..., None]
-    zero: Tensor = table.expand(*shape, -1).gather(-1, index).squeeze(-1)
-    return zero
-
-
-def _from_probs(fn: Any) -> bool:
-    # either is derived from the other when it is asked for; a large logit is no certainty
-    return "probs" in fn.__dict__ and fn._param is fn.__dict__["probs"]
-
-
-def _of_delta(fn: Any, value: Tensor) -> Tensor:
-    proposed: Tensor = fn.v
-    return value != proposed
-
-
-_ZERO: dict[type, Callable[[Any, Tensor], Tensor]] = {
-    Bernoulli: _of_bernoulli,
-    Categorical: _of_categorical,
-    Delta: _of_delta,
-}
+    return score(model, values, kwargs=kwargs).log_joint != -torch.inf

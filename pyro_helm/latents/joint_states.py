@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.distributions import Categorical
 from torch.nn.functional import one_hot
 
-from pyro_helm.latents.excluded_states import impossible
 from pyro_helm.programs.discrete import elementwise, num_values, uniform_log_prob
-from pyro_helm.programs.particles import Particles, Program, log_prob, score
+from pyro_helm.programs.particles import Particles, Program, score
+from pyro_helm.programs.site_log_prob import log_prob
 
 
 class DiscreteSite(NamedTuple):
@@ -114,12 +114,8 @@ def log_joint(
 
 
 def to_be_summed(particles: Particles, sites: list[DiscreteSite]) -> Tensor:
-    """``log p(x, h)`` of joint states, of which the sum over all is ``p(x)``, ``[states, restarts, data]``.
-
-    A state that is impossible has minus infinity, where a Categorical or Bernoulli site that is given a probability of
-    zero makes 1e-7 of it.
-    """
-    log_p = particles.log_joint.masked_fill(impossible(particles.model_sites.values()), -torch.inf)
+    """``log p(x, h)`` of joint states, of which the sum over all is ``p(x)``, ``[states, restarts, data]``."""
+    log_p = particles.log_joint
     for site in sites:
         # a masked unit has the same terms in all of its states, of which one is to count
         unmasked = -log_prob(particles.model_sites[site.name], uniform_log_prob)

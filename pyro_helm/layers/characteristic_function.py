@@ -30,7 +30,6 @@ def product_of_turns(mean: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor
         cosine: of the angles by which causes turn, ``[..., causes, units]``.
         sine: likewise.
 
-    >>> from pyro_helm.kernels import product_of_turns
     >>> angle = torch.tensor([[0.3], [0.4]])
     >>> real, imaginary = product_of_turns(torch.ones(1, 2), angle.cos(), angle.sin())
     >>> torch.atan2(imaginary, real)

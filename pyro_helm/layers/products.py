@@ -56,7 +56,6 @@ def product_of_complements(q: Tensor, r: Tensor) -> Product:
     Raises:
         ValueError: if the numbers of causes differ.
 
-    >>> from pyro_helm.kernels import product_of_complements
     >>> q, r = torch.tensor([[0.5, 1.0]]), torch.tensor([[0.5], [0.2]])
     >>> product_of_complements(q, r).value
     tensor([[0.6000]])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyro_helm.latents.gibbs_moves import Factor, gibbs
-from pyro_helm.runtime.arguments import is_whole, number
+from pyro_helm.runtime.arguments import is_whole, rising_to_one
 
 _STEEPNESS = 4.0
 
@@ -41,10 +41,7 @@ def temperatures(schedule: int | Sequence[float]) -> list[float]:
 def _checked(schedule: Any) -> list[float]:
     if not isinstance(schedule, Iterable) or isinstance(schedule, str):
         raise ValueError(f"schedule must be a whole number of steps, or inverse temperatures, got {schedule!r}")
-    betas = [number("an inverse temperature of schedule", beta) for beta in schedule]
-    if len(betas) < 2 or betas[0] != 0 or betas[-1] != 1 or any(not a < b for a, b in pairwise(betas)):
-        raise ValueError(f"schedule must be a number of steps, or rise from 0 to 1; got {betas}")
-    return betas
+    return rising_to_one("schedule", schedule, of_each="an inverse temperature of schedule")
 
 
 def anneal(path: Sequence[Factor], units: list[Tensor], betas: Sequence[float]) -> Tensor:

@@ -1,16 +1,17 @@
 """Proposals for importance sampling, made of a model and its guide; each is a Pyro guide itself.
 
-============== ============================================== =============================================
-proposal       density                                        where it helps
-============== ============================================== =============================================
-`prior`        ``p(h)``                                       weak evidence; a base for the others
-`defensive`    ``(1 - a) q(h | x) + a p(h)``                  guides that miss modes: weights are bounded by
-                                                              ``p(x | h) / a``
-`tempered`     ``q`` with its logits divided by T             guides that are too sure of themselves
-`mean_field`   ``q`` with means, not draws, handed upwards    nets trained deterministically (3.10)
-============== ============================================== =============================================
+================== ============================================== =============================================
+proposal           density                                        where it helps
+================== ============================================== =============================================
+`prior`            ``p(h)``                                       weak evidence; a base for the others
+`mixed_with_prior` ``(1 - a) q(h | x) + a p(h)``                  guides that miss modes: weights are bounded by
+                                                                  ``p(x | h) / a``
+`tempered`         ``q`` with its logits divided by T             guides that are too sure of themselves
+`mean_field`       ``q`` with means, not draws, handed upwards    nets trained deterministically (3.10)
+================== ============================================== =============================================
 
-The defensive mixture is Hesterberg's (Technometrics 37, 185-194, 1995); (3.10) is of Dayan, Hinton, Neal & Zemel 1995.
+The mixture is the defensive one of Hesterberg (Technometrics 37, 185-194, 1995); (3.10) is of Dayan, Hinton, Neal &
+Zemel 1995.
 """
 
 from __future__ import annotations

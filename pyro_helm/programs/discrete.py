@@ -21,6 +21,13 @@ def elementwise(fn: Any) -> Distribution:
     return single
 
 
+def without_events(fn: Any) -> Any:
+    """The distribution without what declares its last batch dimensions an event."""
+    while isinstance(fn, Independent):
+        fn = fn.base_dist
+    return fn
+
+
 def num_values(fn: Any) -> int | None:
     """Values of each element of a Bernoulli or Categorical site; None for any other distribution.
 

@@ -1,18 +1,138 @@
-"""What a sleep phase shows to a guide: dreams in the shape of data, with what else is known of each row."""
+"""Dreams ``(x, h)`` of a model, shown to a guide in the shape of data, with what else is known of each row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from pyro import poutine
 from pyro.distributions import Unit
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_helm.programs.contract import Site
+from pyro_helm.programs.contract import Site, check_observes, check_plates
 from pyro_helm.programs.discrete import elementwise
+from pyro_helm.programs.layered import structure_of
+from pyro_helm.programs.particles import Particles, Program, paired
+from pyro_helm.programs.recorder import Recorder, minibatch_of, recorded, without_subsamples
+from pyro_helm.programs.site_log_prob import log_prob
 from pyro_helm.runtime.captured_graphs import is_capturing
+
+
+def draw_from_model(
+    model: Program,
+    guide: Program,
+    num_particles: int,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    shared: bool = False,
+) -> Particles:
+    """Draw dreams ``(x, h) ~ p(x, h)`` from the model and score ``h`` under the guide that is shown ``x``.
+
+    As many dreams per particle as there are data. Draws are constants. The guide must take the keyword
+    ``observations={site: value}``, as for :class:`pyro.infer.ReweightedWakeSleep`. It is run once for every particle,
+    and shown dreams in the shape of the data, ``[data, ...]`` or with a plate of restarts ``[restarts, data, ...]``, in
+    which a minibatch stands at its rows; observations of other names than the dreams stay as they are. The library's
+    own guides are run once for all particles.
+
+    Raises:
+        ValueError: where sites and plates break the shape convention, naming the site and the remedy; for a model with
+            a ``pyro.factor``, or a guide that reads other observations and no dream.
+
+    """
+    kwargs = {} if kwargs is None else kwargs
+    with torch.no_grad():
+        recorder = Recorder(num_particles, {}, detach=True)
+        model_sites = recorded(poutine.uncondition(model), recorder, args, kwargs)
+    check_observes(model_sites)
+    check_no_factors(model_sites)
+    dreamt = {name: site for name, site in model_sites.items() if site["infer"].get("was_observed")}
+    latents = {name: site for name, site in model_sites.items() if name not in dreamt}
+    if structure_of(guide) == "recognition":
+        runs = _all_at_once(latents, dreamt, num_particles)
+    else:
+        check_plates(without_subsamples(model_sites).values())
+        runs = _one_by_one(latents, dreamt, num_particles, kwargs.get("observations"), minibatch_of(model_sites))
+    particles = [
+        paired(model_sites, _recognised(guide, recorder, args, kwargs, dreamt, shown), shared=shared)
+        for recorder, shown in runs
+    ]
+    joined = replace(particles[0], guide_sites=_side_by_side([one.guide_sites for one in particles]))
+    # no dream belongs to a datum, so that each counts for the average of theirs
+    scales = {name: scale if name in joined.shared else _average(scale) for name, scale in joined.scales.items()}
+    return replace(joined, scales=scales)
+
+
+def _all_at_once(
+    latents: Mapping[str, Site], dreamt: Mapping[str, Site], num_particles: int
+) -> Iterator[tuple[Recorder, Shown]]:
+    """One run of the guide, that is shown the dreams of all particles."""
+    values, dream = ({name: site["value"] for name, site in sites.items()} for sites in (latents, dreamt))
+    yield Recorder(num_particles, values), Shown(dream)
+
+
+def _one_by_one(
+    latents: Mapping[str, Site], dreamt: Mapping[str, Site], num_particles: int, given: Any, rows: Mapping[str, Tensor]
+) -> Iterator[tuple[Recorder, Shown]]:
+    """A run of the guide for each particle, that is shown its dreams beside the caller's other observations."""
+    given = given if isinstance(given, Mapping) else {}
+    kept = others(given, dreamt, rows)
+    for number in range(num_particles):
+        values = {name: of_particle(site, number) for name, site in latents.items()}
+        dream = {n: in_its_place(of_particle(site, number), site, given.get(n), rows) for n, site in dreamt.items()}
+        yield Recorder(1, values), Shown({**kept, **dream})
+
+
+def _recognised(
+    guide: Program,
+    recorder: Recorder,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    dreamt: Mapping[str, Site],
+    shown: Shown,
+) -> dict[str, Site]:
+    """Sites of a guide that is shown dreams."""
+    try:
+        guide_sites = recorded(guide, recorder, args, {**kwargs, "observations": shown})
+    except KeyError as error:
+        raise ValueError(
+            f"the sleep phase shows the guide dreams of the model's observed sites ({', '.join(dreamt)}), but it asked "
+            f"for {error}; name what it is shown after the sites, or use a scheme without a sleep phase"
+        ) from error
+    except TypeError as error:
+        if "observations" not in str(error):
+            raise
+        raise TypeError(
+            "the sleep phase shows dreams to the guide as its keyword argument observations; the guide must take it, "
+            f"and the scheme be called with observations by keyword ({error})"
+        ) from error
+    check_dreams_were_read(shown, dreamt)
+    return guide_sites
+
+
+def _average(scale: float | Tensor) -> float | Tensor:
+    return scale.mean(-1, keepdim=True) if isinstance(scale, Tensor) and scale.dim() else scale
+
+
+def _side_by_side(runs: Sequence[Mapping[str, Site]]) -> Mapping[str, Site]:
+    """Sites of several runs as those of one, with the particles of all."""
+    first, *rest = runs
+    for other in rest:
+        if other.keys() != first.keys():
+            raise ValueError(
+                f"the guide has sites {', '.join(first)} for one dream and {', '.join(other)} for another; it must "
+                "have the same for all"
+            )
+    if not rest:
+        return first
+    return {name: {**first[name], "log_prob": _stacked([log_prob(run[name]) for run in runs])} for name in first}
+
+
+def _stacked(log_probs: Sequence[Tensor]) -> Tensor:
+    return torch.cat(torch.broadcast_tensors(*log_probs))
 
 
 class Shown(dict[str, Any]):

@@ -8,10 +8,11 @@ from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions import Bernoulli, Binomial, Categorical, Independent, constraints
+from torch.distributions import Bernoulli, Binomial, Categorical, constraints
 
 from pyro_helm.data.checks import check_binary
 from pyro_helm.programs.contract import Site, check_observes
+from pyro_helm.programs.discrete import without_events
 from pyro_helm.programs.layered import structure_of, visible_units
 from pyro_helm.programs.particles import Program
 from pyro_helm.programs.rows import in_pieces
@@ -80,8 +81,7 @@ def _check_site(name: str, site: Site, data: Tensor, num_rows: int) -> None:
             f"data of shape {list(data.shape)} reach the model's site {name!r} as {list(value.shape)}, but it has "
             f"{list(fn.event_shape)} values per datum, and data along the dimension before them"
         )
-    while isinstance(fn, Independent):
-        fn = fn.base_dist
+    fn = without_events(fn)
     if isinstance(fn, Bernoulli):
         check_binary(data, name="data")
     # other supports that depend on parameters may depend on latent sites, drawn here from the prior

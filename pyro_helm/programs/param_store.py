@@ -14,6 +14,7 @@ import torch
 from pyro.nn import PyroModule
 
 from pyro_helm.programs.particles import Program
+from pyro_helm.programs.rows import is_own
 
 
 def stores_apart(*programs: Program | None) -> AbstractContextManager[Any]:
@@ -40,16 +41,20 @@ def own_param_store() -> AbstractContextManager[Any]:
     return context
 
 
-def check_names_differ(*programs: object) -> None:
+def check_names_differ(*programs: object, trained_by_store: bool = False) -> None:
     """Raise ValueError for constrained parameters of one name in several modules, which Pyro's store would make one.
 
     Args:
         programs: Pyro programs; the modules behind functions, methods and partials are found too.
+        trained_by_store: whether what is trained is what the store holds, as with Pyro's SVI, of two parameters of one
+            name the first alone; refuse any then, constrained or not.
 
     """
+    if all(program is None or is_own(program) for program in programs):
+        return
     found: dict[str, torch.nn.Parameter] = {}
     for module in _modules_behind(list(programs)):
-        for name, parameter in _constrained(module, ""):
+        for name, parameter in _named(module, "", constrained=not trained_by_store):
             if found.setdefault(name, parameter) is not parameter:
                 raise ValueError(
                     f"model and guide, or two modules in them, each have a parameter {name!r}, which Pyro would take "
@@ -57,17 +62,24 @@ def check_names_differ(*programs: object) -> None:
                 )
 
 
-def _constrained(module: torch.nn.Module, name: str) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """The constrained parameters of a module by the names that they have in Pyro's store."""
+def _named(module: torch.nn.Module, name: str, *, constrained: bool) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """The parameters of a module, all or the constrained ones, by the names that they have in Pyro's store."""
     is_pyro = isinstance(module, PyroModule)
     if is_pyro:
         name = str(module._pyro_name) or name
-        constrained: Any = getattr(module, "_pyro_params", ())
-        for own in constrained:
+        with_constraint: Any = getattr(module, "_pyro_params", ())
+        for own in with_constraint:
             yield f"{name}.{own}".lstrip("."), getattr(module, f"{own}_unconstrained")
+        for own, parameter in module.named_parameters(recurse=False):
+            if not constrained and not own.endswith("_unconstrained"):
+                yield f"{name}.{own}".lstrip("."), parameter
     for own, child in module.named_children():
         # a Pyro module inside another module of torch's begins with names of its own
-        yield from _constrained(child, f"{name}.{own}".lstrip(".") if is_pyro else "")
+        inside = f"{name}.{own}".lstrip(".") if is_pyro else ""
+        if is_pyro and not constrained and not isinstance(child, PyroModule):
+            for part, parameter in child.named_parameters():
+                yield f"{inside}$$${part}", parameter
+        yield from _named(child, inside, constrained=constrained)
 
 
 def _modules_behind(programs: list[Any]) -> list[torch.nn.Module]:

@@ -1,20 +1,17 @@
 """Particles: joint draws of a model and a guide, scored site by site.
 
-The one place that runs Pyro programs for an inference scheme; everything after it is arithmetic on tensors of
-shape ``[particles, restarts, data]``.
+Here, and in :mod:`~pyro_helm.programs.dreams`, Pyro programs are run for an inference scheme; everything after it is
+arithmetic on tensors of shape ``[particles, restarts, data]``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from typing import Any
 
 import torch
-from pyro import poutine
-from pyro.distributions import Independent, MaskedDistribution
-from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
@@ -22,7 +19,6 @@ from pyro_helm.programs.contract import (
     Site,
     all_same,
     check_all_in_restarts,
-    check_batch_shape,
     check_none_shared,
     check_observes,
     check_one_plate,
@@ -33,17 +29,12 @@ from pyro_helm.programs.contract import (
     check_values,
     common_scale,
     scales_of,
-    versions,
 )
-from pyro_helm.programs.dreams import Shown, check_dreams_were_read, check_no_factors, in_its_place, of_particle, others
-from pyro_helm.programs.layered import structure_of
-from pyro_helm.programs.unclamped import drawable, unclamped_log_prob
+from pyro_helm.programs.recorder import Draw, Recorder, minibatch_of, recorded, without_subsamples
+from pyro_helm.programs.site_log_prob import log_prob
 
 Program = Callable[..., Any]
 """A Pyro model or guide."""
-
-Draw = Callable[[Site, int], Tensor]
-"""From a site and the number of particles to draws, ``[particles, restarts, data, *event]``."""
 
 
 @dataclass(frozen=True)
@@ -187,22 +178,22 @@ def draw_from_guide(
 
     """
     kwargs = {} if kwargs is None else kwargs
-    recorder = _Recorder(num_particles, values or {}, detach=not pathwise, draw=draw)
-    guide_sites = _run(guide, recorder, args, kwargs)
+    recorder = Recorder(num_particles, values or {}, detach=not pathwise, draw=draw)
+    guide_sites = recorded(guide, recorder, args, kwargs)
     draws = {name: site["value"] for name, site in guide_sites.items() if not site["is_observed"]}
-    model_sites = _run(model, _Recorder(num_particles, draws), args, kwargs)
-    particles = _pair(model_sites, guide_sites, shared=shared, relaxed=relaxed)
+    model_sites = recorded(model, Recorder(num_particles, draws), args, kwargs)
+    particles = paired(model_sites, guide_sites, shared=shared, relaxed=relaxed)
     check_observes(particles.model_sites)
     return particles
 
 
 def draw_from_proposal(program: Program, proposal: Program, num_particles: int, kwargs: Mapping[str, Any]) -> Particles:
     """Draw the latent sites from a program that observes nothing and score them under another that does not either."""
-    guide_sites = _run(proposal, _Recorder(num_particles, {}, detach=True), (), kwargs)
+    guide_sites = recorded(proposal, Recorder(num_particles, {}, detach=True), (), kwargs)
     draws = {name: site["value"] for name, site in guide_sites.items()}
-    sites = _run(program, _Recorder(num_particles, draws), (), kwargs)
+    sites = recorded(program, Recorder(num_particles, draws), (), kwargs)
     check_samples_only(sites)
-    return _pair(sites, guide_sites, shared=False)
+    return paired(sites, guide_sites, shared=False)
 
 
 def score(
@@ -226,8 +217,8 @@ def score(
     """
     # the rows of a minibatch have no dimension of particles
     num_particles = max((len(value) for value in values.values() if value.dim() > 2), default=1)
-    recorder = _Recorder(num_particles, values)
-    sites = _run(program, recorder, args, {} if kwargs is None else kwargs)
+    recorder = Recorder(num_particles, values)
+    sites = recorded(program, recorder, args, {} if kwargs is None else kwargs)
     for name, site in sites.items():
         if name not in values and not site["is_observed"] and not site_is_subsample(site):
             raise ValueError(f"latent site {name!r} was given no value; the sites with one are {', '.join(values)}")
@@ -243,231 +234,16 @@ def draw_from_prior(
         ValueError: where sites and plates break the shape convention, naming the site and the remedy.
 
     """
-    return _alone(_run(model, _Recorder(num_particles, {}, detach=True), args, {} if kwargs is None else kwargs))
+    return _alone(recorded(model, Recorder(num_particles, {}, detach=True), args, {} if kwargs is None else kwargs))
 
 
-def draw_from_model(
-    model: Program,
-    guide: Program,
-    num_particles: int,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    *,
-    shared: bool = False,
-) -> Particles:
-    """Draw dreams ``(x, h) ~ p(x, h)`` from the model and score ``h`` under the guide that is shown ``x``.
-
-    As many dreams per particle as there are data. Draws are constants. The guide must take the keyword
-    ``observations={site: value}``, as for :class:`pyro.infer.ReweightedWakeSleep`. It is run once for every particle,
-    and shown dreams in the shape of the data, ``[data, ...]`` or with a plate of restarts ``[restarts, data, ...]``, in
-    which a minibatch stands at its rows; observations of other names than the dreams stay as they are. The library's
-    own guides are run once for all particles.
-
-    Raises:
-        ValueError: where sites and plates break the shape convention, naming the site and the remedy; for a model with
-            a ``pyro.factor``, or a guide that reads other observations and no dream.
-
-    """
-    kwargs = {} if kwargs is None else kwargs
-    with torch.no_grad():
-        recorder = _Recorder(num_particles, {}, detach=True)
-        model_sites = _run(poutine.uncondition(model), recorder, args, kwargs)
-    check_observes(model_sites)
-    check_no_factors(model_sites)
-    dreamt = {name: site for name, site in model_sites.items() if site["infer"].get("was_observed")}
-    latents = {name: site for name, site in model_sites.items() if name not in dreamt}
-    particles = []
-    if structure_of(guide) == "recognition":
-        values, dream = ({name: site["value"] for name, site in sites.items()} for sites in (latents, dreamt))
-        guide_sites = _recognised(guide, _Recorder(num_particles, values), args, kwargs, dreamt, Shown(dream))
-        particles.append(_pair(model_sites, guide_sites, shared=shared))
-    else:
-        check_plates(_without_subsamples(model_sites).values())
-        given = kwargs.get("observations")
-        given = given if isinstance(given, Mapping) else {}
-        rows = _minibatch(model_sites)
-        kept = others(given, dreamt, rows)
-        for number in range(num_particles):
-            values = {name: of_particle(site, number) for name, site in latents.items()}
-            dream = {n: in_its_place(of_particle(site, number), site, given.get(n), rows) for n, site in dreamt.items()}
-            guide_sites = _recognised(guide, _Recorder(1, values), args, kwargs, dreamt, Shown({**kept, **dream}))
-            particles.append(_pair(model_sites, guide_sites, shared=shared))
-    joined = replace(particles[0], guide_sites=_side_by_side([one.guide_sites for one in particles]))
-    # no dream belongs to a datum, so that each counts for the average of theirs
-    scales = {name: scale if name in joined.shared else _average(scale) for name, scale in joined.scales.items()}
-    return replace(joined, scales=scales)
-
-
-def _recognised(
-    guide: Program,
-    recorder: _Recorder,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    dreamt: Mapping[str, Site],
-    shown: Shown,
-) -> dict[str, Site]:
-    """Sites of a guide that is shown dreams."""
-    try:
-        guide_sites = _run(guide, recorder, args, {**kwargs, "observations": shown})
-    except KeyError as error:
-        raise ValueError(
-            f"the sleep phase shows the guide dreams of the model's observed sites ({', '.join(dreamt)}), but it asked "
-            f"for {error}; name what it is shown after the sites, or use a scheme without a sleep phase"
-        ) from error
-    except TypeError as error:
-        if "observations" not in str(error):
-            raise
-        raise TypeError(
-            "the sleep phase shows dreams to the guide as its keyword argument observations; the guide must take it, "
-            f"and the scheme be called with observations by keyword ({error})"
-        ) from error
-    check_dreams_were_read(shown, dreamt)
-    return guide_sites
-
-
-def _average(scale: float | Tensor) -> float | Tensor:
-    return scale.mean(-1, keepdim=True) if isinstance(scale, Tensor) and scale.dim() else scale
-
-
-def _side_by_side(runs: Sequence[Mapping[str, Site]]) -> Mapping[str, Site]:
-    """Sites of several runs as those of one, with the particles of all."""
-    first, *others = runs
-    for other in others:
-        if other.keys() != first.keys():
-            raise ValueError(
-                f"the guide has sites {', '.join(first)} for one dream and {', '.join(other)} for another; it must "
-                "have the same for all"
-            )
-    if not others:
-        return first
-    return {name: {**first[name], "log_prob": _stacked([log_prob(run[name]) for run in runs])} for name in first}
-
-
-def _stacked(log_probs: Sequence[Tensor]) -> Tensor:
-    return torch.cat(torch.broadcast_tensors(*log_probs))
-
-
-def log_prob(site: Site, density: Callable[[Any, Tensor], Tensor] | None = None) -> Tensor:
-    """Log-probability of a site, zero where it is masked, ``[particles or 1, restarts or 1, data or 1]``.
-
-    Minus infinity for a value of probability 0, of which torch makes 1e-7 where it is given probabilities.
-
-    Args:
-        site: a recorded sample site.
-        density: what scores a value in place of the distribution, ``(distribution, value) -> log_prob``.
-
-    """
-    if density is None and "log_prob" in site:
-        known: Tensor = site["log_prob"]
-        return known
-    fn, value, mask = site["fn"], site["value"], site["mask"]
-    if isinstance(mask, Tensor):
-        # a value that is masked, NaN say, would reach the gradient of all the others: another takes its place
-        inside = mask.reshape(mask.shape + (1,) * fn.event_dim)
-        value = torch.where(inside, value, drawable(fn).sample().detach())
-    value = _masked_inside(fn, value)
-    log_p: Tensor = unclamped_log_prob(fn, value) if density is None else density(fn, value)
-    if isinstance(mask, Tensor):
-        log_p = torch.where(mask, log_p, torch.zeros((), dtype=log_p.dtype, device=log_p.device))
-    elif mask is False:
-        log_p = torch.zeros_like(log_p)
-    check_batch_shape(site, log_p.shape)
-    return log_p.reshape((1,) * (3 - log_p.dim()) + log_p.shape)
-
-
-def _masked_inside(fn: Any, value: Tensor) -> Tensor:
-    """The value with another in the place of what the distribution itself masks, single pixels that are missing say."""
-    while isinstance(fn, Independent):
-        fn = fn.base_dist
-    mask = getattr(fn, "_mask", None) if isinstance(fn, MaskedDistribution) else None
-    if not isinstance(mask, Tensor):
-        return value
-    return torch.where(mask.reshape(mask.shape + (1,) * fn.event_dim), value, drawable(fn).sample().detach())
-
-
-def _run(program: Program, recorder: _Recorder, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Site]:
-    with recorder:
-        program(*args, **kwargs)
-    return recorder.sites
-
-
-class _Recorder(Messenger):  # type: ignore[misc]
-    """Records sample sites, drawing latent ones once per particle or taking their values as given.
-
-    Standing outermost, it does in one step what a plate of particles, a replay and a trace would do in three, and
-    without writing a distribution's parameters out for every particle.
-    """
-
-    def __init__(
-        self,
-        num_particles: int,
-        values: Mapping[str, Tensor],
-        *,
-        detach: bool = False,
-        draw: Draw | None = None,
-    ) -> None:
-        super().__init__()
-        self.num_particles = num_particles
-        self.values = values
-        self.detach = detach
-        self.draw = draw
-        self.sites: dict[str, Site] = {}
-
-    def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if msg["done"] or msg["is_observed"]:
-            return
-        if msg["name"] in self.values:
-            msg["value"] = self.values[msg["name"]]
-        elif site_is_subsample(msg):
-            return
-        elif self.draw is not None:
-            msg["value"] = self.draw(msg, self.num_particles)
-        elif self.num_particles == 1:
-            # one that can be drawn from as it is is left to Pyro
-            fn = drawable(msg["fn"])
-            if fn is msg["fn"]:
-                return
-            msg["value"] = fn()
-        else:
-            msg["value"] = draw_each(msg["fn"], self.num_particles)
-        msg["done"] = True
-
-    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
-        if msg["infer"].get("_deterministic") or msg["infer"].get("_do_not_trace"):
-            return
-        name = msg["name"]
-        if name in self.sites and not site_is_subsample(msg):
-            raise ValueError(f"two sample sites are named {name!r}; every site needs a name of its own")
-        if self.detach and isinstance(msg["value"], Tensor):
-            msg["value"] = msg["value"].detach()
-        self.sites[name] = msg | {"versions": versions(msg)}
-
-
-def draw_each(fn: Any, num_particles: int) -> Tensor:
-    """One draw per particle, ``[particles, restarts, data, *event]``."""
-    fn = drawable(fn)
-    batch = fn.batch_shape
-    if len(batch) < 3:
-        value: Tensor = fn((num_particles,) + (1,) * (2 - len(batch)))
-    else:
-        value = fn.expand((num_particles, *batch[1:]))() if batch[0] == 1 else fn()
-    return value
-
-
-def _without_subsamples(sites: Mapping[str, Site]) -> dict[str, Site]:
-    return {name: site for name, site in sites.items() if not site_is_subsample(site)}
-
-
-def _minibatch(sites: Mapping[str, Site]) -> dict[str, Tensor]:
-    return {name: site["value"] for name, site in sites.items() if site_is_subsample(site)}
-
-
-def _pair(
+def paired(
     model_sites: Mapping[str, Site], guide_sites: Mapping[str, Site], *, shared: bool, relaxed: bool = False
 ) -> Particles:
+    """Particles of what a run of each program recorded, checked to be of one inference problem."""
     check_unchanged((*guide_sites.values(), *model_sites.values()))
-    minibatch = _minibatch(model_sites) | _minibatch(guide_sites)
-    model_sites, guide_sites = _without_subsamples(model_sites), _without_subsamples(guide_sites)
+    minibatch = minibatch_of(model_sites) | minibatch_of(guide_sites)
+    model_sites, guide_sites = without_subsamples(model_sites), without_subsamples(guide_sites)
     check_samples_only(guide_sites)
     check_pairing(model_sites, guide_sites)
     check_values(model_sites, guide_sites, relaxed=relaxed)
@@ -486,13 +262,13 @@ def _pair(
 
 def _alone(sites: Mapping[str, Site]) -> Particles:
     check_unchanged(sites.values())
-    model_sites = _without_subsamples(sites)
+    model_sites = without_subsamples(sites)
     check_none_shared(check_plates(model_sites.values()), model_sites)
     check_one_plate(model_sites.values())
     check_all_in_restarts(model_sites.values())
     scales = scales_of(model_sites.values())
     common_scale(scales)
-    return Particles(model_sites, {}, scales, minibatch=_minibatch(sites))
+    return Particles(model_sites, {}, scales, minibatch=minibatch_of(sites))
 
 
 def _total(log_probs: Iterable[Tensor]) -> Tensor:

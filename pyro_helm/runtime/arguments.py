@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
@@ -55,6 +57,25 @@ def not_negative(name: str, value: Any) -> float:
     if not 0 <= found < math.inf:
         raise ValueError(f"{name} must be finite and not below 0, got {value}")
     return found
+
+
+def rising_to_one(name: str, values: Iterable[Any], *, of_each: str) -> list[float]:
+    """The numbers, as Python's, which rise from 0 to 1.
+
+    Args:
+        name: of the setting.
+        values: of it.
+        of_each: what one of them is called.
+
+    Raises:
+        TypeError: for one that is no number.
+        ValueError: unless each is above the last, the first 0 and the last 1.
+
+    """
+    points = [number(of_each, value) for value in values]
+    if len(points) < 2 or points[0] != 0 or points[-1] != 1 or any(not low < high for low, high in pairwise(points)):
+        raise ValueError(f"{name} must rise from 0 to 1, got {points}")
+    return points
 
 
 def flag(name: str, value: Any) -> bool:

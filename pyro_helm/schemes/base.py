@@ -11,6 +11,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
+from pyro_helm.programs.param_store import check_names_differ
 from pyro_helm.programs.particles import Program
 from pyro_helm.runtime.arguments import is_whole
 
@@ -57,6 +58,7 @@ class Scheme(ELBO):  # type: ignore[misc]
 
     def differentiable_loss(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> Tensor:
         """Sum of :meth:`restart_losses`, a scalar to call ``backward()`` on."""
+        check_names_differ(model, guide)
         return self.restart_losses(model, guide, *args, **kwargs).sum()
 
     def loss(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> float:
@@ -65,7 +67,13 @@ class Scheme(ELBO):  # type: ignore[misc]
             return float(self.differentiable_loss(model, guide, *args, **kwargs))
 
     def loss_and_grads(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> float:
-        """Value of the negative bound, in nats; adds the gradients to the parameters'."""
+        """Value of the negative bound, in nats; adds the gradients to the parameters'.
+
+        Raises:
+            ValueError: for parameters of one name in model and guide, of which Pyro's SVI would train one alone.
+
+        """
+        check_names_differ(model, guide, trained_by_store=True)
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
             loss.backward()

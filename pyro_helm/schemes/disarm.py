@@ -17,7 +17,6 @@ section 3.2; Yin, Ho, Yan, Qian & Zhou, Probabilistic best subset selection by g
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -29,7 +28,14 @@ from pyro_helm.programs.discrete import elementwise
 from pyro_helm.programs.particles import Particles, Program, draw_from_guide
 from pyro_helm.runtime.arguments import flag
 from pyro_helm.schemes.base import Scheme, normalised_weights, with_gradient_of
-from pyro_helm.schemes.learning_signals import dependencies, signals
+from pyro_helm.schemes.learning_signals import (
+    Dependencies,
+    dependencies,
+    impossible_data,
+    signals,
+    without,
+    without_impossible,
+)
 from pyro_helm.schemes.vimco import logsumexp_replacing_each
 
 
@@ -63,9 +69,8 @@ class DisARM(Scheme):
         shared = not self.multi_sample
         particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=shared)
         known = dependencies(particles, model, guide)
-        judged = signals(particles, known)
-        bound, surrogate = self._without_scores(particles, judged)
-        for name in judged:
+        bound, surrogate = self._without_scores(particles, known)
+        for name in particles.scored:
             if particles.guide_sites[name]["fn"].has_rsample:
                 continue  # without gradients, or with nothing to learn, it is not followed at all
             partner, factor = antithetic(particles.guide_sites[name])
@@ -77,16 +82,16 @@ class DisARM(Scheme):
                 if self.multi_sample:
                     difference = particles.scale * _difference_of_bounds(particles.log_weight, others.log_weight)
                 else:
-                    partners = signals(others, dependencies(others, model, guide), name)[name]
-                    difference = (judged[name] - partners) / self.num_particles
+                    difference = _difference_of_signals(particles, others, model, guide, name) / self.num_particles
             surrogate = surrogate + (difference / 2 * factor).sum((0, -1))
         return -with_gradient_of(bound, surrogate)
 
-    def _without_scores(self, particles: Particles, judged: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The bound, and what has its gradient but for the draws of the sites that are judged, ``[restarts]``."""
-        pathwise = {name: log_q for name, log_q in particles.log_q.items() if name not in judged}
+    def _without_scores(self, particles: Particles, known: Dependencies) -> tuple[Tensor, Tensor]:
+        """The bound, and what has its gradient but for the draws of the sites that are scored, ``[restarts]``."""
+        possible = particles if self.multi_sample else without_impossible(particles, known)
+        pathwise = {name: log_q for name, log_q in possible.log_q.items() if name not in particles.scored}
         if not self.multi_sample:
-            return particles.elbo.mean(0), (particles.total(particles.log_p) - particles.total(pathwise)).mean(0)
+            return particles.elbo.mean(0), (possible.total(possible.log_p) - possible.total(pathwise)).mean(0)
         log_weight = particles.log_weight.detach()
         bound = particles.sum_over_data(log_weight.logsumexp(0) - math.log(self.num_particles))
         share = normalised_weights(log_weight)
@@ -95,6 +100,17 @@ class DisARM(Scheme):
             for log_probs in (particles.log_p, pathwise)
         )
         return bound, (of_p - of_q).sum(0)
+
+
+def _difference_of_signals(
+    particles: Particles, others: Particles, model: Program, guide: Program, site: str
+) -> Tensor:
+    """A site's signal less its partner's, ``[particles, restarts, data]``; 0 for data that either finds impossible."""
+    known, of_others = dependencies(particles, model, guide), dependencies(others, model, guide)
+    if not known.declared:
+        impossible = impossible_data(particles), impossible_data(others)
+        particles, others = without(particles, *impossible), without(others, *impossible)
+    return signals(particles, known, site)[site] - signals(others, of_others, site)[site]
 
 
 def _difference_of_bounds(log_weight: Tensor, log_partner: Tensor) -> Tensor:

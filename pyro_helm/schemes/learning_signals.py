@@ -16,6 +16,7 @@ Mnih & Gregor, Neural variational inference and learning in belief networks, 201
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from torch.nn import Module
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.layers import IMAGING
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.programs.contract import Site
 from pyro_helm.programs.layered import site_names
 from pyro_helm.programs.particles import Particles, Program
 
@@ -104,6 +106,48 @@ def signals(particles: Particles, known: Dependencies, *sites: str) -> dict[str,
             signal = signal.expand(*signal.shape[:-1], own.shape[-1])
         found[site] = signal
     return found
+
+
+def impossible_data(particles: Particles) -> dict[str | None, Tensor]:
+    """Which data some particle gives probability zero, so that their bound is minus infinity.
+
+    By the data plate, or None for sites that all data share, ``[1, restarts, data]``. Such a datum has no gradient;
+    where it is what all data share that is impossible, so is every one of them.
+    """
+    found: dict[str | None, Tensor] = {}
+    for name, log_p in (*particles.log_p.items(), *particles.log_q.items()):
+        plate, never = particles.plate_of(name), (log_p.detach() == -torch.inf).any(0, keepdim=True)
+        found[plate] = found[plate] | never if plate in found else never
+    return found
+
+
+def without_impossible(particles: Particles, known: Dependencies) -> Particles:
+    """The particles without what :func:`impossible_data` finds; to the library's own pair nothing is impossible."""
+    return particles if known.declared else without(particles, impossible_data(particles))
+
+
+def without(particles: Particles, *impossible: Mapping[str | None, Tensor]) -> Particles:
+    """The particles with log-probabilities of zero, constants, for the data that any of these name."""
+
+    def left(site: Site, log_p: Tensor) -> Site:
+        for data in impossible:
+            for plate in {particles.plate_of(site["name"]), None} & data.keys():
+                log_p = log_p.masked_fill(in_shape_of(log_p, data[plate]), 0.0)
+        return {**site, "log_prob": log_p}
+
+    return replace(
+        particles,
+        model_sites={name: left(site, particles.log_p[name]) for name, site in particles.model_sites.items()},
+        guide_sites={name: left(site, particles.log_q[name]) for name, site in particles.guide_sites.items()},
+    )
+
+
+def in_shape_of(value: Tensor, impossible: Tensor) -> Tensor:
+    """A mask for ``[particles, restarts, data]``: what several restarts or data share is impossible in any of them."""
+    for dim in (-1, -2):
+        if value.shape[dim] == 1:
+            impossible = impossible.any(dim, keepdim=True)
+    return impossible
 
 
 def is_own(program: object) -> bool:

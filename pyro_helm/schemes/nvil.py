@@ -27,7 +27,14 @@ from pyro_helm.programs.memory import Memory
 from pyro_helm.programs.particles import Particles, Program, draw_from_guide
 from pyro_helm.runtime.arguments import flag, is_whole, number
 from pyro_helm.schemes.base import Scheme, with_gradient_of
-from pyro_helm.schemes.learning_signals import Dependencies, dependencies, signals
+from pyro_helm.schemes.learning_signals import (
+    Dependencies,
+    dependencies,
+    impossible_data,
+    in_shape_of,
+    signals,
+    without,
+)
 from pyro_helm.schemes.reinforce import surrogate_elbo
 
 
@@ -113,6 +120,9 @@ class NVIL(Scheme):
         """Free energy F summed over the data, ``[restarts]``, in nats."""
         particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True)
         known = dependencies(particles, model, guide)
+        bound = particles.elbo.mean(0)
+        impossible = {} if known.declared else impossible_data(particles)
+        particles = without(particles, impossible) if impossible else particles
         baselines = self._baselines.of(model, guide)
         judged = {}
         for site, signal in signals(particles, known).items():
@@ -128,12 +138,15 @@ class NVIL(Scheme):
             # in the dtype and on the device that it has learned in
             per_datum, below = per_datum.to(baseline.mean), None if below is None else below.to(baseline.mean)
             prediction = baseline.predict(below)
+            if particles.plate_of(site) in impossible:  # a datum of which nothing is learned is as was expected
+                never = in_shape_of(per_datum, impossible[particles.plate_of(site)])
+                per_datum = torch.where(never, (baseline.mean + prediction).detach(), per_datum)
             centred, variance = baseline.centre(per_datum - prediction.detach())
             judged[site] = scale * (centred / (variance.sqrt().clamp(min=1) if self.normalise else 1.0)).to(signal)
             if torch.is_grad_enabled():
                 baseline.learn(per_datum, prediction, self.decay)
         surrogate = surrogate_elbo(particles, judged)
-        return -with_gradient_of(particles.elbo.mean(0), surrogate.mean(0))
+        return -with_gradient_of(bound, surrogate.mean(0))
 
 
 _STATISTICS = ("mean", "variance", "steps")
@@ -225,7 +238,9 @@ def _inputs(particles: Particles, site: str, known: Dependencies, observations: 
     """What a site was drawn from, ``[particles, restarts, data, features]``; None for a site that all data share."""
     if site in particles.shared:
         return None
-    below = [particles.guide_sites[name] for name in known.drawn_from(site)]
+    # a layer that is observed is no site of the guide, but of what the site above was drawn from
+    sites = {**particles.model_sites, **particles.guide_sites}
+    below = [sites[name] for name in known.drawn_from(site)]
     if known.declared and not below:
         below = [node for node in particles.model_sites.values() if node["is_observed"]]
     parts = []

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pyro_helm.programs.particles import Particles, Program, draw_from_guide
 from pyro_helm.schemes.base import Scheme, with_gradient_of
-from pyro_helm.schemes.learning_signals import dependencies, signals
+from pyro_helm.schemes.learning_signals import dependencies, signals, without_impossible
 
 
 class Reinforce(Scheme):
@@ -49,12 +49,14 @@ class Reinforce(Scheme):
         """Free energy F summed over the data, ``[restarts]``, in nats."""
         particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True)
         known = dependencies(particles, model, guide)
+        bound = particles.elbo.mean(0)
+        particles = without_impossible(particles, known)
         judged = signals(particles, known)
         if known.declared and particles.is_of_one_scale:
             whole = particles.scale * particles.log_weight.detach()
             judged = {site: with_control_variate(signal, whole - signal) for site, signal in judged.items()}
         surrogate = surrogate_elbo(particles, {site: leave_one_out(signal) for site, signal in judged.items()})
-        return -with_gradient_of(particles.elbo.mean(0), surrogate.mean(0))
+        return -with_gradient_of(bound, surrogate.mean(0))
 
 
 def surrogate_elbo(particles: Particles, signal: Mapping[str, Tensor]) -> Tensor:

@@ -25,7 +25,9 @@ from torch.distributions import Bernoulli, OneHotCategorical
 from pyro_helm.layers.distributions import DrivenBernoulli
 from pyro_helm.programs.contract import Site
 from pyro_helm.programs.discrete import elementwise, elementwise_log_prob
-from pyro_helm.programs.particles import Program, draw_each, draw_from_guide, log_prob
+from pyro_helm.programs.particles import Program, draw_from_guide
+from pyro_helm.programs.recorder import draw_each
+from pyro_helm.programs.site_log_prob import log_prob
 from pyro_helm.programs.unclamped import log_probs, share_of_log_prob, unclamped_log_prob
 from pyro_helm.runtime.arguments import flag, number
 from pyro_helm.schemes.base import Scheme, with_gradient_of

@@ -22,7 +22,10 @@ from torch import Tensor
 
 from pyro_helm.programs.contract import Site
 from pyro_helm.programs.discrete import elementwise, num_values, uniform_log_prob
-from pyro_helm.programs.particles import Particles, Program, draw_each, draw_from_guide, draw_from_model, log_prob
+from pyro_helm.programs.dreams import draw_from_model
+from pyro_helm.programs.particles import Particles, Program, draw_from_guide
+from pyro_helm.programs.recorder import draw_each
+from pyro_helm.programs.site_log_prob import log_prob
 from pyro_helm.runtime.arguments import number
 from pyro_helm.schemes.base import Scheme, normalised_weights, with_gradient_of
 

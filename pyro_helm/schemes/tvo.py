@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pyro_helm.programs.particles import Program, draw_from_guide
-from pyro_helm.runtime.arguments import flag, is_whole, number
+from pyro_helm.runtime.arguments import flag, is_whole, number, rising_to_one
 from pyro_helm.schemes.base import Scheme, normalised_weights, with_gradient_of
 
 SPACINGS = ("log_uniform", "linear")
@@ -98,10 +98,7 @@ def points_of(partition: str | Sequence[float], num_intervals: int, first: float
     if not isinstance(partition, str):
         if not isinstance(partition, Iterable):
             raise TypeError(f"partition must be {' or '.join(SPACINGS)}, or points from 0 to 1; got {partition!r}")
-        points = [number("a point of the partition", point) for point in partition]
-        if len(points) < 2 or points[0] != 0 or points[-1] != 1 or any(not a < b for a, b in pairwise(points)):
-            raise ValueError(f"partition must rise from 0 to 1, got {points}")
-        return points
+        return rising_to_one("partition", partition, of_each="a point of the partition")
     if partition not in SPACINGS:
         raise ValueError(f"partition must be {' or '.join(SPACINGS)}, or points from 0 to 1; got {partition!r}")
     if not is_whole(num_intervals) or num_intervals < 1:

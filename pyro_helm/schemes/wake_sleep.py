@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pyro_helm.programs.particles import Program, draw_from_guide, draw_from_model
+from pyro_helm.programs.dreams import draw_from_model
+from pyro_helm.programs.particles import Program, draw_from_guide
 from pyro_helm.schemes.base import Scheme, with_gradient_of
 
 

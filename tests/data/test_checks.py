@@ -47,8 +47,8 @@ def test_anything_else_is_refused_in_one_sentence(x: torch.Tensor, sentence: str
     ("x", "sentence"),
     [
         (torch.eye(3).to_sparse(), "is a sparse or nested tensor, expected a dense one"),
-        (torch.zeros(2, 3, device="meta"), "is on the device meta and so has no values"),
-        (torch.zeros(2, 3, dtype=torch.complex64), "has dtype complex64, expected real numbers"),
+        (torch.zeros(2, 3, device="meta"), "is on device 'meta', which holds no numbers"),
+        (torch.zeros(2, 3, dtype=torch.complex64), "has complex numbers, expected 0 or 1"),
     ],
 )
 def test_tensors_that_hold_no_real_numbers_in_rows_are_refused(x: torch.Tensor, sentence: str) -> None:

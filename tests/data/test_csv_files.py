@@ -114,6 +114,16 @@ def test_a_frame_s_index_does_not_become_a_unit(tmp_path: Path, names: list[str 
     )
 
 
+def test_an_index_that_pandas_read_as_a_column_does_not_become_a_unit(tmp_path: Path) -> None:
+    pd.DataFrame(GOOD[:2, :2], columns=["a", "b"]).to_csv(tmp_path / "once.csv")
+    pd.read_csv(tmp_path / "once.csv").to_csv(tmp_path / "x.csv", index=False)
+    refused(
+        tmp_path / "x.csv",
+        ", line 1 begins with 'Unnamed: 0', as pandas names an index that it read as a column; leave the column out, "
+        "by to_csv(path, index=False), or name it",
+    )
+
+
 def test_a_frame_written_without_its_index_is_read(tmp_path: Path) -> None:
     for columns in (["a", "b", "c"], [0, 1, 2]):
         pd.DataFrame(GOOD, columns=columns).to_csv(tmp_path / "x.csv", index=False)

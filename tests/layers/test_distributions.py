@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pyro.infer import Predictive, TraceEnum_ELBO, config_enumerate
+from pyro.ops.provenance import detach_provenance, get_provenance, track_provenance
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.distributions import ExponentialFamily, kl_divergence
@@ -486,3 +487,17 @@ def test_copies_are_the_same_distribution(row: Row, copy_of: Callable[[Any], Any
     copied = copy_of(ours)
     assert type(copied) is row.distribution
     assert torch.equal(copied.log_prob(x), ours.log_prob(x))
+
+
+@pytest.mark.parametrize("make", [NoisyOrBernoulli, OddsBernoulli])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_gradients_pass_what_pyro_tracks_through_a_program(make: Any, value: float) -> None:
+    """TraceGraph_ELBO follows draws by tensors of a kind of its own."""
+    gradients: list[Tensor] = []
+    for tracked in (False, True):
+        drive = torch.tensor([0.5, 2.0], requires_grad=True)
+        doubled = track_provenance(drive * 2, frozenset({"h"})) if tracked else drive * 2
+        log_p = make(doubled).log_prob(torch.full((2,), value))
+        assert get_provenance(log_p) == (frozenset({"h"}) if tracked else frozenset())
+        gradients += torch.autograd.grad(detach_provenance(log_p.sum()), drive)
+    assert torch.equal(*gradients)

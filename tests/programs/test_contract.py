@@ -292,6 +292,30 @@ def test_parameters_of_one_name_are_refused_wherever_two_programs_are_used_toget
             helm.fit(ours, theirs, X, scheme=helm.VIMCO(2), progress=False)
 
 
+@pytest.mark.parametrize("name", ["Reinforce", "VIMCO", "WakeSleep", "ExactEM"])
+def test_parameters_of_one_name_are_refused_by_schemes_whoever_trains(name: str) -> None:
+    scheme = getattr(helm, name)(2) if name != "ExactEM" else helm.ExactEM()
+    ours, theirs = Cause(0.1, observes=True), Cause(0.8, observes=False)
+    sentence = "each have a parameter '{}', which Pyro would take for one and the same"
+    with pytest.raises(ValueError, match=sentence.format("probability")):
+        scheme.differentiable_loss(ours, theirs, observations={"x": X})
+    with pyro.get_param_store().scope():
+        svi = pyro.infer.SVI(ours, theirs, pyro.optim.SGD({"lr": 0.1}), loss=scheme)
+        with pytest.raises(ValueError, match=sentence.format("probability")):
+            svi.step(observations={"x": X})
+        # unconstrained ones keep their values, but SVI would train the first alone
+        nets = [PyroModule[nn.Linear](2, 2), PyroModule[nn.Linear](2, 2)]
+        svi = pyro.infer.SVI(*nets, pyro.optim.SGD({"lr": 0.1}), loss=scheme)
+        with pytest.raises(ValueError, match=sentence.format("weight")):
+            svi.step(torch.zeros(2))
+        coder = [PyroModule(), PyroModule()]
+        for one in coder:
+            one.net = nn.Sequential(nn.Linear(2, 2))
+        svi = pyro.infer.SVI(*coder, pyro.optim.SGD({"lr": 0.1}), loss=scheme)
+        with pytest.raises(ValueError, match=r"parameter 'net\$\$\$0\.weight'"):
+            svi.step(torch.zeros(2))
+
+
 def test_a_parameter_of_both_programs_is_taken() -> None:
     ours, theirs = Cause(0.1, observes=True), Cause(0.8, observes=False)
     theirs.probability_unconstrained = ours.probability_unconstrained

@@ -13,7 +13,8 @@ from pyro import poutine
 from pyro.infer import SVI
 from torch import Tensor
 
-from pyro_helm.programs.particles import draw_from_guide, draw_from_model
+from pyro_helm.programs.dreams import draw_from_model
+from pyro_helm.programs.particles import draw_from_guide
 from pyro_helm.schemes import Reinforce, ReweightedWakeSleep, WakeSleep
 from tests.checker import DATA, tiny_machine
 

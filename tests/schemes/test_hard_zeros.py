@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pyro
@@ -128,6 +129,75 @@ def test_an_impossible_datum_makes_the_loss_infinite_and_leaves_the_gradient_to_
     assert slopes[1] != 0
     assert abs(slopes[1]) < abs(slopes[0]) or isinstance(scheme, helm.Gibbs)  # whose draws are others
     pyro.clear_param_store()
+
+
+def tilted(observations: dict[str, Tensor]) -> None:
+    with pyro.plate("data", observations["x"].shape[-2], dim=-1):
+        pyro.sample("z", dist.Bernoulli(logits=pyro.param("phi", torch.tensor(0.2))))
+
+
+SINGLE = [
+    helm.Reinforce(1),
+    helm.Reinforce(5),
+    helm.NVIL(1),
+    helm.NVIL(4),
+    helm.DisARM(1),
+    helm.DisARM(4),
+]
+
+
+@pytest.mark.parametrize("scheme", SINGLE, ids=lambda scheme: f"{type(scheme).__name__}{scheme.num_particles}")
+def test_an_impossible_datum_is_to_the_free_energy_s_gradient_as_one_that_is_masked(scheme: Scheme) -> None:
+    x = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+
+    def step(mask: Tensor) -> tuple[float, list[float]]:
+        pyro.clear_param_store()
+        pyro.param("logit", torch.tensor(0.3))
+        learner = pyro.infer.SVI(never, tilted, pyro.optim.SGD({"lr": 0.1}), loss=copy.copy(scheme))
+        torch.manual_seed(0)
+        with pyro.poutine.mask(mask=mask):
+            steps = 1 if isinstance(scheme, helm.NVIL) else 3  # whose baselines learn of the masked one that it is 0
+            losses = [learner.step(observations={"x": x}) for _ in range(steps)]
+        return losses[-1], [pyro.param(name).item() for name in ("logit", "phi")]
+
+    (loss, learned), (without, expected) = step(torch.tensor(True)), step(torch.tensor([True, False, True]))
+    assert (loss, math.isfinite(without)) == (math.inf, True)
+    assert learned == pytest.approx(expected, abs=1e-6)
+    assert learned != [0.3, 0.2]
+    pyro.clear_param_store()
+
+
+@pytest.mark.parametrize("scheme", SINGLE, ids=lambda scheme: f"{type(scheme).__name__}{scheme.num_particles}")
+def test_an_impossible_particle_is_no_gradient_of_the_free_energy(scheme: Scheme) -> None:
+    for seed in range(5):
+        loss, *slopes = run(copy.copy(scheme), torch.ones(6, 1), seed)
+        assert loss == math.inf or scheme.num_particles == 1
+        assert all(map(math.isfinite, slopes))
+
+
+@pytest.mark.parametrize("scheme", SINGLE, ids=lambda scheme: f"{type(scheme).__name__}{scheme.num_particles}")
+def test_an_impossible_datum_leaves_what_all_data_share_to_the_others(scheme: Scheme) -> None:
+    phi = torch.tensor(0.2, requires_grad=True)
+
+    def shared(x: Tensor, y: Tensor) -> None:
+        z = pyro.sample("z", dist.Bernoulli(torch.tensor(0.4)))
+        with pyro.plate("data", len(x), dim=-1):
+            probs = torch.stack([0.2 + 0.6 * z, torch.zeros_like(z)], -1)
+            pyro.sample("x", dist.Bernoulli(probs).to_event(1), obs=x)
+        with pyro.plate("others", len(y), dim=-1):
+            pyro.sample("y", dist.Bernoulli(0.3 + 0.1 * z), obs=y)
+
+    def guide(x: Tensor, y: Tensor) -> None:
+        pyro.sample("z", dist.Bernoulli(logits=phi))
+
+    y = torch.tensor([1.0, 0.0, 1.0])
+    slopes = []
+    for x in (torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0]])):
+        torch.manual_seed(0)
+        loss = copy.copy(scheme).differentiable_loss(shared, guide, x, y)
+        slopes.append(torch.autograd.grad(loss, phi)[0].item())
+        assert math.isinf(loss.item()) == (len(x) == 2)
+    assert slopes[0] == pytest.approx(slopes[1], abs=1e-6)
 
 
 def excluded(observations: dict[str, Tensor]) -> None:

@@ -197,6 +197,7 @@ def test_a_draw_that_one_outside_the_restarts_is_made_from_is_judged_by_all_of_t
             g = pyro.sample("g", dist.Bernoulli(0.5))
             with pyro.plate("rows", 3, dim=-2):
                 pyro.sample("h", dist.Bernoulli(0.2 + 0.5 * g))
+            pyro.sample("x", dist.Bernoulli(0.2 + 0.5 * g), obs=torch.ones(4))
 
     def guide(observations: Observations) -> None:
         with pyro.plate("data", 4, dim=-1):
@@ -206,7 +207,7 @@ def test_a_draw_that_one_outside_the_restarts_is_made_from_is_judged_by_all_of_t
 
     particles, known = drawn(model, guide)
     p, q = particles.log_p, particles.log_q
-    everything = (p["h"] - q["h"]).sum(-2, keepdim=True) + p["g"] - q["g"]
+    everything = (p["h"] - q["h"]).sum(-2, keepdim=True) + p["g"] - q["g"] + p["x"]
     assert torch.allclose(signals(particles, known)["h"], everything, atol=1e-5)
 
 

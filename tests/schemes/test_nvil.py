@@ -47,6 +47,25 @@ def test_learned_baselines_leave_the_gradient_unbiased_and_lower_its_variance() 
     assert variance(learned) < 0.5 * variance(gradients(Reinforce(1), *replicates(machine, NUMBER)))
 
 
+def test_a_layer_that_is_observed_is_what_the_one_above_is_judged_from() -> None:
+    machine, scheme = tiny_machine("sigmoid"), NVIL(1, normalise=False, hidden_units=5, learning_rate=0.03)
+    h1 = torch.tensor([1.0, 0.0], dtype=torch.float64).expand(len(DATA), -1)
+    observations = {"x": DATA, "h1": h1}
+    model, guide = replicates(machine, NUMBER)
+    pyro.set_rng_seed(1)
+    for _ in range(10):
+        scheme.restart_losses(model, guide, observations=observations)
+    scheme.restart_losses(model, guide, observations=observations).sum().backward()
+    # q(h2 | h1) is a line of the joint guide over that of h1
+    at = (machine.states[0] == h1[0]).all(-1)
+    log_p, log_q = machine.log_joint(DATA)[:, at], machine.log_guide(DATA)[:, at]
+    log_q = log_q - log_q.logsumexp(-1, keepdim=True)
+    exact = exact_gradient(machine, -(log_q.exp() * (log_p - log_q)).sum())
+    found = {name: value for name, value in named_gradients(model, guide).items() if "recognition.0" not in name}
+    for name, z in worst_z(found, {name: exact[name] for name in found}).items():
+        assert z < Z_THRESHOLD, f"{name} is {z:.1f} standard errors off"
+
+
 def test_normalisation_shortens_the_gradient_of_each_site_by_its_running_deviation() -> None:
     scheme, machine = NVIL(1, hidden_units=5), tiny_machine("sigmoid", spread=2.0)
     model, guide = warmed_up(scheme, machine)
