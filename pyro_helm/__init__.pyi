@@ -32,12 +32,17 @@ from .schemes import (
     WakeSleep,
 )
 from .training.checkpoint import load, save
-from .training.fitting import Result, fit
+from .training.fitting import fit
 from .training.full_batch import LBFGS, ConjugateGradient
+from .training.result import Result
+from .training.run import TrainingRun
+from .training.schedules import SCHEDULES
+from .training.settings import Settings
 
 __all__ = [
     "LBFGS",
     "NVIL",
+    "SCHEDULES",
     "SCHEMES",
     "TVO",
     "VIMCO",
@@ -63,6 +68,8 @@ __all__ = [
     "ReweightedWakeSleep",
     "Scheme",
     "Scores",
+    "Settings",
+    "TrainingRun",
     "WakeSleep",
     "available_data",
     "compare",

@@ -18,8 +18,8 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods.exact import exact_log_likelihood
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.schemes import Scheme
-from pyro_helm.training.fitting import FUSED_ADAM
 from pyro_helm.training.restarts import Restarts
+from pyro_helm.training.settings import FUSED_ADAM
 from pyro_helm.training.steps import STEPS, training_step
 
 SIZES = (6, 4, 2)
@@ -74,6 +74,14 @@ def test_every_scheme_trains(scheme: type[Scheme], device: str) -> None:
 def test_steps_of_all_kinds_give_the_same_numbers(step: str, scheme: Scheme, device: str) -> None:
     eager, other = (trained(scheme, device, step=kind) for kind in ("eager", step))
     for ours, theirs in zip(other.model.parameters(), eager.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_captured_steps_follow_a_schedule_clip_and_average(device: str) -> None:
+    settings: dict[str, Any] = {"schedule": "cosine", "max_gradient_norm": 0.5, "average": 0.9, "num_epochs": 5}
+    eager, captured = (trained(helm.VIMCO(3), device, step=kind, **settings) for kind in ("eager", "captured"))
+    for ours, theirs in zip(captured.model.parameters(), eager.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 import pyro_helm as helm
 from analysis.benchmarks.setting import Setting, Trainer, as_they_are, data, programs, weights_of
-from pyro_helm.training.fitting import FUSED_ADAM
 from pyro_helm.training.restarts import Restarts
+from pyro_helm.training.settings import FUSED_ADAM
 from pyro_helm.training.steps import training_step
 
 

@@ -33,6 +33,13 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Data per training step.")]
 LearningRate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
 AdamBatchSize = Annotated[int | None, typer.Option(min=1, help="Data per training step of adam.", show_default="100")]
 AdamLearningRate = Annotated[float | None, typer.Option(help="Learning rate of adam.", show_default="0.01")]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        help="Learning rate over the epochs: constant; cosine, towards zero; warm_up_cosine, which rises first for a "
+        "tenth of the epochs; or step, a tenth of it after half of the epochs and a hundredth after three quarters."
+    ),
+]
 Patience = Annotated[
     int | None,
     typer.Option(min=1, help="Stop a restart after so many epochs without a better validation log-likelihood."),
@@ -54,11 +61,12 @@ Optimizer = Annotated[
     ),
 ]
 StepKind = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--step",
         help="eager; captured, whose steps are recorded once and replayed; or compiled, which first takes some ten "
         "seconds for each scheme and pays from some ten thousand steps on. The numbers are the same.",
+        show_default="captured where that pays, else eager",
     ),
 ]
 OnDistribution = Annotated[

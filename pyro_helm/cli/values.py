@@ -135,8 +135,10 @@ def chosen_name(name: str, known: Iterable[str], what: str) -> str:
     return name
 
 
-def check_step(name: str) -> None:
+def check_step(name: str | None) -> None:
     """Refuse an unknown kind of step."""
+    if name is None:
+        return
     from pyro_helm.training.steps import STEPS  # late: --help would wait for torch
 
     chosen_name(name, STEPS, "kind of step")

@@ -23,7 +23,8 @@ from pyro_helm.runtime.arguments import at_least_one, checked_seed
 from pyro_helm.runtime.tables import tidy, write_table
 from pyro_helm.schemes import Intractable, Scheme
 from pyro_helm.training.checks import made_folder
-from pyro_helm.training.fitting import Result, fit
+from pyro_helm.training.fitting import fit
+from pyro_helm.training.result import Result
 from pyro_helm.training.steps import STEPS
 
 

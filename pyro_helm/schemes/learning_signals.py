@@ -150,16 +150,26 @@ def in_shape_of(value: Tensor, impossible: Tensor) -> Tensor:
     return impossible
 
 
-def _layered(model: Program, guide: Program) -> Dependencies | None:
-    """The structure of a belief network and its recognition network; None for any other pair.
+def is_own(program: object) -> bool:
+    """Whether a program is one of the library's own two, of which is known all that it does.
 
     Only the two classes themselves are known: a subclass, a wrapper, a hook, or a layer or method put in the place of
     theirs may do anything.
     """
+    if type(program) is BeliefNetwork:
+        layers = list(program.generative)
+    elif type(program) is FactorialRecognition:
+        layers = list(program.recognition)
+    else:
+        return False
+    return all(type(layer) in _LAYERS for layer in layers) and not any(map(_is_altered, (program, *layers)))
+
+
+def _layered(model: Program, guide: Program) -> Dependencies | None:
+    """The structure of a belief network and its recognition network; None for any other pair."""
     if type(model) is not BeliefNetwork or type(guide) is not FactorialRecognition:
         return None
-    layers = (*model.generative, *guide.recognition)
-    if any(type(layer) not in _LAYERS for layer in layers) or any(map(_is_altered, (model, guide, *layers))):
+    if not is_own(model) or not is_own(guide):
         return None
     names = site_names(model.sizes)
     generative = {below: frozenset({above}) for below, above in pairwise(names)}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyro
 import torch
@@ -15,50 +14,11 @@ from torch import Tensor, nn
 from pyro_helm.data.sets import PatternDistribution, check_binary
 from pyro_helm.programs.layered import check_sizes_agree, visible_units
 from pyro_helm.programs.param_store import check_names_differ
-from pyro_helm.runtime.arguments import at_least_one, checked_seed, flag, not_negative, positive
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.full_batch import FullBatchOptimizer
+from pyro_helm.training.schedules import by_name
 from pyro_helm.training.steps import STEPS
-
-
-class Settings(NamedTuple):
-    """Numbers that :func:`pyro_helm.fit` takes, as Python's."""
-
-    num_epochs: int
-    max_seconds: float | None
-    batch_size: int | None
-    valid_samples: int
-    patience: int | None
-    seed: int
-    learning_rate: float | None
-
-
-def checked_settings(settings: Settings, *, has_valid: bool) -> Settings:
-    """The settings; refuse numbers out of range, and what is no number."""
-    if settings.patience is not None and not has_valid:
-        raise ValueError("patience needs validation data to judge by, but valid is None")
-    batch_size, patience = (
-        None if value is None else at_least_one(name, value)
-        for name, value in (("batch_size", settings.batch_size), ("patience", settings.patience))
-    )
-    is_unlimited = settings.max_seconds is None or settings.max_seconds == math.inf
-    return Settings(
-        num_epochs=at_least_one("num_epochs", settings.num_epochs),
-        max_seconds=None if is_unlimited else positive("max_seconds", settings.max_seconds),
-        batch_size=batch_size,
-        valid_samples=at_least_one("valid_samples", settings.valid_samples),
-        patience=patience,
-        seed=checked_seed(settings.seed),
-        learning_rate=None if settings.learning_rate is None else not_negative("learning_rate", settings.learning_rate),
-    )
-
-
-def check_labels(dataset: Any, progress: Any) -> None:
-    """Refuse a name of the data that is no text, and a progress that is no truth value."""
-    if not isinstance(dataset, str):
-        raise TypeError(f"dataset must be a name, a string, got {dataset!r}")
-    flag("progress", progress)
 
 
 def made_folder(out: Any) -> Path:
@@ -98,8 +58,10 @@ def made_optimizer(
     return made
 
 
-def check_step(step: str, scheme: Scheme) -> None:
+def check_step(step: str | None, scheme: Scheme) -> None:
     """Refuse an unknown kind of step, or to capture a scheme that does not do the same in every step."""
+    if step is None:
+        return
     if not isinstance(step, str) or step not in STEPS:
         raise ValueError(f"step must be one of {', '.join(STEPS)}; got {step!r}")
     if step != "eager" and not scheme.captures:
@@ -160,11 +122,15 @@ def _check_guide_can_be_left_out(scheme: Scheme, valid: Tensor | None) -> None:
         )
 
 
-def made_scheduler(schedule: Any, descent: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler | None:
-    """The scheduler of the optimiser, if any; ValueError for one that would couple the restarts."""
+def made_scheduler(
+    schedule: Any, descent: torch.optim.Optimizer, num_epochs: int
+) -> torch.optim.lr_scheduler.LRScheduler | None:
+    """The scheduler of the optimiser, if any; ValueError for an unknown one, or one that would couple the restarts."""
     if schedule is None:
         return None
-    expected = "schedule must be a function that makes a torch scheduler from the optimiser"
+    expected = "schedule must be a name, or a function that makes a torch scheduler from the optimiser"
+    if isinstance(schedule, str):
+        schedule = by_name(schedule, num_epochs)
     if not callable(schedule) or isinstance(schedule, torch.optim.lr_scheduler.LRScheduler):
         raise TypeError(f"{expected}, got {schedule!r}")
     scheduler = schedule(descent)
@@ -195,6 +161,14 @@ def check_full_batch(descent: torch.optim.Optimizer, scheme: Scheme, rows: int, 
         raise ValueError(f"{name} has no learning rate, so schedule must be None")
 
 
+def check_can_clip(descent: torch.optim.Optimizer, max_gradient_norm: float | None) -> None:
+    """Refuse gradients that a line search would not find in the loss."""
+    if max_gradient_norm is not None and isinstance(descent, FullBatchOptimizer):
+        raise ValueError(
+            f"{type(descent).__name__} searches along the loss's own gradient, so max_gradient_norm must be None"
+        )
+
+
 def check_separable(descent: torch.optim.Optimizer, restarts: int) -> None:
     """Refuse an optimiser of torch's that would couple the restarts."""
     coupling = tuple(
@@ -216,11 +190,3 @@ def try_out(model: nn.Module, guide: nn.Module | None, batch: Tensor, scheme: Sc
         # parameters of one restart that are out of range are no reason to end the others: it will be marked failed
         if num_restarts == 1 or not str(error).startswith("Expected parameter"):
             raise
-
-
-def cases_of(name: str, data: Tensor | PatternDistribution) -> tuple[Tensor, Tensor | None]:
-    """Rows and what each counts for, 1 on average; None where they all count alike."""
-    if not isinstance(data, PatternDistribution):
-        return data, None
-    check_distribution(name, data)
-    return data.patterns, data.probabilities * len(data.probabilities)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -125,3 +125,23 @@ def is_fused(descent: torch.optim.Optimizer) -> bool:
     # all that a fused one keeps from step to step is in tensors; others look at numbers on the way
     torchs = type(descent).__module__.startswith("torch.optim")
     return torchs and all(group.get("fused") for group in descent.param_groups)
+
+
+def hold_learning_rates_in_tensors(descent: torch.optim.Optimizer) -> None:
+    """Put them where captured steps read them anew, and torch's schedulers change them in place."""
+    if not is_fused(descent) or not isinstance(descent, torch.optim.Adam | torch.optim.AdamW | torch.optim.SGD):
+        return
+    for group in descent.param_groups:
+        if not isinstance(group["lr"], Tensor):
+            device = group["params"][0].device
+            # what the fused operations take: on the CPU they convert it to a number, which is then the same one
+            dtype = torch.float64 if device.type == "cpu" else torch.float32
+            group["lr"] = torch.tensor(group["lr"], dtype=dtype, device=device)
+
+
+def settings_of(descent: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """An optimiser's settings, to see if one has changed; of tensors which, for their values are read anew."""
+    return [
+        {name: id(value) if isinstance(value, Tensor) else value for name, value in group.items()}
+        for group in ({**group, "params": None} for group in descent.param_groups)
+    ]

@@ -129,13 +129,7 @@ def minimise_in_step(
     answers: list[SimpleQueue[tuple[float, Vector] | None]] = [SimpleQueue() for _ in start]
 
     def run(row: int) -> Vector:
-        def ask(point: Vector) -> tuple[float, Vector]:
-            questions.put((row, point.copy()))
-            answer = answers[row].get()
-            if answer is None:
-                raise _Abandoned
-            return answer
-
+        ask = _asking(row, questions, answers[row])
         try:
             result = minimize(ask, start[row], jac=True, method=method, options={"maxiter": iterations})
             return np.asarray(result.x)
@@ -149,16 +143,12 @@ def minimise_in_step(
         running = set(range(len(start)))
         try:
             while running:
-                asking = []
                 # every run that has not ended asks once a round, or ends
-                for _ in range(len(running)):
-                    row, point = questions.get()
-                    if point is None:
-                        running.discard(row)
-                        points[row] = runs[row].result()
-                    else:
-                        points[row] = point
-                        asking.append(row)
+                round_of_questions = [questions.get() for _ in range(len(running))]
+                for row, point in round_of_questions:
+                    points[row] = runs[row].result() if point is None else point
+                asking = [row for row, point in round_of_questions if point is not None]
+                running = set(asking)
                 if asking:
                     values, gradients = evaluate(points)
                     for row in asking:
@@ -168,6 +158,21 @@ def minimise_in_step(
                 answers[row].put(None)
     evaluate(points)
     return points
+
+
+def _asking(
+    row: int, questions: SimpleQueue[tuple[int, Vector | None]], answers: SimpleQueue[tuple[float, Vector] | None]
+) -> Callable[[Vector], tuple[float, Vector]]:
+    """What a minimiser takes for its function: it puts a question and waits for the answer."""
+
+    def ask(point: Vector) -> tuple[float, Vector]:
+        questions.put((row, point.copy()))
+        answer = answers.get()
+        if answer is None:
+            raise _Abandoned
+        return answer
+
+    return ask
 
 
 class _Abandoned(Exception):

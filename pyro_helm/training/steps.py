@@ -28,9 +28,12 @@ from pyro_helm.training.descent import (
     descending,
     descending_captured,
     has_hooks,
+    hold_learning_rates_in_tensors,
     is_fused,
+    settings_of,
 )
-from pyro_helm.training.restarts import all_finite
+from pyro_helm.training.gradient_clipping import clipped
+from pyro_helm.training.restart_tensors import all_finite
 
 STEPS = ("eager", "captured", "compiled")
 """Run the programs; replay the tensor operations of one run; replay them fused by torch's compiler."""
@@ -50,6 +53,7 @@ def training_step(
     guard: Callable[[Tensor], None],
     *,
     settings_change: bool,
+    max_gradient_norm: float | None = None,
     buffers: Buffers | None = None,
 ) -> Step:
     """A step of the kind ``"eager"``, ``"captured"`` or ``"compiled"``.
@@ -60,7 +64,9 @@ def training_step(
         parameters: with several restarts, each has them as its first dimension.
         descent: their optimiser; a fused one of torch's is captured too.
         guard: told after every step whether loss and gradients of a restart were finite, ``[restarts]``.
-        settings_change: whether its settings, a learning rate say, may change later; then it is not captured.
+        settings_change: whether a learning rate will change: captured steps of Adam, AdamW and SGD follow it then. Once
+            any other setting has changed, the optimiser's part of a step is no longer captured.
+        max_gradient_norm: of a restart, see :func:`clipped`; None for any.
         buffers: of the programs, which a captured step changes as the programs do; None for none.
 
     Raises:
@@ -69,6 +75,8 @@ def training_step(
 
     """
     buffers = Buffers([]) if buffers is None else buffers
+    if settings_change:
+        hold_learning_rates_in_tensors(descent)
     trained: list[nn.Parameter] = []
     take: Step | None = None
 
@@ -78,7 +86,8 @@ def training_step(
         if take is None or len(asked) != len(trained) or any(map(is_not, asked, trained)):  # some are frozen by now
             for parameter in parameters:
                 parameter.grad = None
-            trained, take = asked, _step_of(kind, losses, asked, descent, guard, settings_change, buffers)
+            evaluate = _evaluation(losses, asked, max_gradient_norm)
+            trained, take = asked, _step_of(kind, evaluate, asked, descent, guard, buffers)
         if kind != "eager":
             check_gradient_hooks(kind, asked)
         return take(rows)
@@ -86,16 +95,8 @@ def training_step(
     return step
 
 
-def _step_of(
-    kind: str,
-    losses: Losses,
-    parameters: Sequence[nn.Parameter],
-    descent: torch.optim.Optimizer,
-    guard: Callable[[Tensor], None],
-    settings_change: bool,
-    buffers: Buffers,
-) -> Step:
-    """A step for parameters none of which is frozen."""
+def _evaluation(losses: Losses, parameters: Sequence[nn.Parameter], max_gradient_norm: float | None) -> Descend:
+    """From the rows of a minibatch to losses and gradients of parameters none of which is frozen."""
     if not parameters:
         raise ValueError("all parameters of model and guide are frozen (requires_grad=False), so none can be trained")
 
@@ -106,7 +107,23 @@ def _step_of(
             gradients = torch.autograd.grad(of_restarts, parameters, share, allow_unused=True)
         of_restarts = of_restarts.detach()
         known = [of_restarts, *(gradient for gradient in gradients if gradient is not None)]
-        return Evaluation(of_restarts, all_finite(known, len(of_restarts)), gradients)
+        found = Evaluation(of_restarts, all_finite(known, len(of_restarts)), gradients)
+        if max_gradient_norm is None:
+            return found
+        return found._replace(gradients=clipped(gradients, max_gradient_norm, len(of_restarts)))
+
+    return evaluate
+
+
+def _step_of(
+    kind: str,
+    evaluate: Descend,
+    parameters: Sequence[nn.Parameter],
+    descent: torch.optim.Optimizer,
+    guard: Callable[[Tensor], None],
+    buffers: Buffers,
+) -> Step:
+    """A step for parameters none of which is frozen."""
 
     def guarded(descend: Descend) -> Step:
         def step(rows: Tensor) -> Tensor:
@@ -119,13 +136,24 @@ def _step_of(
     if kind == "eager":
         return guarded(descending(evaluate, parameters, descent))
     replayed, graphs = _captured(evaluate, buffers, compile=kind == "compiled")
-    if settings_change or not is_fused(descent):
-        return guarded(descending(replayed, parameters, descent))
+    apart = guarded(descending(replayed, parameters, descent))
+    if not is_fused(descent):
+        return apart
     whole = guarded(descending_captured(replayed, parameters, descent))
-    if parameters[0].device.type != "cuda":
-        return whole
-    launched = _launched_at_once(whole, graphs)
-    return lambda rows: (whole if has_hooks(parameters, descent) else launched)(rows)
+    if parameters[0].device.type == "cuda":
+        one_by_one, launched = whole, _launched_at_once(whole, graphs)
+        whole = lambda rows: (one_by_one if has_hooks(parameters, descent) else launched)(rows)  # noqa: E731
+    return _while_settings_stay(whole, apart, descent)
+
+
+def _while_settings_stay(captured: Step, apart: Step, descent: torch.optim.Optimizer) -> Step:
+    """The captured step while the optimiser's settings are those that it was captured with, else the other."""
+    known = settings_of(descent)
+
+    def step(rows: Tensor) -> Tensor:
+        return (captured if settings_of(descent) == known else apart)(rows)
+
+    return step
 
 
 def _launched_at_once(step: Step, graphs: Mapping[int, GraphModule]) -> Step:

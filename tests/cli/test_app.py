@@ -45,6 +45,21 @@ def trained(own_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_a_schedule_goes_by_its_name(own_data: Path, tmp_path: Path) -> None:
+    command: list[str | Path] = ["fit", own_data, "--sizes", "4-2", "--imaging", "odds", *QUICK, "--epochs", "2"]
+    run(*command, "--out", tmp_path / "plain")
+    run(*command, "--schedule", "constant", "--out", tmp_path / "constant")
+    run(*command, "--schedule", "warm_up_cosine", "--out", tmp_path / "cosine")
+    plain, constant, scheduled = (
+        pd.read_csv(folder / "history.csv").value.tolist()
+        for folder in (tmp_path / "plain", tmp_path / "constant", tmp_path / "cosine")
+    )
+    assert plain == constant != scheduled
+    assert "unknown schedule 'slow'; known are constant, cosine" in refused(
+        *command, "--schedule", "slow", "--out", tmp_path / "slow"
+    )
+
+
 @pytest.mark.parametrize("command", [[], ["fit"], ["compare"], ["loglik"], ["draw"], ["data"]])
 def test_help_says_what_it_does(command: list[str]) -> None:
     assert "Usage" in run(*command, "--help")

@@ -19,7 +19,8 @@ import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.module_state import evaluating, training
-from pyro_helm.training.fitting import _validate
+from pyro_helm.training.cases import Cases
+from pyro_helm.training.validation import validated
 
 
 def data(rows: int = 60) -> Tensor:
@@ -95,7 +96,8 @@ def test_the_best_epochs_buffers_are_kept_in_memory_and_in_the_file(
     unlike = 1 - data()[:30]  # so that training makes it worse
     best = fit(model, guide, valid=unlike, out=tmp_path, learning_rate=learning_rate).summary.iloc[0]
     assert best.best_epoch < 4
-    assert _validate(model, guide, unlike, None, 10, 0)["valid_log_likelihood"][0].item() == best.best
+    again = validated(model, guide, Cases(unlike, None), num_samples=10, seed=0)["valid_log_likelihood"]
+    assert again[0].item() == best.best
     kept = buffers(guide)
     with torch.no_grad():
         for buffer in guide.buffers():

@@ -20,7 +20,8 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.particles import Program
 from pyro_helm.runtime.tables import COLUMNS
-from pyro_helm.training.fitting import _validate
+from pyro_helm.training.cases import Cases
+from pyro_helm.training.validation import validated
 
 SIZES = (6, 4, 2)
 RAND = torch.rand
@@ -165,7 +166,7 @@ def test_the_best_parameters_of_each_restart_are_kept() -> None:
     assert result.summary.best_epoch.tolist() == best.epoch.tolist()
     assert (best.epoch < 15).any()
     # the kept parameters score exactly what the best epoch scored: same draws, same parameters
-    again, _ = _validate(model, guide, valid, None, num_samples=10, seed=1)["valid_log_likelihood"]
+    again, _ = validated(model, guide, Cases(valid, None), num_samples=10, seed=1)["valid_log_likelihood"]
     assert torch.allclose(again.double(), torch.tensor(best.value.to_numpy()), atol=1e-6)
 
 
@@ -202,7 +203,7 @@ def test_restarts_that_have_stopped_leave_the_batch_when_they_are_half_of_it(ste
     assert epochs.max().tolist() == (result.summary.best_epoch + 3).tolist()
     assert epochs.max().tolist() == epochs.count().tolist()
     assert {len(p) for part in (model, guide) for p in part.parameters()} == {model.restarts} == {8}
-    kept, _ = _validate(model, guide, valid, None, num_samples=10, seed=0)["valid_log_likelihood"]
+    kept, _ = validated(model, guide, Cases(valid, None), num_samples=10, seed=0)["valid_log_likelihood"]
     assert kept.tolist() == pytest.approx(result.summary.best.tolist(), abs=1e-5)
     assert torch.equal(helm.load(tmp_path)[0].generative[0].weight, model.generative[0].weight)
 
@@ -497,7 +498,7 @@ def test_an_interrupted_first_epoch_leaves_an_earlier_run_alone(tmp_path: Path) 
 
 
 def test_a_save_on_the_way_holds_the_best_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_helm.training.fitting.SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("pyro_helm.training.run.SECONDS_BETWEEN_SAVES", 0.0)
     saved = []
     original = helm.save
 
@@ -506,7 +507,7 @@ def test_a_save_on_the_way_holds_the_best_so_far(tmp_path: Path, monkeypatch: py
         loaded, _ = helm.load(path)
         saved.append(loaded.generative[0].weight_unconstrained.detach().clone())
 
-    monkeypatch.setattr("pyro_helm.training.fitting.save", recorded)
+    monkeypatch.setattr("pyro_helm.training.run.save", recorded)
     settings: dict[str, Any] = {"valid": data(20, seed=1), "num_epochs": 8, "learning_rate": 1.0}
     result = fit(*machine(), out=tmp_path, **settings)
     best = result.summary.best_epoch.item()

@@ -117,6 +117,49 @@ def test_a_schedule_is_followed() -> None:
     assert captured.history.value.tolist() != constant.history.value.tolist()
 
 
+EXPONENTIAL = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"),
+    [
+        (partial(torch.optim.Adam, lr=0.05, fused=True), "cosine"),
+        (partial(torch.optim.AdamW, lr=0.05, fused=True), EXPONENTIAL),
+        (partial(torch.optim.SGD, lr=0.05, momentum=0.9, fused=True), "step"),
+    ],
+    ids=["Adam", "AdamW", "SGD"],
+)
+def test_a_scheduled_learning_rate_does_not_cost_captured_steps(
+    optimizer: Any, schedule: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The eager numbers to the bit; the optimiser itself runs twice: to make its state, and to be captured."""
+    eager = trained("eager", helm.WakeSleep(), optimizer=optimizer, schedule=schedule)
+    taken: list[int] = []
+    descend = optimizer.func.step
+
+    def counted(self: Any, *arguments: Any) -> Any:
+        taken.append(1)
+        return descend(self, *arguments)
+
+    monkeypatch.setattr(optimizer.func, "step", counted)
+    captured = trained("captured", helm.WakeSleep(), optimizer=optimizer, schedule=schedule)
+    assert len(taken) == 2
+    assert eager.history.value.tolist() == captured.history.value.tolist()
+    for ours, theirs in zip(parameters(eager), parameters(captured), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_another_setting_that_changes_is_followed() -> None:
+    """One cycle changes Adam's betas too, which are no tensors."""
+    cycle = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=6)
+    still = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=6, cycle_momentum=False)
+    found = [
+        trained(step, helm.WakeSleep(), schedule=schedule, num_epochs=5).history.value.tolist()
+        for step, schedule in (("eager", cycle), ("captured", cycle), ("captured", still), ("eager", still))
+    ]
+    assert found[0] == found[1] != found[2] == found[3]
+
+
 def test_weighted_data_are_captured() -> None:
     distribution = helm.load_data("bars").distribution
     assert distribution is not None
