@@ -5,9 +5,10 @@
 Trains sigmoid belief networks on the shifter, bars, digits and, if ``PYRO_HELM_DATA`` has them, nltcs, sun09_presence
 and ocr_letters, with every scheme from the same initial values: once for as many steps as every other, and once for as
 long as reweighted wake-sleep took for them. Steps are those that ``fit`` takes by default, captured where that pays.
-Test log-likelihoods are exact where the hidden units are few, otherwise by importance sampling from the guide. Since restarts are paired, a scheme is
-compared with reweighted wake-sleep restart by restart: mean difference and 95 % interval. Prints the table; writes
-``OUT/schemes.parquet``, ``OUT/schemes.csv`` (one row per restart), ``OUT/summary.csv`` and ``OUT/schemes.png``.
+Test log-likelihoods are exact where the hidden units are few, otherwise by importance sampling from the guide. Since
+restarts are paired, a scheme is compared with reweighted wake-sleep restart by restart: mean difference and 95 %
+interval. Prints the table; writes ``OUT/schemes.parquet``, ``OUT/schemes.csv`` (one row per restart),
+``OUT/summary.csv`` and ``OUT/schemes.png``.
 """
 
 from __future__ import annotations
