@@ -10,6 +10,8 @@ from typing import TypeAlias
 import torch
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from pyro_helm.runtime.suggestions import unknown
+
 Schedule: TypeAlias = Callable[[torch.optim.Optimizer], LRScheduler]
 """What ``fit`` takes as ``schedule``: from the optimiser to the scheduler that is stepped after each epoch."""
 
@@ -99,7 +101,7 @@ def by_name(name: str, num_epochs: int) -> Schedule:
 
     """
     if name not in SCHEDULES:
-        raise ValueError(f"unknown schedule {name!r}; known are {', '.join(SCHEDULES)}")
+        raise ValueError(unknown("schedule", name, SCHEDULES))
     return SCHEDULES[name](num_epochs)
 
 

@@ -57,7 +57,7 @@ def test_a_schedule_can_be_pickled(name: str) -> None:
 
 
 def test_what_is_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match="'cosinus'; known are constant, cosine, warm_up_cosine, step"):
+    with pytest.raises(ValueError, match=r"'cosinus'; did you mean cosine\? Known are constant, cosine, warm_up"):
         by_name("cosinus", 3)
     for name in ("cosine", "warm_up_cosine", "step"):
         with pytest.raises(ValueError, match="num_epochs must be at least 1, got 0"):
