@@ -101,7 +101,7 @@ class Particles:
     def sum_over_data(self, per_datum: Tensor) -> Tensor:
         """Scaled total of a quantity ``[restarts, data]`` over the data, ``[restarts]``."""
         counts_once = not isinstance(self.scale, Tensor) and self.scale == 1
-        return (per_datum if counts_once else self.scale * per_datum).sum(-1)
+        return (per_datum if counts_once else scaled(per_datum, self.scale)).sum(-1)
 
     def total(self, log_probs: Mapping[str, Tensor]) -> Tensor:
         """Scaled sum of some sites' log-probabilities over sites and data, ``[particles, restarts]``."""
@@ -109,8 +109,7 @@ class Particles:
             return torch.zeros(())
         if self.is_of_one_scale:
             return self.sum_over_data(_total(map(self.of_restart, log_probs.values())))
-        scaled = ((self.scale_of(name) * self.of_restart(log_p)).sum(-1) for name, log_p in log_probs.items())
-        return _total(scaled)
+        return _total(scaled(self.of_restart(log_p), self.scale_of(name)).sum(-1) for name, log_p in log_probs.items())
 
     @cached_property
     def is_of_one_scale(self) -> bool:
@@ -144,6 +143,16 @@ class Particles:
         least = max((count for count in counts if not isinstance(count, Tensor)), default=0.0)
         tensors = [count for count in counts if isinstance(count, Tensor)]
         return reduce(torch.maximum, tensors).clamp(min=least) if tensors else least
+
+
+def scaled(log_prob: Tensor, scale: float | Tensor) -> Tensor:
+    """What log-probabilities count for: nothing where the scale is 0, be they infinite.
+
+    >>> scaled(torch.tensor([-2.0, -torch.inf]), torch.tensor([0.5, 0.0]))
+    tensor([-1.,  0.])
+    """
+    product = scale * log_prob
+    return product.masked_fill(scale == 0, 0.0) if isinstance(scale, Tensor) else product
 
 
 def draw_from_guide(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 
@@ -268,3 +269,20 @@ def test_a_guide_that_asks_the_sleep_phase_for_another_site_is_told_which_there_
 
     with pytest.raises(ValueError, match=r"dreams of the model's observed sites \(x_observed\), but it asked for 'x'"):
         draw_from_model(half_observed, guide, 2, kwargs=ARGUMENTS)
+
+
+def test_a_datum_that_counts_for_nothing_may_be_impossible() -> None:
+    def model(observations: dict[str, torch.Tensor]) -> None:
+        with pyro.plate("data", 2, dim=-1):
+            h = pyro.sample("h", dist.Bernoulli(0.5))
+            pyro.sample("x", dist.Bernoulli(0.5 * h), obs=observations["x"])
+
+    def guide(observations: dict[str, torch.Tensor]) -> None:
+        with pyro.plate("data", 2, dim=-1):
+            pyro.sample("h", dist.Delta(torch.tensor([1.0, 0.0])))
+
+    x = {"observations": {"x": torch.ones(2)}}
+    with pyro.validation_enabled(False), poutine.scale(scale=torch.tensor([3.0, 0.0])):
+        particles = draw_from_guide(model, guide, 1, kwargs=x)
+    assert particles.log_weight[0, 0, 1] == -torch.inf
+    assert particles.elbo.item() == pytest.approx(3 * 2 * math.log(0.5))
