@@ -84,10 +84,14 @@ def distribution_of(data: Data) -> PatternDistribution:
 
 def output_folder(text: str) -> Path:
     """Folder for results, with ``~`` for one's home; ValueError if it is none or can't be written."""
+    return _writable_folder("--out", text)
+
+
+def _writable_folder(option: str, text: str) -> Path:
     if not text.strip():
-        raise ValueError("--out is empty, expected a folder")
+        raise ValueError(f"{option} is empty, expected a folder")
     folder = expanded(text)
-    check_writable_folder(folder, f"--out {text}")
+    check_writable_folder(folder, f"{option} {text}")
     return folder
 
 
@@ -105,11 +109,7 @@ def output_stem(text: str) -> Path:
 
 def resume_folder(text: str) -> Path:
     """Folder of what is done, with ``~`` for one's home; ValueError if it is none or can't be written."""
-    if not text.strip():
-        raise ValueError("--resume is empty, expected a folder")
-    folder = expanded(text)
-    check_writable_folder(folder, f"--resume {text}")
-    return folder
+    return _writable_folder("--resume", text)
 
 
 def chosen_device(text: str) -> str:

@@ -150,7 +150,7 @@ def in_shape_of(value: Tensor, impossible: Tensor) -> Tensor:
     return impossible
 
 
-def is_own(program: object) -> bool:
+def is_unaltered(program: object) -> bool:
     """Whether a program is one of the library's own two, of which is known all that it does.
 
     Only the two classes themselves are known: a subclass, a wrapper, a hook, or a layer or method put in the place of
@@ -169,7 +169,7 @@ def _layered(model: Program, guide: Program) -> Dependencies | None:
     """The structure of a belief network and its recognition network; None for any other pair."""
     if type(model) is not BeliefNetwork or type(guide) is not FactorialRecognition:
         return None
-    if not is_own(model) or not is_own(guide):
+    if not is_unaltered(model) or not is_unaltered(guide):
         return None
     names = site_names(model.sizes)
     generative = {below: frozenset({above}) for below, above in pairwise(names)}

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from pyro_helm.schemes import SCHEMES, Scheme
-from pyro_helm.schemes.learning_signals import is_own
+from pyro_helm.schemes.learning_signals import is_unaltered
 from pyro_helm.training.descent import is_fused
 
 STEPS_THAT_PAY = 200
@@ -34,7 +34,7 @@ def chosen_kind(
 
     """
     pays = len(sizes) * num_epochs >= STEPS_THAT_PAY * len(set(sizes))
-    is_known = _is_own_scheme(scheme) and all(map(is_own, programs)) and is_fused(descent)
+    is_known = _is_own_scheme(scheme) and all(map(is_unaltered, programs)) and is_fused(descent)
     if not pays or not is_known or _sees_python(programs):
         return "eager"
     on_cpu = all(parameter.device.type == "cpu" for program in programs for parameter in program.parameters())
