@@ -120,10 +120,8 @@ class TrainingRun:
         self.clock, self.signals = Clock(self.device), EndingSignals()
         self.epoch, self.interrupted, self.is_over = 0, False, False
         self.under_way: Pass | None = None
-        folder = None
-        if path is not None:
-            folder = RunFolder(path, manifest_of(model, guide, scheme, self.cases, self.valid, settings))
-        self.saving = Saving(self, folder)
+        manifest = manifest_of(model, guide, scheme, self.cases, self.valid, settings)
+        self.saving = Saving(self, None if path is None else RunFolder(path, manifest))
         self.kind = settings.step or "eager"
         self._numbers = numbers_of(scheme)
         self._take_step = self._new_step()
@@ -138,13 +136,12 @@ class TrainingRun:
             block.enter_context(self.signals)
             block.enter_context(one_at_a_time())
             block.enter_context(self.saving.to_folder())
-            block.push(self._finish)
             block.enter_context(training(*self.programs))
             block.enter_context(own_param_store())
             block.enter_context(forked_rng(self.settings.seed, self.device))
             block.enter_context(self.bar)
             block.enter_context(pyro.validation_enabled(False))
-            block.push(self._note_interrupt)
+            block.push(self._end)
             self._block = block.pop_all()
         return self
 
@@ -290,12 +287,10 @@ class TrainingRun:
         if self.signals.received is not None:
             raise KeyboardInterrupt
 
-    def _note_interrupt(self, kind: type[BaseException] | None, *rest: object) -> bool:
+    def _end(self, kind: type[BaseException] | None, *rest: object) -> bool:
+        """Before anything else ends, random numbers too; Ctrl-C goes no further."""
         self.interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
-        return self.interrupted
-
-    def _finish(self, kind: type[BaseException] | None, *rest: object) -> bool:
-        if kind is None:
+        if kind is None or self.interrupted:
             self.saving.save(whole=not self.interrupted and not self._metrics)
             self.restarts.best.restore()
-        return False
+        return self.interrupted

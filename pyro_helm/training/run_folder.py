@@ -47,7 +47,7 @@ class RunFolder:
             lock.acquire()
         except Timeout as error:
             raise ValueError(
-                f"another process is training in {self.path}; wait for it, or choose another out"
+                f"another run is being written to {self.path}; wait for its end, or choose another out"
             ) from error
         try:
             take_up(self.path)

@@ -36,7 +36,7 @@ class Saving:
         self.folder = folder
         self._kept: State | None = None
         self._due = math.inf
-        self._saved = (-1, -1)
+        self._saved: tuple[int, int] | None = None
 
     @contextmanager
     def to_folder(self) -> Iterator[None]:
@@ -64,7 +64,7 @@ class Saving:
             self.folder.save(state_of(self.run), None)
         else:
             restore(self.run, self._kept)
-            self._saved = self._stands_at()
+        self._saved = self._stands_at()
         self._due = time.monotonic() + self.run.settings.save_every
 
     def is_due(self) -> bool:
@@ -78,7 +78,7 @@ class Saving:
             whole: whether the run stands between two steps, so that it can go on from here.
 
         """
-        if self.folder is None or self._saved == self._stands_at():
+        if self.folder is None or self._saved is None or self._saved == self._stands_at():
             return
         began = time.monotonic()
         write = self._write if self.run.history.records and self.run.epoch != self._saved[0] else None
