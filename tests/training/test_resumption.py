@@ -138,7 +138,7 @@ def test_more_epochs_go_on_from_a_finished_run(tmp_path: Path) -> None:
 def test_what_differs_is_named(tmp_path: Path) -> None:
     fit(machine(), out=tmp_path, num_epochs=1, schedule="cosine")
     same: dict[str, Any] = {"out": tmp_path, "num_epochs": 1, "schedule": "cosine", "resume": True}
-    for change, sentence in [
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"num_epochs": 2}, "settings.num_epochs: 1 there, 2 here"),
         ({"learning_rate": 0.1}, "settings.learning_rate: None there, 0.1 here"),
         ({"seed": 1}, "settings.seed: 0 there, 1 here"),
@@ -146,7 +146,8 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
         ({"scheme": helm.NVIL()}, "scheme.name: vimco there, nvil here"),
         ({"valid": data(20, 1)}, "valid"),
         ({"dtype": torch.float64}, "place.dtype: torch.float32 there, torch.float64 here"),
-    ]:
+    ]
+    for change, sentence in changes:
         with pytest.raises(ValueError, match=f"can't be resumed, it was made otherwise .*{sentence}"):
             fit(machine(), **(same | change))
     with pytest.raises(ValueError, match=r"model.config.restarts: 4 there, 2 here"):
