@@ -33,7 +33,7 @@ def chosen_settings(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     test = wide_table(table, "test", names)
     rows = []
     for _, of_scheme in judged.groupby([*GROUP, "scheme"], sort=False):
-        best = of_scheme.loc[of_scheme["median"].idxmax()]
+        best = of_scheme.iloc[int(of_scheme["median"].argmax())]
         if len(of_scheme) > 1 and not has_valid:
             raise ValueError(
                 f"{best.scheme} has {len(of_scheme)} settings, but no run was scored on validation data to choose by; "
@@ -118,13 +118,15 @@ def paired_by_restart(
             continue
         for scheme in group.scheme[group.scheme != against]:
             differences = (values[scheme] - values[against]).dropna().to_numpy(float)
-            rows.append(dict(zip(GROUP, labels, strict=True)) | {"scheme": scheme, "against": against} | interval(differences))
+            rows.append(
+                dict(zip(GROUP, labels, strict=True)) | {"scheme": scheme, "against": against} | interval(differences)
+            )
     return pd.DataFrame(rows, columns=columns)
 
 
 def _best(group: pd.DataFrame) -> str:
     by = "valid_log_likelihood" if group.valid_log_likelihood.notna().any() else "log_likelihood"
-    return str(group.scheme.loc[group[by].fillna(-np.inf).idxmax()])
+    return str(group.scheme.iloc[int(group[by].fillna(-np.inf).argmax())])
 
 
 def interval(differences: np.ndarray) -> dict[str, float]:

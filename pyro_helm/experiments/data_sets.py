@@ -49,12 +49,12 @@ def load_part(source: str, *, data_seed: int = 0, **rows: int) -> Data:
     if checked_seed(data_seed):
         if data.distribution is None:
             raise ValueError(f"data_seed needs a generated data set such as shifter; {source} has no distribution")
-        drawn = {
+        drawn: dict[str, Any] = {
             part: draw(data.distribution, len(getattr(data, part)), seed=len(PARTS) * data_seed + number)
             for number, part in enumerate(PARTS)
         }
         data = replace(data, **drawn)
-    kept = {part: getattr(data, part)[: at_least_one(part, number)] for part, number in rows.items()}
+    kept: dict[str, Any] = {part: getattr(data, part)[: at_least_one(part, number)] for part, number in rows.items()}
     return replace(data, **kept)
 
 

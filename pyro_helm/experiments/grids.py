@@ -66,17 +66,16 @@ class Plan:
         schemes = labelled_schemes(self.schemes)
         self._check_settings("the study", self.settings, [scheme.thing for scheme in schemes])
         runs: dict[str, Run] = {}
-        owners: dict[str, str] = {}
         for entry in map(dataset_entry, _listed(self.datasets, "datasets")):
             data, said = self._data(entry, folder)
             machines = entry.arguments.get("machines", self.machines)
             for machine, scheme in product(map(machine_entry, _listed(machines, "machines")), schemes):
                 for run in self._crossed(entry, data, said, machine, scheme):
-                    if owners.setdefault(run.digest, run.labels["scheme"]) != run.labels["scheme"]:
+                    first = runs.setdefault(run.digest, run)
+                    if first.labels != run.labels:
                         raise ValueError(
-                            f"schemes {owners[run.digest]} and {run.labels['scheme']} are the same with the same settings"
+                            f"'{first}' and '{run}' are the same, with the same settings; name one of them"
                         )
-                    runs[run.digest] = run
         return list(runs.values())
 
     def _data(self, entry: Entry, folder: Path) -> tuple[Data, dict[str, Any]]:

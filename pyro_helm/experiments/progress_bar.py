@@ -60,4 +60,6 @@ class StudyBar:
     def _tell(self) -> None:
         self.told = time.monotonic()
         if self.in_lines:
-            print(f"{self.done} of {self.total} runs; now {'; '.join(self.doing) or 'none'}", file=sys.stderr, flush=True)
+            print(
+                f"{self.done} of {self.total} runs; now {'; '.join(self.doing) or 'none'}", file=sys.stderr, flush=True
+            )

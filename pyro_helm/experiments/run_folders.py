@@ -127,7 +127,8 @@ def _trained_and_scored(run: Run, study: Path, folder: Path) -> Outcome:
         "failed_restarts": int(result.summary.failed.sum()),
         "machine": describe_machine(result.model),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": {name: version(name) for name in ("torch", "pyro-ppl", "numpy")} | {"python": platform.python_version()},
+        "versions": {name: version(name) for name in ("torch", "pyro-ppl", "numpy")}
+        | {"python": platform.python_version()},
     }
 
 
@@ -157,11 +158,11 @@ def scored(run: Run, study: Path, result: Result) -> pd.DataFrame:
     data = data_of(run.description["data"], study)
     seed = run.description["seed"]
     scores = final_scores(
-        result.model, result.guide, data, failed=result.summary.failed, seed=seed, **run.description["scores"]
+        result.model, result.guide, data, failed=result.summary.failed.tolist(), seed=seed, **run.description["scores"]
     )
     if run.measure is None:
         return scores
-    added = run.measure(result.model, result.guide, data, seed=seed)
+    added: pd.DataFrame = run.measure(result.model, result.guide, data, seed=seed)
     return pd.concat([scores, added.assign(**{"split": "test", "warnings": ""} | dict(added))], ignore_index=True)
 
 

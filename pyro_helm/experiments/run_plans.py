@@ -163,7 +163,7 @@ def columns_of(description: Mapping[str, Any]) -> dict[str, Any]:
     ):
         for name, value in description[part].items():
             if name not in left_out:
-                column = f"{part}_{name}" if name in found or part == "data" and name != "data_seed" else name
+                column = f"{part}_{name}" if name in found or (part == "data" and name != "data_seed") else name
                 found[column] = _cell(value)
     return found | {"on_distribution": description["on_distribution"]}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +16,7 @@ from torch import nn
 from pyro_helm.data.sets import Data
 from pyro_helm.experiments.choosing import chosen_settings, paired_by_restart
 from pyro_helm.experiments.data_sets import data_of
+from pyro_helm.experiments.ending import Ended, ending_signals
 from pyro_helm.experiments.grids import Plan
 from pyro_helm.experiments.progress_bar import StudyBar
 from pyro_helm.experiments.run_folders import Outcome, folder_of, outcome_in, read_json
@@ -84,7 +86,7 @@ class Study:
         folder: str | Path,
         *,
         datasets: Sequence[Any],
-        machines: Sequence[Any],
+        machines: Sequence[Any] = (),
         schemes: Sequence[Any],
         settings: Mapping[str, Any] | None = None,
         budget: Any = "50 epochs",
@@ -99,7 +101,7 @@ class Study:
     ) -> None:
         self.folder = made_folder(folder)
         self.name, self.question, self.reference = name, question, reference
-        self.interrupted = False
+        self.interrupted: int | None = None
         plan = Plan(
             datasets=datasets,
             machines=machines,
@@ -129,7 +131,7 @@ class Study:
         study.folder = Path(folder)
         said = read_json(study.folder / STUDY_FILE) or {}
         study.name, study.question, study.reference = (said.get(key, "") for key in ("name", "question", "reference"))
-        study.interrupted, study.plan = False, []
+        study.interrupted, study.plan = None, []
         if not study._found()[0]:
             raise FileNotFoundError(f"there is no study at {folder}: no run below it; expected a folder of Study.run()")
         return study
@@ -143,8 +145,8 @@ class Study:
             progress: show a bar, or lines now and then, on standard error.
 
         Returns:
-            one row per run with what came of it, see :meth:`runs`. Ctrl-C sets ``interrupted`` and ends it with what
-            there is.
+            one row per run with what came of it, see :meth:`runs`. Ctrl-C, SIGTERM and SIGHUP end it with what there
+            is, and ``interrupted`` is the number of the signal, else None.
 
         Raises:
             ConnectionError: if the scheduler is lost.
@@ -153,12 +155,12 @@ class Study:
         """
         self._write_plan()
         todo = [run for run in self.plan if not _is_over(outcome_in(folder_of(run, self.folder)))]
-        self.interrupted = False
+        self.interrupted = None
         try:
-            with StudyBar(len(todo), shown=progress and bool(todo)) as bar:
+            with ending_signals(), StudyBar(len(todo), shown=progress and bool(todo)) as bar:
                 self._carry_out(todo, workers, client, bar)
-        except KeyboardInterrupt:
-            self.interrupted = True
+        except KeyboardInterrupt as ending:
+            self.interrupted = ending.args[0] if isinstance(ending, Ended) else signal.SIGINT
         finally:
             self._write_tables()
         return self.runs()

@@ -52,7 +52,7 @@ def _study(said: dict[str, Any], path: Path, folder: str | Path) -> Study:
     for key in said:
         if key not in known:
             raise ValueError(f"{path}: {unknown('key', key, known)}")
-    for key in ("datasets", "machines", "schemes"):
+    for key in ("datasets", "schemes"):
         if key not in said:
             raise ValueError(f"{path} has no {key}, expected a list of one or more")
     functions = {key: named(said[key], key) for key in _FUNCTIONS if key in said}

@@ -64,7 +64,9 @@ def found_runs(folder: Path) -> tuple[list[RunFolder], list[tuple[RunFolder, Run
         said = read_json(path)
         if said is None:
             continue
-        run = RunFolder(path.parent, said["labels"], said["description"], said["steps_per_epoch"], outcome_in(path.parent))
+        run = RunFolder(
+            path.parent, said["labels"], said["description"], said["steps_per_epoch"], outcome_in(path.parent)
+        )
         first = runs.setdefault(run.digest, run)
         if first is not run:
             twice.append((first, run))
@@ -141,7 +143,10 @@ def conflicts_table(twice: Sequence[tuple[RunFolder, RunFolder]]) -> pd.DataFram
         if one.state == other.state == "finished":
             ours, theirs = (pd.read_parquet(run.path / f"{SCORES}.parquet") for run in (one, other))
             if not ours.equals(theirs):
-                rows.append({"run": one.digest, "folder": str(one.path), "other": str(other.path)} | {"what": _unlike(ours, theirs)})
+                rows.append(
+                    {"run": one.digest, "folder": str(one.path), "other": str(other.path)}
+                    | {"what": _unlike(ours, theirs)}
+                )
     return pd.DataFrame(rows, columns=["run", "folder", "other", "what"])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_helm.experiments.progress_bar import StudyBar
-from pyro_helm.experiments.run_folders import Outcome, carried_out, failure, outcome_in, folder_of
+from pyro_helm.experiments.run_folders import Outcome, carried_out, failure, folder_of, outcome_in
 from pyro_helm.experiments.run_plans import Run
 
 OnDone = Callable[[Run, Outcome], None]
@@ -53,18 +53,18 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
             time.sleep(SECONDS_BETWEEN_LOOKS)
             for future in [future for future in futures if future.done()]:
                 run = futures.pop(future)
-                outcome = _outcome(future, run, study, client)
+                outcome = _outcome(future, run, study)
                 bar.advance()
                 on_done(run, outcome)
             if futures and client.status not in ("running", "connecting"):
-                raise _lost(client, len(futures))
+                raise _lost(len(futures))
             bar.show(_at_work(client, names))
     finally:
         if futures and client.status == "running":
             client.cancel(list(futures), force=True)
 
 
-def _outcome(future: Any, run: Run, study: Path, client: Any) -> Outcome:
+def _outcome(future: Any, run: Run, study: Path) -> Outcome:
     from distributed.scheduler import KilledWorker
 
     if future.status == "finished":
@@ -73,7 +73,7 @@ def _outcome(future: Any, run: Run, study: Path, client: Any) -> Outcome:
     if future.status != "error":  # cancelled or lost, with the scheduler
         known = outcome_in(folder_of(run, study))
         if known is None:
-            raise _lost(client, 1)
+            raise _lost(1)
         return known
     error = future.exception()
     if isinstance(error, KilledWorker):
@@ -81,9 +81,10 @@ def _outcome(future: Any, run: Run, study: Path, client: Any) -> Outcome:
     return failure("failed", error)
 
 
-def _lost(client: Any, number: int) -> ConnectionError:
+def _lost(number: int) -> ConnectionError:
     return ConnectionError(
-        f"the scheduler of the workers was lost with {number} runs unfinished; the same command goes on from what is saved"
+        f"the scheduler of the workers was lost with {number} runs unfinished; the same command goes on from what is "
+        "saved"
     )
 
 
@@ -151,5 +152,7 @@ def _distributed() -> Any:
     try:
         import distributed
     except ImportError as error:
-        raise ImportError(f"several workers need Dask, which is not installed; {_INSTALL}, or take workers=1") from error
+        raise ImportError(
+            f"several workers need Dask, which is not installed; {_INSTALL}, or take workers=1"
+        ) from error
     return distributed
