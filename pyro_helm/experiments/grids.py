@@ -58,6 +58,7 @@ class Plan:
     restarts: int
     seeds: Sequence[int]
     scores: Mapping[str, Any]
+    save_every: float = 60.0
     training: Callable[..., Any] = fit
     measure: Callable[..., Any] | None = None
 
@@ -112,6 +113,7 @@ class Plan:
                 restarts=self.restarts,
                 seed=seed,
                 scores=self.scores,
+                save_every=self.save_every,
                 training=self.training,
                 measure=self.measure,
             )

@@ -147,6 +147,8 @@ def trained(run: Run, study: Path, folder: Path) -> Result:
         seed=seed,
         dataset=run.labels["dataset"],
         out=folder,
+        resume=True,
+        save_every=run.save_every,
         progress=False,
         **run.settings,
     )

@@ -26,7 +26,7 @@ FORMAT = 1
 
 _GIVEN_BY_THE_STUDY = {
     *("model", "guide", "data", "scheme", "valid", "seed", "dataset", "num_epochs", "max_seconds"),
-    *("out", "resume", "save_every", "overwrite", "progress"),
+    *("out", "resume", "save_every", "overwrite", "progress", "callbacks"),
 }
 _TOLD_BY_THE_BUDGET = {"num_epochs", "max_seconds"}
 _OPTIMIZERS: dict[str, Any] = {"conjugate_gradient": ConjugateGradient, "lbfgs": LBFGS}
@@ -45,6 +45,7 @@ class Run:
         settings: of the training.
         measure: from the trained model, guide and data to more numbers, ``restart, metric, value``; or None.
         steps_per_epoch: training steps of a pass over its data.
+        save_every: seconds between saves.
 
     """
 
@@ -56,6 +57,7 @@ class Run:
     settings: Mapping[str, Any]
     measure: Callable[..., Any] | None
     steps_per_epoch: int
+    save_every: float
 
     @cached_property
     def digest(self) -> str:
@@ -112,6 +114,7 @@ def run_of(
     seed: int,
     scores: Mapping[str, Any],
     on_distribution: bool = False,
+    save_every: float = 60.0,
     training: Callable[..., Any] = fit,
     measure: Callable[..., Any] | None = None,
 ) -> Run:
@@ -145,7 +148,7 @@ def run_of(
         **({} if measure is None else {"measure": described(measure)}),
     }
     steps = steps_per_epoch(rows, batch_size)
-    return Run(labels, description, build, objective, training, chosen, measure, steps)
+    return Run(labels, description, build, objective, training, chosen, measure, steps, save_every)
 
 
 def columns_of(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from pyro_helm.experiments.study_tables import (
     varied_settings,
 )
 from pyro_helm.experiments.workers import carry_out_here, carry_out_on, local_client, number_of_cores
-from pyro_helm.runtime.arguments import at_least_one, checked_seed
+from pyro_helm.runtime.arguments import at_least_one, checked_seed, not_negative
 from pyro_helm.runtime.atomic_files import atomic_path
 from pyro_helm.runtime.tables import write_table
 from pyro_helm.training.checkpoint import load
@@ -66,6 +66,7 @@ class Study:
         reference: label of the scheme that others are compared with; empty for the best of each data set and machine.
         name: of the study, for its report.
         question: that it is to answer, likewise.
+        save_every: seconds between saves of a run.
         training: a function like :func:`fit`, or its ``"module:name"``.
         measure: a function of ``(model, guide, data, seed)`` that returns a frame with ``restart, metric, value``.
 
@@ -96,6 +97,7 @@ class Study:
         reference: str = "",
         name: str = "",
         question: str = "",
+        save_every: float = 60.0,
         training: Callable[..., Any] = fit,
         measure: Callable[..., Any] | None = None,
     ) -> None:
@@ -111,6 +113,7 @@ class Study:
             restarts=at_least_one("restarts", restarts),
             seeds=[checked_seed(seed) for seed in seeds],
             scores={"num_samples": 1000, "splits": list(SPLITS), **(scores or {})},
+            save_every=not_negative("save_every", save_every),
             training=training,
             measure=measure,
         )
