@@ -9,6 +9,7 @@ another estimator is printed with its estimator: a bound is not a log-likelihood
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 import typer
@@ -46,8 +47,8 @@ def beside_published(ours: pd.DataFrame) -> pd.DataFrame:
 
 
 def main(
-    name: str = typer.Argument(help="Of the study: density, uci, mnist or others."),
-    folder: Path = typer.Argument(help="Where the study was trained."),
+    name: Annotated[str, typer.Argument(help="Of the study: density, uci, mnist or others.")],
+    folder: Annotated[Path, typer.Argument(help="Where the study was trained.")],
 ) -> None:
     """Write the table of a study, and print it beside the published numbers."""
     chosen = helm.Study.open(folder).chosen()
