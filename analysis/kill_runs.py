@@ -2,8 +2,8 @@
 
     python analysis/kill_runs.py --kills 30
 
-Each training runs in a process of its own, which gets SIGKILL after a random time, again and again; what is then on disk
-must be whole, and the last process must end with the very parameters and history of an undisturbed run.
+Each training runs in a process of its own, which gets SIGKILL after a random time, again and again. What is then on
+disk must be whole, and the last process must end with the very parameters and history of an undisturbed run.
 """
 
 from __future__ import annotations
