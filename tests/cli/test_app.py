@@ -230,12 +230,12 @@ def test_a_machine_without_a_guide_is_drawn_without_its_weights(own_data: Path, 
 
 
 def test_a_training_goes_on_where_it_was(own_data: Path, tmp_path: Path) -> None:
-    command = ["fit", own_data, "--sizes", "4-2", *QUICK, "--out"]
+    command: list[str | Path] = ["fit", own_data, "--sizes", "4-2", *QUICK, "--out"]
     run(*command, tmp_path / "whole", "--epochs", "3")
     run(*command, tmp_path / "parts", "--resume")
     run(*command, tmp_path / "parts", "--resume", "--epochs", "3")
-    tables = [pd.read_csv(tmp_path / name / "history.csv").drop(columns="seconds") for name in ("whole", "parts")]
-    pd.testing.assert_frame_equal(*tables)
+    whole, parts = (pd.read_csv(tmp_path / name / "history.csv") for name in ("whole", "parts"))
+    pd.testing.assert_frame_equal(whole.drop(columns="seconds"), parts.drop(columns="seconds"))
     assert "holds a run already" in refused(*command, tmp_path / "parts")
     assert "settings.seed: 0 there, 1 here" in refused(*command, tmp_path / "parts", "--resume", "--seed", "1")
     run(*command, tmp_path / "parts", "--overwrite", "--seed", "1", "--save-every", "5")
@@ -245,7 +245,7 @@ def test_a_training_goes_on_where_it_was(own_data: Path, tmp_path: Path) -> None
 def test_a_signal_ends_a_training_saved_and_with_a_status(
     number: int, status: int, own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["fit", own_data, "--sizes", "4-2", *QUICK, "--epochs", "3", "--out", tmp_path]
+    command: list[str | Path] = ["fit", own_data, "--sizes", "4-2", *QUICK, "--epochs", "3", "--out", tmp_path]
     with monkeypatch.context() as patched:
         patched.setattr(Bar, "advance", lambda *_, by=1: os.kill(os.getpid(), number) if by else None)
         result = RUNNER.invoke(app, [str(argument) for argument in command])
