@@ -1,0 +1,37 @@
+"""A comparison in a few lines: which scheme is ahead, by what log-likelihood, and what failed."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from pyro_helm.runtime.shown import Card, shortened
+
+LABELS = ["dataset", "sizes", "imaging", "scheme"]
+NUMBERS = {
+    "log_likelihood": "log_p",
+    "log_likelihood_stderr": "stderr",
+    "log_likelihood_best": "best",
+    "elbo": "elbo",
+    "seconds": "s/restart",
+    "failed": "failed",
+}
+
+
+def ranking(summary: pd.DataFrame, *, interrupted: bool) -> Card:
+    """The card of a comparison's summary; labels that are the same in all rows stand above the table."""
+    if summary.empty:
+        return Card(
+            "Comparison: interrupted before the first machine was scored" if interrupted else "Comparison: empty"
+        )
+    same = [name for name in LABELS if len(set(summary[name])) == 1 and name != "scheme"]
+    common = ", ".join(shortened(str(summary[name].iloc[0])) for name in same)
+    differing = [name for name in LABELS if name not in same]
+    table = summary[differing + [name for name in NUMBERS if name in summary]].rename(columns=NUMBERS)
+    restarts = sorted(set(summary.restarts))
+    number = str(restarts[0]) if len(restarts) == 1 else f"{restarts[0]} to {restarts[-1]}"
+    facts = [f"medians over {number} restarts, best first; `stderr` is that of the median log p"]
+    notes = ["the comparison was interrupted, so that machines are missing or too short"] * interrupted
+    notes += [f"{int(row.failed)} of {int(row.restarts)} restarts failed: {row.imaging}, {row.scheme}, {row.dataset}"
+              for row in summary.itertuples() if row.failed]  # fmt: skip
+    title = f"Comparison{f' on {common}' if common else ''}, in nats per datum (higher is better)"
+    return Card(title, facts, table, notes)
