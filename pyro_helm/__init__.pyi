@@ -1,6 +1,7 @@
 """The public names, each with where it is defined."""
 
 from .data.sets import Data, PatternDistribution, available_data, load_data
+from .experiments import plots
 from .experiments.comparison import Comparison, compare, summarise
 from .guides import FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
@@ -80,6 +81,7 @@ __all__ = [
     "log_likelihood",
     "log_likelihood_gap",
     "paired_differences",
+    "plots",
     "save",
     "summarise",
 ]

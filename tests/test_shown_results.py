@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import pyro_helm as helm
-from pyro_helm.experiments.ranking import ranking
+from pyro_helm.experiments.ranking import ranking_card
 from pyro_helm.runtime.shown import WIDTH
 
 LONG = "/a/long/path/of/a/data set with\nmany words" * 9
@@ -100,7 +100,7 @@ def test_data_of_a_known_distribution_tell_what_no_model_can_exceed(results: dic
 
 def test_data_tell_how_much_is_missing() -> None:
     x = torch.tensor([[1.0, torch.nan], [0.0, 1.0]])
-    assert "25.0% are missing" in str(helm.Data("gaps", x, x, x))
+    assert "25.0% are missing" in " ".join(str(helm.Data("gaps", x, x, x)).split())
 
 
 def test_a_comparison_has_a_row_per_scheme_with_common_labels_above(results: dict[str, Any]) -> None:
@@ -132,7 +132,7 @@ def test_wide_names_and_values_fit_too(results: dict[str, Any]) -> None:
         assert fits(str(shown))
     assert fits(str(helm.Comparison(rows, rows, False)))
     assert fits(str(helm.Comparison(rows, rows.iloc[:0], True)))
-    assert ranking(rows, interrupted=False).table is not None
+    assert ranking_card(rows, interrupted=False).table is not None
 
 
 @pytest.mark.parametrize("scheme", [scheme() for scheme in helm.SCHEMES.values()], ids=list(helm.SCHEMES))

@@ -16,7 +16,7 @@ import pandas as pd
 from torch import Tensor
 
 from pyro_helm.data.sets import Data
-from pyro_helm.experiments.ranking import ranking
+from pyro_helm.experiments.ranking import ranking_card
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods import log_likelihood
 from pyro_helm.models import BeliefNetwork
@@ -48,7 +48,7 @@ class Comparison(Shown):
     interrupted: bool
 
     def _card(self) -> Card:
-        return ranking(self.summary, interrupted=self.interrupted)
+        return ranking_card(self.summary, interrupted=self.interrupted)
 
 
 def compare(

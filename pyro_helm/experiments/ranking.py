@@ -17,7 +17,7 @@ NUMBERS = {
 }
 
 
-def ranking(summary: pd.DataFrame, *, interrupted: bool) -> Card:
+def ranking_card(summary: pd.DataFrame, *, interrupted: bool) -> Card:
     """The card of a comparison's summary; labels that are the same in all rows stand above the table."""
     if summary.empty:
         return Card(
@@ -31,7 +31,10 @@ def ranking(summary: pd.DataFrame, *, interrupted: bool) -> Card:
     number = str(restarts[0]) if len(restarts) == 1 else f"{restarts[0]} to {restarts[-1]}"
     facts = [f"medians over {number} restarts, best first; `stderr` is that of the median log p"]
     notes = ["the comparison was interrupted, so that machines are missing or too short"] * interrupted
-    notes += [f"{int(row.failed)} of {int(row.restarts)} restarts failed: {row.imaging}, {row.scheme}, {row.dataset}"
-              for row in summary.itertuples() if row.failed]  # fmt: skip
+    notes += [
+        f"{row['failed']} of {row['restarts']} restarts failed: {row['imaging']}, {row['scheme']}, {row['dataset']}"
+        for row in summary.to_dict("records")
+        if row["failed"]
+    ]
     title = f"Comparison{f' on {common}' if common else ''}, in nats per datum (higher is better)"
     return Card(title, facts, table, notes)

@@ -98,14 +98,11 @@ class Scheme(ELBO):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         """The call that makes such a scheme: its particles, and the settings that differ from their defaults."""
-        settings = {
-            name: (getattr(self, name, ...), known.default) for name, known in signature(type(self)).parameters.items()
-        }
-        shown = [
-            f"{name}={value!r}"
-            for name, (value, default) in settings.items()
-            if name == "num_particles" or value != default
-        ]
+        shown = []
+        for name, known in signature(type(self)).parameters.items():
+            value = repr(getattr(self, name)) if hasattr(self, name) else "..."
+            if name == "num_particles" or value != repr(known.default):
+                shown.append(f"{name}={value}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __copy__(self) -> Scheme:

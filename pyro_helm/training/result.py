@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from torch import nn
 
 from pyro_helm.runtime.pictures import lines_svg
 from pyro_helm.runtime.shown import Card, Shown, listed, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 VALIDATED, TRAINED = "valid_log_likelihood", "train_bound"
 
@@ -36,6 +41,24 @@ class Result(Shown):
     summary: pd.DataFrame
     interrupted: bool
     step: str
+
+    def plot(self, *, by: str = "epoch", ax: Axes | None = None) -> Figure:
+        """Draw the learning curves: every metric's median over restarts, and a band from the worst to the best.
+
+        Args:
+            by: ``"epoch"`` or ``"seconds"`` (of training).
+            ax: where to draw; None for a figure of its own.
+
+        Raises:
+            ValueError: for a training that was interrupted before its first epoch, or another ``by``.
+
+        >>> model, guide = BeliefNetwork((16, 8), restarts=3, seed=0), FactorialRecognition((16, 8), restarts=3, seed=0)
+        >>> settings = {"scheme": VIMCO(5), "num_epochs": 3, "progress": False}
+        >>> figure = fit(model, guide, load_data("bars").train[:200], **settings).plot()
+        """
+        from pyro_helm.training.curves import training_curves  # late: a training needs no matplotlib
+
+        return training_curves(self.history, by=by, ax=ax)
 
     @property
     def _kept_by(self) -> str:

@@ -36,6 +36,7 @@ def weight_diagram(
     *,
     restart: int = 0,
     image_shape: tuple[int, int] | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw the weights of one restart as Hinton diagrams, in the manner of Fig. 4 of Dayan et al. 1995.
 
@@ -50,11 +51,14 @@ def weight_diagram(
         guide: its recognition network.
         restart: which restart.
         image_shape: rows and columns of the image that the visible units make; one row if None.
+        ax: where to draw; None for a figure of its own.
 
     Raises:
         ValueError: for a restart that there is not, a guide of other sizes than the model, or an image of another
             size than the visible layer.
 
+    >>> model, guide = BeliefNetwork((16, 8), seed=0), FactorialRecognition((16, 8), seed=0)
+    >>> figure = weight_diagram(model, guide, image_shape=(4, 4))
     """
     if tuple(guide.sizes) != tuple(model.sizes):
         raise ValueError(f"model and guide must have the same sizes, got {model.sizes} and {guide.sizes}")
@@ -67,7 +71,7 @@ def weight_diagram(
         f"{MAX_UNITS} of the {n} in h{level}" for level, n in enumerate(model.sizes) if level and n > MAX_UNITS
     )
     logs = "" if set(model.imaging) == {"sigmoid"} else "Of logarithms, white is a weight above 1, black one below."
-    figure, ax = page()
+    ax = page(ax)
     ax.text(MARGIN, MARGIN, f"Weights of restart {restart}", fontsize=11, weight="bold", va="center")
     lines = [KEY, logs, few and f"Shown are the units with the strongest generative weights: {few}."]
     notes = [line for line in lines if line]
@@ -85,8 +89,7 @@ def weight_diagram(
     largest = _hinton(ax, leak, np.array([[MARGIN, bottom + LINE]]), cell, "generative leak of x")
     text = f"Generative leak of x ({' + '.join(parts) or 'none'}): {LOG_OF[rule]}largest {largest:.3g}"
     ax.text(MARGIN, bottom, text, fontsize=9, va="center")
-    set_size(figure, ax, max(MIN_WIDTH, right + MARGIN), bottom + LINE + shape[0] * cell + MARGIN)
-    return figure
+    return set_size(ax, max(MIN_WIDTH, right + MARGIN), bottom + LINE + shape[0] * cell + MARGIN)
 
 
 def _halves(
