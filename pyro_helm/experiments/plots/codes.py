@@ -69,7 +69,8 @@ def code_map(
         some = names == label
         # a digit or short name is read off the map itself; a second round of colours has another shape
         marker = "o^sD"[order // len(COLOURS) % 4]
-        ax.scatter(*places[some].T, s=14, color=COLOURS[order % len(COLOURS)], marker=marker, alpha=0.6, label=label)
+        x, y = places[some].T
+        ax.scatter(x, y, s=14, color=COLOURS[order % len(COLOURS)], marker=marker, alpha=0.6, label=label)
     ax.set(xlabel=f"first component, {shares[0]:.0%} of the variance", ylabel=f"second, {shares[1]:.0%}")
     ax.set_title(f"Codes of recognition ({', '.join(chosen)})", fontsize=10)
     if labels is not None:

@@ -48,7 +48,7 @@ def set_size(ax: Axes, width: float, height: float) -> Figure:
     ax.set_aspect("equal")
     room = ax.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
     for text in ax.texts:
-        text.set_fontsize(text.get_fontsize() * min(1.0, room.width / width, room.height / height))
+        text.set_fontsize(float(text.get_fontsize()) * min(1.0, room.width / width, room.height / height))
     return figure
 
 
