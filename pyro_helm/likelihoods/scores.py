@@ -38,6 +38,7 @@ from pyro_helm.runtime.shown import Card, Shown, grouped_warnings
 from pyro_helm.runtime.tables import write_table
 
 METHODS = ("importance", "exact", "ais")
+"""Methods of :func:`log_likelihood` by name."""
 
 _ROWS_AT_ONCE = {"importance": 1000, "ais": 100}
 
