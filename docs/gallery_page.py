@@ -83,7 +83,7 @@ figure = helm.plots.posterior_chart(posterior, guide, datum=1, restart=best, ima
         "The sandwich of bounds",
         "bound_sandwich",
         "Whether estimates of log p(x) can be trusted, on dreams, whose exact posterior draws are known.",
-        """gap = helm.log_likelihood_gap(model, guide, num_data=50, num_samples=100, schedule=100)
+        """gap = helm.log_likelihood_gap(model, guide, num_data=50, num_samples=10, schedule=100)
 figure = helm.plots.bound_sandwich(gap)""",
     ),
     Entry(
@@ -95,6 +95,21 @@ figure = helm.plots.bound_sandwich(gap)""",
     restarts=4, num_epochs=10, num_samples=100, batch_size=500, progress=False,
 )
 figure = helm.plots.learning_curves(comparison.table)""",
+    ),
+    Entry(
+        "Sensitivity to a setting",
+        "setting_sensitivity",
+        "How much a scheme depends on its learning rate, from the table of a study: rings mark each scheme's best value.",
+        """# study = helm.Study.open("studies/bars"); table = study.table()
+import pandas as pd
+
+rates = {0.003: (-9.1, -8.2), 0.01: (-8.3, -7.9), 0.03: (-8.0, -7.8), 0.1: (-9.6, -8.4)}
+table = pd.DataFrame(
+    {"dataset": "bars", "machine": "sigmoid 8", "budget": "10 epochs", "scheme": scheme, "split": "valid",
+     "metric": "log_likelihood", "learning_rate": rate, "restart": restart, "value": value + 0.1 * restart}
+    for rate, values in rates.items() for scheme, value in zip(("wake_sleep", "vimco"), values) for restart in range(4)
+)
+figure = helm.plots.setting_sensitivity(table, "learning_rate")""",
     ),
 ]  # fmt: skip
 

@@ -196,7 +196,7 @@ def test_errors_of_code_maps() -> None:
 def test_estimates_stand_at_their_distance_below_the_upper_bound() -> None:
     ax = axes(plots.bound_sandwich(GAP))
     for container, name in zip(ax.containers, ("gap", "shortfall"), strict=True):
-        np.testing.assert_allclose(container[0].get_ydata(), -GAP.summary[name])  # type: ignore[index]
+        np.testing.assert_allclose(np.asarray(container[0].get_ydata(), dtype=float), -GAP.summary[name])  # type: ignore[index]
 
 
 def test_without_a_guide_annealing_stands_alone() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -67,10 +68,13 @@ def code_map(
     ax = axes_of(ax, (6.4, 5.0))
     for order, label in enumerate(np.unique(names)):
         some = names == label
-        # a digit or short name is read off the map itself; a second round of colours has another shape
+        # a second round of colours has another shape
         marker = "o^sD"[order // len(COLOURS) % 4]
         x, y = places[some].T
         ax.scatter(x, y, s=14, color=COLOURS[order % len(COLOURS)], marker=marker, alpha=0.6, label=label)
+        if labels is not None:
+            words = ax.text(np.median(x), np.median(y), str(label), weight="bold", ha="center", va="center")
+            words.set_path_effects([withStroke(linewidth=3, foreground="white")])
     ax.set(xlabel=f"first component, {shares[0]:.0%} of the variance", ylabel=f"second, {shares[1]:.0%}")
     ax.set_title(f"Codes of recognition ({', '.join(chosen)})", fontsize=10)
     if labels is not None:
