@@ -99,7 +99,7 @@ figure = helm.plots.learning_curves(comparison.table)""",
     Entry(
         "Sensitivity to a setting",
         "setting_sensitivity",
-        "How much a scheme depends on its learning rate, from the table of a study: rings mark each scheme's best value.",
+        "How much a scheme depends on its learning rate, from a study's table; a ring marks each scheme's best value.",
         """# study = helm.Study.open("studies/bars"); table = study.table()
 import pandas as pd
 
