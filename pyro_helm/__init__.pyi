@@ -3,6 +3,8 @@
 from .data.sets import Data, PatternDistribution, available_data, load_data
 from .experiments import plots
 from .experiments.comparison import Comparison, compare, summarise
+from .experiments.study import Study
+from .experiments.study_report import report
 from .guides import FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
@@ -70,6 +72,7 @@ __all__ = [
     "Scheme",
     "Scores",
     "Settings",
+    "Study",
     "TrainingRun",
     "WakeSleep",
     "available_data",
@@ -82,6 +85,7 @@ __all__ = [
     "log_likelihood_gap",
     "paired_differences",
     "plots",
+    "report",
     "save",
     "summarise",
 ]

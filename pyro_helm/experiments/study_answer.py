@@ -55,9 +55,12 @@ def verdicts(study: Study) -> list[Verdict]:
 
 
 def leaders(chosen: pd.DataFrame) -> pd.DataFrame:
-    """The row of each data set, machine and budget that is best on validation data."""
-    scored = chosen[chosen.valid_log_likelihood.notna()]
-    return scored.loc[scored.groupby(PLACE, sort=False).valid_log_likelihood.idxmax()]
+    """The row of each data set, machine and budget that is best on validation data; on test data where there is none."""
+    judged = chosen.valid_log_likelihood.fillna(-np.inf)
+    if not np.isfinite(judged).any():
+        judged = chosen.log_likelihood.fillna(-np.inf)
+    best = judged.groupby([chosen[name] for name in PLACE], sort=False).idxmax()
+    return chosen.loc[best]
 
 
 def headline(found: list[Verdict]) -> str:
@@ -73,7 +76,8 @@ def headline(found: list[Verdict]) -> str:
 def _sentence(lead: dict[Any, Any], others: pd.DataFrame) -> tuple[str, bool]:
     stderr = lead["log_likelihood_stderr"]
     error = f" ± {stderr:.3f}" if np.isfinite(stderr) else ""
-    start = (f"{lead['scheme']} is best on validation data; on test data it has {lead['log_likelihood']:.3f}{error} "
+    where = "validation data; on test data it" if np.isfinite(lead["valid_log_likelihood"]) else "test data: it"
+    start = (f"{lead['scheme']} is best on {where} has {lead['log_likelihood']:.3f}{error} "
              f"nats per datum (median of {lead['restarts']} restarts).")  # fmt: skip
     if others.empty:
         return f"{start} No other scheme has been scored.", False

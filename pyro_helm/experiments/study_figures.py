@@ -88,7 +88,7 @@ def machine_pictures(study: Study, chosen: pd.DataFrame, table: pd.DataFrame) ->
 def _machine(study: Study, lead: dict[object, object], table: pd.DataFrame) -> Machine:
     place = ", ".join(str(lead[name]) for name in PLACE if lead[name])
     run, restart, value = best_restart(table, str(lead["runs"]).split())
-    title = f"{place}: {lead['scheme']}, restart {restart} of run {run}, {value:.3f} nats per datum on validation data"
+    title = f"{place}: {lead['scheme']}, restart {restart} of run {run}, {value:.3f} nats per datum"
     model, guide = study.machine(run)
     if not isinstance(model, BeliefNetwork) or not isinstance(guide, FactorialRecognition):
         return Machine(title, ["Not drawn: it is not a BeliefNetwork with a FactorialRecognition."], [])
@@ -96,9 +96,10 @@ def _machine(study: Study, lead: dict[object, object], table: pd.DataFrame) -> M
 
 
 def best_restart(table: pd.DataFrame, runs: list[str]) -> tuple[str, int, float]:
-    """Run, restart and value of the best log-likelihood on validation data."""
-    rows = table[table.run.isin(runs) & (table.split == "valid") & (table.metric == "log_likelihood")]
-    best = rows.loc[rows.value.idxmax()]
+    """Run, restart and value of the best log-likelihood on validation data, or on test data where there is none."""
+    rows = table[table.run.isin(runs) & (table.metric == "log_likelihood")]
+    split = "valid" if (rows.split == "valid").any() else "test"
+    best = rows.loc[rows.value.where(rows.split == split).idxmax()]
     return str(best.run), int(best.restart), float(best.value)
 
 
