@@ -55,7 +55,7 @@ def verdicts(study: Study) -> list[Verdict]:
 
 
 def leaders(chosen: pd.DataFrame) -> pd.DataFrame:
-    """The row of each data set, machine and budget that is best on validation data; on test data where there is none."""
+    """The row of each data set, machine and budget that is best on validation data, or without on test data."""
     judged = chosen.valid_log_likelihood.fillna(-np.inf)
     if not np.isfinite(judged).any():
         judged = chosen.log_likelihood.fillna(-np.inf)
@@ -70,7 +70,7 @@ def headline(found: list[Verdict]) -> str:
     counts = pd.Series([verdict.leader for verdict in found]).value_counts()
     parts = [f"{scheme} leads in {number}" for scheme, number in counts.items()]
     clear = sum(verdict.clear for verdict in found)
-    return f"Of {len(found)} comparisons {', '.join(parts)}; the lead is beyond doubt in {clear}."
+    return f"Of {len(found)} comparisons {', '.join(parts)}; every rival is clearly behind in {clear} of them."
 
 
 def _sentence(lead: dict[Any, Any], others: pd.DataFrame) -> tuple[str, bool]:
@@ -90,20 +90,21 @@ def _sentence(lead: dict[Any, Any], others: pd.DataFrame) -> tuple[str, bool]:
     unknown = ahead[~ahead.index.isin(known.index)]
     parts = [start]
     if len(behind):
-        parts.append(f"It is ahead of {_each(behind)}.")
+        parts.append(f"It is ahead of {_each(behind, 'by ')}.")
     if len(even):
-        parts.append(f"It can't be told apart from {_each(even)}: more restarts would tell.")
+        parts.append(f"It can't be told apart from {_each(even)}; more restarts would tell.")
     if len(better):
-        parts.append(f"On test data it is behind {_each(better, sign=-1)}.")
+        parts.append(f"On test data it is behind {_each(better, 'by ', sign=-1)}.")
     if len(unknown):
         parts.append(f"There are too few pairs of restarts to compare it with {listed(unknown.scheme.tolist())}.")
     return " ".join(parts), len(behind) == len(others)
 
 
-def _each(rows: pd.DataFrame, sign: int = 1) -> str:
+def _each(rows: pd.DataFrame, before: str = "", sign: int = 1) -> str:
     """Every scheme with its difference and interval."""
     parts = []
     for row in rows.to_dict("records"):
         low, high = sorted((sign * row["lead_low"], sign * row["lead_high"]))
-        parts.append(f"{row['scheme']} by {sign * row['lead']:.3f} [{low:.3f}, {high:.3f}]")
+        distance = f"{sign * row['lead']:.3f} [{low:.3f}, {high:.3f}]"
+        parts.append(f"{row['scheme']} {before}{distance}" if before else f"{row['scheme']} ({distance})")
     return ", ".join(parts)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from pyro_helm.experiments import plots
+from pyro_helm.experiments.plots.curves import METRICS
 from pyro_helm.experiments.report import dreams
 from pyro_helm.experiments.study_answer import PLACE, leaders
 from pyro_helm.guides import FactorialRecognition
@@ -40,6 +43,11 @@ class Machine(NamedTuple):
     figures: list[Picture]
 
 
+def in_words(labels: Iterable[object]) -> str:
+    """Data set, machine and budget, separated by commas."""
+    return ", ".join(str(label) for label in labels if label)
+
+
 def picture(figure: Figure, caption: str) -> Picture:
     """A figure at 110 dots per inch; the same figure makes the same bytes."""
     file = io.BytesIO()
@@ -48,34 +56,37 @@ def picture(figure: Figure, caption: str) -> Picture:
 
 
 def curve_pictures(study: Study, chosen: pd.DataFrame) -> list[Picture]:
-    """Learning curves of the chosen settings, over steps and over seconds."""
+    """Learning curves of the chosen settings, over steps and over seconds, a picture of each place."""
     history = study.history()
-    runs = {run for runs in chosen.runs for run in str(runs).split()}
-    rows = history[history.run.isin(runs)]
     found = []
-    for metric in ("valid_log_likelihood", "train_bound"):
-        some = rows[(rows.metric == metric) & rows.value.notna()]
-        if some.empty:
+    for labels, group in chosen.groupby(PLACE, sort=False):
+        runs = [run for runs in group.runs for run in str(runs).split()]
+        rows = history[history.run.isin(runs) & np.isfinite(history.value.astype(float))]
+        # what is validated tells more than what is trained on
+        metric = next((name for name in METRICS if (rows.metric == name).any()), None)
+        if metric is None:
             continue
-        # a panel per data set and budget, and machine
-        some = some.assign(sizes=some.budget, imaging=some.machine)
+        distribution = study.data(runs[0]).distribution
+        ceilings = {} if distribution is None else {group.dataset.iloc[0]: -distribution.entropy}
         for by, words in (("steps", "training steps"), ("seconds", "seconds of training steps")):
-            figure = plots.learning_curves(some, metric=metric, by=by)
-            found.append(picture(figure, f"{metric.replace('_', ' ')} over {words}; each scheme at its chosen setting"))
-        break  # what is validated tells more than what is trained on
+            figure = plots.learning_curves(
+                rows.assign(sizes=rows.budget, imaging=rows.machine), metric=metric, by=by, ceilings=ceilings
+            )
+            found.append(picture(figure, f"{in_words(labels)}: {METRICS[metric]} over {words}"))
     return found
 
 
 def sensitivity_pictures(study: Study, table: pd.DataFrame) -> list[Picture]:
-    """A figure for each setting of which more than one value was scored on validation data."""
-    valid = table[(table.split == "valid") & (table.metric == "log_likelihood") & table.value.notna()]
-    varied = [name for name in study.varied if valid.groupby([*PLACE, "scheme"])[name].nunique().max() > 1]
-    varied.sort(key=lambda name: name != "learning_rate")
-    return [
-        picture(plots.setting_sensitivity(table, name, others=study.varied),
-                f"validation log-likelihood over the {name.replace('_', ' ')}; a ring marks each scheme's best")
-        for name in varied
-    ]  # fmt: skip
+    """For each setting of which a scheme tried several values, a picture of each data set, machine and budget."""
+    valid = table[(table.split == "valid") & (table.metric == "log_likelihood") & np.isfinite(table.value)]
+    found = []
+    for name in sorted(study.varied, key=lambda name: name != "learning_rate"):
+        for labels, group in valid.groupby(PLACE, sort=False):
+            if group.groupby("scheme")[name].nunique().max() > 1:
+                figure = plots.setting_sensitivity(group, name, others=study.varied)
+                words = name.replace("_", " ")
+                found.append(picture(figure, f"{in_words(labels)}: over the {words}; a ring marks each scheme's best"))
+    return found
 
 
 def machine_pictures(study: Study, chosen: pd.DataFrame, table: pd.DataFrame) -> list[Machine]:
@@ -86,7 +97,7 @@ def machine_pictures(study: Study, chosen: pd.DataFrame, table: pd.DataFrame) ->
 
 
 def _machine(study: Study, lead: dict[object, object], table: pd.DataFrame) -> Machine:
-    place = ", ".join(str(lead[name]) for name in PLACE if lead[name])
+    place = in_words(lead[name] for name in PLACE)
     run, restart, value = best_restart(table, str(lead["runs"]).split())
     title = f"{place}: {lead['scheme']}, restart {restart} of run {run}, {value:.3f} nats per datum"
     model, guide = study.machine(run)

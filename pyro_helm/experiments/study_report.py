@@ -102,7 +102,10 @@ def _chosen_table(study: Study, chosen: pd.DataFrame) -> PageTable:
     differences["interval"] = [f"[{low:.3f}, {high:.3f}]" if low == low else "" for low, high in
                                zip(differences.low, differences.high, strict=True)]  # fmt: skip
     rows = chosen.merge(differences[[*keys, "difference", "interval"]], on=keys, how="left")
-    first = [*PLACE, "scheme", *study.varied, "log_likelihood", "log_likelihood_stderr", "difference", "interval"]
+    # on a telephone the first columns are seen: labels that are the same everywhere stand at the right
+    differing = [name for name in PLACE if len(set(rows[name])) > 1]
+    numbers = ["log_likelihood", "log_likelihood_stderr", "difference", "interval", "restarts", "failed"]
+    first = [*differing, "scheme", *numbers, *study.varied]
     rows = rows[[*first, *(name for name in rows if name not in first)]]
     leads = rows[keys].apply(tuple, axis=1).isin(set(leading[keys].apply(tuple, axis=1)))
     return page_table(rows.dropna(axis=1, how="all"), HEADINGS, leads=leads)

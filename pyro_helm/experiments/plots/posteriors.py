@@ -84,5 +84,5 @@ def posterior_chart(
 def _show_case(ax: Axes, x: Tensor, image_shape: tuple[int, int]) -> None:
     """The case as a small image above the legend."""
     inset = ax.inset_axes((1.03, 0.58, 0.16, 0.42))
-    inset.imshow(x.reshape(checked_shape(image_shape, x.numel())), cmap="gray_r", vmin=0, vmax=1)
+    inset.imshow(x.reshape(checked_shape(image_shape, x.numel())).numpy(), cmap="gray_r", vmin=0, vmax=1)
     inset.set(xticks=[], yticks=[])
