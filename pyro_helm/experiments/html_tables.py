@@ -77,10 +77,13 @@ def _cell(value: object, is_number: bool) -> Cell:
     if isinstance(value, (bool, np.bool_)):
         return Cell("yes" if value else "no", "yes" if value else "no", kind)
     if isinstance(value, (float, np.floating)):
-        whole = float(value).is_integer() and abs(value) < 1e6
-        small = not whole and abs(value) < 0.1
-        return Cell(
-            f"{value:.0f}" if whole else f"{value:.3g}" if small else in_digits(float(value)), repr(float(value)), kind
-        )
+        return Cell(_number(float(value)), repr(float(value)), kind)
     text = str(value)
     return Cell(text, text, "long" if len(text) > LONG else kind)
+
+
+def _number(value: float) -> str:
+    """Whole numbers without a point, small ones, such as learning rates, to three digits that count."""
+    if value.is_integer() and abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) < 0.1 else in_digits(value)

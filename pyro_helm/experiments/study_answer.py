@@ -46,7 +46,7 @@ def verdicts(study: Study) -> list[Verdict]:
     for lead in leading.to_dict("records"):
         labels = tuple(lead[name] for name in PLACE)
         others = differences[lead["scheme"]]
-        others = others[(others[PLACE] == labels).all(axis=1) & (others.scheme != lead["scheme"])]
+        others = others[(others[PLACE] == list(labels)).all(axis=1) & (others.scheme != lead["scheme"])]
         sentence, clear = _sentence(lead, others)
         found.append(
             Verdict(", ".join(str(label) for label in labels if label), labels, lead["scheme"], sentence, clear)

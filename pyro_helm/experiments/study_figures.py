@@ -110,7 +110,7 @@ def best_restart(table: pd.DataFrame, runs: list[str]) -> tuple[str, int, float]
     """Run, restart and value of the best log-likelihood on validation data, or on test data where there is none."""
     rows = table[table.run.isin(runs) & (table.metric == "log_likelihood")]
     split = "valid" if (rows.split == "valid").any() else "test"
-    best = rows.loc[rows.value.where(rows.split == split).idxmax()]
+    best = rows[rows.split == split].sort_values("value", ascending=False).iloc[0]
     return str(best.run), int(best.restart), float(best.value)
 
 

@@ -126,7 +126,7 @@ def _notes(study: Study, runs: pd.DataFrame) -> list[str]:
 def _warnings(table: pd.DataFrame, runs: pd.DataFrame) -> list[dict[str, str]]:
     """Warnings of the likelihoods by run, and runs that failed, with why."""
     found = [
-        {"whose": f"run {run.run} ({run.dataset}, {run.machine}, {run.scheme}) {run.state}", "text": run.why}
+        {"whose": f"run {run.run} ({run.dataset}, {run.machine}, {run.scheme}) {run.state}", "text": str(run.why)}
         for run in runs[runs.state.isin(["failed", "intractable"])].itertuples()
     ]
     rows = table[(table.metric == "log_likelihood") & table.warnings.fillna("").astype(bool)]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 import pyro_helm as helm
 from pyro_helm.experiments import plots
@@ -78,8 +79,8 @@ def axes(figure: Figure) -> Axes:
 def test_a_training_has_a_line_per_metric_of_medians_by_epoch_or_seconds() -> None:
     for by in ("epoch", "seconds"):
         (line,) = axes(plots.training_curves(HISTORY, by=by)).get_lines()
-        np.testing.assert_allclose(line.get_ydata(), HISTORY.groupby("epoch").value.median())
-        np.testing.assert_allclose(line.get_xdata(), HISTORY[by].unique())
+        np.testing.assert_allclose(np.asarray(line.get_ydata()), HISTORY.groupby("epoch").value.median())
+        np.testing.assert_allclose(np.asarray(line.get_xdata()), HISTORY[by].unique())
     with pytest.raises(ValueError, match="by must be one of epoch, seconds; got 'steps'"):
         plots.training_curves(HISTORY, by="steps")
     with pytest.raises(ValueError, match="no finite value"):
@@ -146,7 +147,7 @@ def test_reconstructions_are_three_blocks_of_the_same_cases() -> None:
 
 def test_bars_are_the_exact_marginals_and_dots_are_of_recognition() -> None:
     ax = axes(plots.posterior_chart(POSTERIOR, GUIDE, datum=3, restart=1, num_draws=50))
-    heights = [bar.get_height() for bar in ax.patches]
+    heights = [bar.get_height() for bar in ax.patches if isinstance(bar, Rectangle)]
     expected = torch.cat([POSTERIOR.marginals[name][1, 3] for name in ("h1", "h2")])
     np.testing.assert_allclose(heights, expected, rtol=1e-6)
     dots = np.concatenate([np.asarray(line.get_ydata()) for line in ax.get_lines()])
@@ -171,7 +172,7 @@ def test_a_map_has_every_datum_once_in_the_colour_of_its_label() -> None:
     ax = axes(plots.code_map(MODEL, GUIDE, X, labels, num_draws=2))
     assert [str(part.get_label()) for part in ax.collections] == ["a", "b", "c"]
     assert [len(np.asarray(part.get_offsets())) for part in ax.collections] == [4, 4, 4]
-    assert len({part.get_facecolor()[0].tobytes() for part in ax.collections}) == 3  # type: ignore[index,union-attr]
+    assert len({part.get_facecolor()[0].tobytes() for part in ax.collections}) == 3  # type: ignore[union-attr]
 
 
 def test_components_keep_distances_where_a_code_has_two_units() -> None:
@@ -196,7 +197,7 @@ def test_errors_of_code_maps() -> None:
 def test_estimates_stand_at_their_distance_below_the_upper_bound() -> None:
     ax = axes(plots.bound_sandwich(GAP))
     for container, name in zip(ax.containers, ("gap", "shortfall"), strict=True):
-        np.testing.assert_allclose(np.asarray(container[0].get_ydata(), dtype=float), -GAP.summary[name])  # type: ignore[index]
+        np.testing.assert_allclose(np.asarray(container[0].get_ydata(), dtype=float), -GAP.summary[name])
 
 
 def test_without_a_guide_annealing_stands_alone() -> None:

@@ -29,11 +29,13 @@ class Tables:
 
     def differences(self, reference: str) -> pd.DataFrame:
         assert reference == "vimco"
-        return pd.DataFrame(
-            {"dataset": f"set{place}", "machine": "odds 4", "budget": "", "scheme": scheme, "against": "vimco",
-             "difference": difference, "low": low, "high": high, "pairs": 8}
-            for place in range(self.places) for scheme, (difference, low, high) in self.lows.items()
-        )  # fmt: skip
+        rows = [
+            (f"set{place}", "odds 4", "", scheme, "vimco", *numbers, 8)
+            for place in range(self.places)
+            for scheme, numbers in self.lows.items()
+        ]
+        names = ["dataset", "machine", "budget", "scheme", "against", "difference", "low", "high", "pairs"]
+        return pd.DataFrame(rows, columns=names)
 
 
 def answer(lows: dict[str, tuple[float, float, float]], **settings: Any) -> tuple[str, bool]:

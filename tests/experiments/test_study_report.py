@@ -29,7 +29,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> helm.Study:
     x = (torch.rand(30, 6, generator=torch.Generator().manual_seed(0)) > 0.5).float()
     made = helm.Study(
         tmp_path_factory.mktemp("study"),
-        datasets=[helm.Data("noise", x, x[:10], x[10:25], (2, 3))],
+        datasets=[helm.Data("noise", x, x[:10].clone(), x[10:25].clone(), (2, 3))],
         machines=["sigmoid 3"],
         schemes=["wake_sleep", "vimco", {"scheme": "exact_em", "max_terms": 10}],
         settings={"learning_rate": [0.01, 0.1], "batch_size": 10},

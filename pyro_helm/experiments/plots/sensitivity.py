@@ -61,13 +61,14 @@ def _line(ax: Axes, group: pd.DataFrame, setting: str, others: list[str], scheme
     keys = [setting, *(name for name in others if name != setting and group[name].notna().any())]
     settings = group.groupby(keys).value.agg(["median", "min", "max"]).reset_index()
     best = settings.loc[settings.groupby(setting)["median"].idxmax()].sort_values(setting)
-    numbers = best[setting].dtype.kind in "if"
-    x = best[setting] if numbers else best[setting].astype(str)
-    if numbers and (x > 0).all() and len(x) > 1:
+    x = best[setting].to_numpy()
+    if x.dtype.kind not in "if":
+        x = x.astype(str)
+    elif (x > 0).all() and len(x) > 1:
         ax.set_xscale("log")
         ax.set_xticks(x, [f"{value:g}" for value in x])
         ax.minorticks_off()
     ax.fill_between(x, best["min"], best["max"], color=colour, alpha=0.15, linewidth=0)
     ax.plot(x, best["median"], "o-", color=colour, markersize=4, label=scheme)
     top = best["median"].to_numpy().argmax()
-    ax.plot(x.iloc[top], best["median"].iloc[top], "o", markersize=10, fillstyle="none", color=colour)
+    ax.plot(x[top], best["median"].iloc[top], "o", markersize=10, fillstyle="none", color=colour)
