@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from pyro_helm.experiments.descriptions import named
+from pyro_helm.experiments.digests import named
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.layers import IMAGING
 from pyro_helm.models import BeliefNetwork

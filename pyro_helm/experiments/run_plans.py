@@ -12,13 +12,14 @@ import torch
 
 from pyro_helm.data.sets import Data
 from pyro_helm.experiments.budgets import Budget, steps_per_epoch
-from pyro_helm.experiments.descriptions import described, digest_of, named
+from pyro_helm.experiments.digests import digest_of, named
 from pyro_helm.experiments.machines import Builder
 from pyro_helm.experiments.scheme_settings import described_scheme
 from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.fitting import fit
 from pyro_helm.training.full_batch import LBFGS, ConjugateGradient
+from pyro_helm.training.manifest import described
 from pyro_helm.training.steps import STEPS
 
 FORMAT = 1
@@ -174,7 +175,7 @@ def columns_of(description: Mapping[str, Any]) -> dict[str, Any]:
 def _cell(value: Any) -> Any:
     """A number, text or truth value as it is; anything else as text."""
     if isinstance(value, Mapping):
-        value = value.get("partial") or value.get("code") or dict(value)
+        value = value.get("function") or value.get("class") or dict(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 

@@ -6,9 +6,10 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from pyro_helm.experiments.descriptions import described, named
+from pyro_helm.experiments.digests import named
 from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.schemes import SCHEMES, Reinforce, Scheme
+from pyro_helm.training.manifest import described
 
 _OF_EVERY_SCHEME = vars(Reinforce()).keys() - {"num_particles"}
 

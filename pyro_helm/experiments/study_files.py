@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pyro_helm.experiments.descriptions import named
+from pyro_helm.experiments.digests import named
 from pyro_helm.experiments.study import Study
 from pyro_helm.runtime.suggestions import unknown
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyro_helm.experiments.descriptions import digest_of
+from pyro_helm.experiments.digests import digest_of
 from pyro_helm.experiments.run_folders import RUN_FILE, SCORES, Outcome, outcome_in, read_json
 from pyro_helm.experiments.run_plans import columns_of, varied
 

@@ -40,13 +40,8 @@ TABLE = pd.DataFrame(
 def test_the_choice_is_made_on_validation_data_and_a_failed_restart_counts_as_the_worst() -> None:
     chosen = chosen_settings(TABLE, ["learning_rate"]).set_index("scheme")
     assert chosen.learning_rate.to_dict() == {"a": 0.2, "b": 0.2}
-    assert chosen.loc["a", ["log_likelihood", "log_likelihood_best", "restarts", "failed"]].tolist() == [-8, -7, 3, 0]
-    assert chosen.loc["b", ["log_likelihood", "log_likelihood_best", "restarts", "failed"]].tolist() == [
-        -9.25,
-        -9,
-        3,
-        1,
-    ]
+    reported = chosen[["log_likelihood", "log_likelihood_best", "restarts", "failed"]].T.to_dict("list")
+    assert reported == {"a": [-8, -7, 3, 0], "b": [-9.25, -9, 3, 1]}
     assert chosen.ms_per_step.tolist() == [200.0, 200.0]
     assert chosen.index.tolist() == ["a", "b"]  # best first
 
