@@ -32,6 +32,7 @@ class Result(Shown):
             the ``valid_log_likelihood`` of the parameters that were kept, or without validation their ``train_bound``.
         interrupted: whether Ctrl-C ended the training.
         step: the kind of its steps, ``"eager"``, ``"captured"`` or ``"compiled"``.
+        unsaved: why the folder ``out`` does not hold this result, a full disk say; None if it does, or there is none.
 
     """
 
@@ -41,6 +42,7 @@ class Result(Shown):
     summary: pd.DataFrame
     interrupted: bool
     step: str
+    unsaved: str | None = None
 
     def plot(self, *, by: str = "epoch", ax: Axes | None = None) -> Figure:
         """Draw the learning curves: every metric's median over restarts, and a band from the worst to the best.
@@ -69,6 +71,7 @@ class Result(Shown):
         restarts, metric = len(self.summary), self._kept_by
         table = self.summary.sort_values("best", ascending=False)[["restart", "best", "best_epoch", "failed"]]
         notes = ["the training was interrupted, so that it may be too short"] * self.interrupted
+        notes += [] if self.unsaved is None else [f"not saved: {self.unsaved}"]
         failed = self.summary.restart[self.summary.failed].tolist()
         if failed:
             notes.append(f"{len(failed)} of {restarts} restarts failed (their loss, gradient or parameters became "
