@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import pyro_helm as helm
-from pyro_helm.experiments.ranking import ranking_card
-from pyro_helm.runtime.shown import WIDTH
+from pyro_helm.experiments.ranking import ranking_card, study_card
+from pyro_helm.runtime.shown import WIDTH, as_text
 
 LONG = "/a/long/path/of/a/data set with\nmany words" * 9
 
@@ -133,6 +133,21 @@ def test_wide_names_and_values_fit_too(results: dict[str, Any]) -> None:
     assert fits(str(helm.Comparison(rows, rows, False)))
     assert fits(str(helm.Comparison(rows, rows.iloc[:0], True)))
     assert ranking_card(rows, interrupted=False).table is not None
+
+
+def test_a_study_tells_the_states_of_its_runs_and_the_chosen_settings() -> None:
+    runs = pd.DataFrame({"run": list("abcde"), "state": ["finished", *["failed"] * 4], "why": "it " + "ran out " * 30})
+    chosen = pd.DataFrame(
+        {"dataset": [LONG, "digits"], "machine": "odds 4", "budget": "9 epochs", "scheme": LONG, "log_likelihood": -1e9,
+         "log_likelihood_stderr": 0.1, "log_likelihood_best": -1.0, "failed": 0, "learning_rate": 0.01}
+    )  # fmt: skip
+    shown = as_text(study_card("a study", runs, chosen, ["learning_rate"]))
+    assert fits(shown)
+    assert "5 runs: 4 failed, 1 finished" in shown
+    assert "! run b failed: it ran out" in shown
+    assert "1 more runs failed" in shown
+    assert "learning_rate" in shown
+    assert "no run has begun" in as_text(study_card("", runs.iloc[:0], chosen.iloc[:0], []))
 
 
 @pytest.mark.parametrize("scheme", [scheme() for scheme in helm.SCHEMES.values()], ids=list(helm.SCHEMES))

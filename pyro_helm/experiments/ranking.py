@@ -38,3 +38,23 @@ def ranking_card(summary: pd.DataFrame, *, interrupted: bool) -> Card:
     ]
     title = f"Comparison{f' on {common}' if common else ''}, in nats per datum (higher is better)"
     return Card(title, facts, table, notes)
+
+
+def study_card(name: str, runs: pd.DataFrame, chosen: pd.DataFrame, varied: list[str], note: str = "") -> Card:
+    """The card of a study: how many runs are in which state, and each scheme at its chosen setting."""
+    title = f"Study{f' {shortened(name)}' if name else ''}"
+    if runs.empty:
+        return Card(f"{title}: no run has begun")
+    states = ", ".join(f"{number} {state}" for state, number in runs.state.value_counts().items())
+    facts = [f"{len(runs)} runs: {states}"]
+    failed = [f"run {run.run} failed: {run.why}" for run in runs[runs.state == "failed"].itertuples()]
+    notes = failed[:3] + [f"{len(failed) - 3} more runs failed; see runs()"] * (len(failed) > 3)
+    notes += [note] if note else []
+    if chosen.empty:
+        return Card(title, facts, None, notes)
+    facts.append("medians over restarts on test data in nats per datum, at the settings chosen on validation data")
+    labels = ["dataset", "machine", "budget"]
+    differing = [label for label in labels if len(set(chosen[label])) > 1]
+    numbers = {column: short for column, short in NUMBERS.items() if column not in ("elbo", "seconds")}
+    table = chosen[[*differing, "scheme", *numbers, *varied]].rename(columns=numbers)
+    return Card(title, facts, table, notes)

@@ -171,6 +171,13 @@ def test_the_best_restart_is_the_one_of_the_largest_validation_score(study: helm
     assert rows[(rows.run == run) & (rows.restart == restart)].value.item() == value
 
 
+def test_a_study_prints_its_runs_and_its_best_settings(study: helm.Study) -> None:
+    first, states, _, _, *table = str(study).splitlines()
+    assert first.startswith("Study a study </script>")
+    assert states == "  6 runs: 4 finished, 2 intractable"
+    assert {line.split()[0] for line in table} >= {"scheme", "vimco", "wake_sleep"}
+
+
 def test_a_folder_without_a_study_is_refused_in_one_sentence(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert wrong.exit_code == 2
