@@ -42,7 +42,7 @@ def ranking_card(summary: pd.DataFrame, *, interrupted: bool) -> Card:
 
 def study_card(name: str, runs: pd.DataFrame, chosen: pd.DataFrame, varied: list[str], note: str = "") -> Card:
     """The card of a study: how many runs are in which state, and each scheme at its chosen setting."""
-    title = f"Study{f' {shortened(name)}' if name else ''}"
+    title = f"Study{f' {shortened(name, 60)}' if name else ''}"
     if runs.empty:
         return Card(f"{title}: no run has begun")
     states = ", ".join(f"{number} {state}" for state, number in runs.state.value_counts().items())
