@@ -120,18 +120,23 @@ def _pictures(
     shape = data.image_shape or (1, data.test.shape[-1])
     cases = data.test[:CASES]
     sheet = {"data": data.test[:DREAMS], "dreams": dreams(model, restart=restart, seed=0, number=DREAMS)}
-    weights = plots.weight_diagram(model, guide, restart=restart, image_shape=data.image_shape)
+    notes: list[str] = []
+    found: list[Picture] = []
+    try:
+        weights = plots.weight_diagram(model, guide, restart=restart, image_shape=data.image_shape)
+        found.append(picture(weights, "what it has learned"))
+    except ValueError as error:
+        notes.append(f"The weights are left out: {error}.")
     kept = plots.reconstruction_sheet(model, guide, cases, image_shape=shape, restart=restart)
-    found = [
-        picture(weights, "what it has learned"),
+    found += [
         picture(plots.dream_sheet(sheet, image_shape=shape), "test cases, and dreams of the machine"),
         picture(kept, "test cases, and what the machine keeps of them"),
     ]
     try:
         posterior = exact_posterior(model, guide, cases[:POSTERIORS], max_terms=MAX_TERMS)
     except ValueError as error:
-        return [f"The exact posterior is left out: {error}."], found
+        return [*notes, f"The exact posterior is left out: {error}."], found
     for datum in range(len(cases[:POSTERIORS])):
         figure = plots.posterior_chart(posterior, guide, datum=datum, restart=restart, image_shape=data.image_shape)
         found.append(picture(figure, f"test case {datum}: the exact posterior beside recognition"))
-    return [], found
+    return notes, found

@@ -18,6 +18,8 @@ def dream_sheet(
 ) -> Figure:
     """Draw images in labelled blocks of rows, such as a model's dreams below data; ones are black, zeros white.
 
+    Where values lie below 0 or above 1, the least of all is white and the largest black.
+
     Args:
         groups: images ``[images, pixels]`` by label.
         image_shape: rows and columns of an image.
@@ -37,6 +39,8 @@ def dream_sheet(
         if images.dim() != 2 or not len(images):
             raise ValueError(f"images of {label!r} must be [images, pixels], one or more, got {list(images.shape)}")
         height, width = checked_shape(image_shape, images.shape[-1])
+    low = min(0.0, *(float(images.nan_to_num(0.0).min()) for images in groups.values()))
+    high = max(1.0, *(float(images.nan_to_num(0.0).max()) for images in groups.values()))
     gap = max(1, width // 8)
     cell = min(max(0.1, 0.5 / width), (MAX_WIDTH - 2 * MARGIN) / (columns * (width + gap)))
     ax = page(ax)
@@ -50,7 +54,7 @@ def dream_sheet(
         ax.text(MARGIN, top, label, fontsize=10, weight="bold", va="center")
         top += LINE
         extent = (MARGIN, MARGIN + cell * sheet.shape[1], top + cell * sheet.shape[0], top)
-        ax.imshow(sheet, cmap="gray_r", vmin=0, vmax=1, extent=extent, interpolation="nearest", label=label)
+        ax.imshow(sheet, cmap="gray_r", vmin=low, vmax=high, extent=extent, interpolation="nearest", label=label)
         centre = np.array([MARGIN + width * cell / 2, top + height * cell / 2])
         frames = boxes(corners * cell + centre, cell * np.array([[width, height]]))
         ax.add_collection(PolyCollection(frames, facecolors="none", edgecolors="0.6", linewidths=0.5))
