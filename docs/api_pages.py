@@ -37,6 +37,10 @@ def names_by_package() -> dict[str, dict[str, str]]:
         if isinstance(node, ast.ImportFrom) and node.module:
             names = found.setdefault(node.module.split(".")[0], {})
             names.update({f"pyro_helm.{alias.name}": f"pyro_helm.{node.module}" for alias in node.names})
+            for alias in node.names:  # a module among the public names, such as helm.plots, has names of its own
+                module = getattr(pyro_helm, alias.name)
+                if inspect.ismodule(module):
+                    names.update({f"pyro_helm.{alias.name}.{name}": module.__name__ for name in module.__all__})
     for package in pkgutil.iter_modules(pyro_helm.__path__, "pyro_helm."):
         for name in getattr(importlib.import_module(package.name), "__all__", []):
             if name not in pyro_helm.__all__:
@@ -89,7 +93,9 @@ def table(package: str) -> str:
 
 
 def _directive(name: str, module: str) -> str:
-    value = getattr(importlib.import_module(name.rpartition(".")[0]), _last(name))
+    value = pkgutil.resolve_name(name)
+    if inspect.ismodule(value):
+        return f".. py:module:: {name}\n\n{inspect.getdoc(value)}"
     if inspect.isclass(value):
         bases = "" if value.__bases__ == (object,) else "\n   :show-inheritance:"
         return f".. autoclass:: {name}\n   :members:{bases}"
@@ -99,8 +105,8 @@ def _directive(name: str, module: str) -> str:
 
 
 def _docstring(name: str, module: str) -> str:
-    value = getattr(importlib.import_module(name.rpartition(".")[0]), _last(name))
-    if inspect.isclass(value) or inspect.isroutine(value):
+    value = pkgutil.resolve_name(name)
+    if inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value):
         return inspect.getdoc(value) or ""
     return _docstring_below(_last(name), module)
 
@@ -128,7 +134,8 @@ def _rst(text: str) -> str:
 
 
 def _shown(name: str) -> str:
-    return f"helm.{_last(name)}" if name.count(".") == 1 else name.removeprefix("pyro_helm.")
+    inside = name.removeprefix("pyro_helm.")
+    return f"helm.{inside}" if inside.split(".")[0] in pyro_helm.__all__ else inside
 
 
 def _last(name: str) -> str:

@@ -119,3 +119,25 @@ def test_links_pictures_and_anchors_of_the_site_are_checked(tmp_path: Path) -> N
     (tmp_path / "index.html").write_text(f'<p id="here"></p>{body}<img src="gone.png">')
     wrong = [f"index.html: {target}" for target in ("#gone", "gone.html", "gone.png", "other.html#gone")]
     assert script("check_site").missing(tmp_path) == wrong
+
+
+def test_the_gallery_is_up_to_date_and_has_every_figure() -> None:
+    gallery = script("gallery_page")
+    assert (SITE / "gallery.md").read_text() == gallery.page(), "run python docs/gallery_page.py"
+    figures = set(pyro_helm.plots.__all__) - {"save_figure"}
+    shown = {path.stem for path in (SITE / "figures" / "gallery").glob("*.png")}
+    assert shown == {entry.name for entry in gallery.ENTRIES}
+    assert all(any(name in entry.code or name == entry.name for entry in gallery.ENTRIES) for name in figures)
+
+
+def test_the_code_of_the_gallery_runs() -> None:
+    """As printed, but for fewer epochs, restarts and draws."""
+    gallery = script("gallery_page")
+    smaller = {"num_epochs=40": "num_epochs=1", "num_epochs=10": "num_epochs=1", "num_samples=100": "num_samples=5",
+               "schedule=100": "schedule=3", "test[:20]": "test[:10]"}  # fmt: skip
+    names: dict[str, object] = {}
+    for code in (gallery.MACHINE, *(entry.code for entry in gallery.ENTRIES)):
+        for old, new in smaller.items():
+            code = code.replace(old, new)
+        exec(code, names)
+        assert code == gallery.MACHINE or "figure" in names or "result" in names

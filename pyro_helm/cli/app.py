@@ -337,6 +337,21 @@ def study(
         end_of_study(asked)
 
 
+@app.command()
+def report(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Of a study, or of several copied together.")],
+    out: Annotated[str | None, typer.Option(help="File to write.", show_default="report.html in the folder")] = None,
+) -> None:
+    """Write one page of HTML about a study: the answer, tables that sort, curves, machines, warnings.
+
+    The page holds everything itself, and can be opened, printed and sent as it is.
+
+    Example: pyro-helm report results/schemes
+    """
+    with one_sentence_errors():
+        typer.echo(f"report: {helm.report(folder, out)}")
+
+
 @app.command("data")
 def list_data() -> None:
     """List the data sets that can be named.

@@ -16,10 +16,12 @@ import pandas as pd
 from torch import Tensor
 
 from pyro_helm.data.sets import Data
+from pyro_helm.experiments.ranking import ranking_card
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.likelihoods import log_likelihood
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.runtime.arguments import at_least_one, checked_seed
+from pyro_helm.runtime.shown import Card, Shown
 from pyro_helm.runtime.tables import tidy, write_table
 from pyro_helm.schemes import Intractable, Scheme
 from pyro_helm.training.checks import made_folder
@@ -28,8 +30,8 @@ from pyro_helm.training.result import Result
 from pyro_helm.training.steps import STEPS
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """What a comparison measured.
 
     Attributes:
@@ -44,6 +46,9 @@ class Comparison:
     table: pd.DataFrame
     summary: pd.DataFrame
     interrupted: bool
+
+    def _card(self) -> Card:
+        return ranking_card(self.summary, interrupted=self.interrupted)
 
 
 def compare(
