@@ -10,7 +10,8 @@ import torch
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor
 
-from pyro_helm.layers import IMAGING, Imaging, LogProbs, local_parameters
+from pyro_helm.layers import Categorical, Imaging, LogProbs, imaging_model, local_parameters, name_of
+from pyro_helm.layers.categorical import group_sizes
 from pyro_helm.programs.layered import (
     Observations,
     checked_observations,
@@ -22,16 +23,24 @@ from pyro_helm.programs.layered import (
 from pyro_helm.runtime.arguments import flag, number
 from pyro_helm.runtime.device import placement
 
+ImagingModel = str | type[Imaging]
+"""An imaging model by its name in :data:`~pyro_helm.layers.IMAGING`, or as a class."""
+
 
 class BeliefNetwork(PyroModule):  # type: ignore[misc]
     r"""Layered binary belief network, ``p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)``.
 
     A Pyro model with one sample site per layer, ``hL`` first and ``x`` last. Units are independent given the layer
-    above; how causes make probabilities is each layer's imaging model.
+    above; how causes make probabilities is each layer's imaging model. Hidden units are binary, visible ones are what
+    their imaging model says.
 
     Args:
         sizes: units per layer, bottom to top: ``(32, 24, 2)`` is 32 visible units, 24, then 2 on top.
-        imaging: ``"sigmoid"``, ``"noisy_or"`` or ``"odds"``, one for all or one per layer, bottom to top.
+        imaging: ``"sigmoid"``, ``"noisy_or"`` or ``"odds"``, one for all or one per layer, bottom to top. A subclass of
+            :class:`~pyro_helm.layers.Imaging` may stand for a name.
+        visible: imaging of the visible layer if it is another: ``"gaussian"`` for real numbers, ``"poisson"`` for
+            counts, ``"categorical"`` for groups of units of which one is on, any of the above, or a class.
+        groups: units in each group of a categorical layer, which add up to the layer's; a number if all are equal.
         restarts: independent machines in one batch; R of them train as R separate machines would.
         fixed_leak: leak that is not learned, one for all or one per layer: a logit, a probability or odds, as the
             layer's imaging model has it; None for none.
@@ -39,13 +48,17 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         seed: seed of the initial values, which differ per restart; None takes torch's global generator.
 
     Raises:
-        ValueError: for sizes, restarts, imaging models or leaks out of range, or of another number than the layers.
+        ValueError: for sizes, restarts, imaging models, groups or leaks out of range, or of another number than the
+            layers; for hidden layers that are not binary.
 
     Source: Dayan, Hinton, Neal & Zemel 1995, section 2, equations 3.3 to 3.5 and appendix A.
 
     >>> model = BeliefNetwork((32, 24, 2), imaging="odds", restarts=8, seed=0)
     >>> model().shape  # a dream: [restarts, data, units]
     torch.Size([8, 1, 32])
+    >>> survey = BeliefNetwork((5, 4), visible="categorical", groups=(2, 3), seed=0)
+    >>> survey(num_data=100).sum(-1).unique()  # two questions, one answer each
+    tensor([2.])
     """
 
     structure: ClassVar[Literal["generative", "recognition"]] = "generative"
@@ -53,8 +66,10 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
     def __init__(
         self,
         sizes: Sequence[int],
-        imaging: str | Sequence[str] = "sigmoid",
+        imaging: ImagingModel | Sequence[ImagingModel] = "sigmoid",
         *,
+        visible: ImagingModel | None = None,
+        groups: int | Sequence[int] | None = None,
         restarts: int = 1,
         fixed_leak: float | Sequence[float | None] | None = None,
         learned_leak: bool | Sequence[bool] = True,
@@ -64,7 +79,11 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         sizes, restarts = checked_sizes(sizes, restarts)
         self.sizes = sizes
         self.restarts = restarts
-        self.imaging: tuple[str, ...] = _per_layer("imaging", imaging, len(sizes))
+        kinds = [imaging_model(which) for which in _per_layer("imaging", imaging, len(sizes))]
+        if visible is not None:
+            kinds[0] = imaging_model(visible)
+        self.imaging: tuple[str, ...] = tuple(map(name_of, kinds))
+        self.groups = _checked_groups(kinds, groups, sizes)
         self.fixed_leak: tuple[float | None, ...] = _per_layer("fixed_leak", fixed_leak, len(sizes))
         self.learned_leak: tuple[bool, ...] = _per_layer("learned_leak", learned_leak, len(sizes))
         for leak in self.fixed_leak:
@@ -72,21 +91,19 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                 number("fixed_leak", leak)
         for learned in self.learned_leak:
             flag("learned_leak", learned)
-        for name in self.imaging:
-            if not isinstance(name, str) or name not in IMAGING:
-                raise ValueError(f"imaging must be one of {', '.join(IMAGING)}; got {name!r}")
         generator = seeded_generator(seed, stream=0)
         self.generative = PyroModule[torch.nn.ModuleList](
-            IMAGING[name](
+            kind(
                 num_causes,
                 num_units,
                 restarts=restarts,
                 fixed_leak=fixed,
                 learned_leak=learned,
                 generator=generator,
+                **({"groups": self.groups} if kind is Categorical else {}),
             )
-            for name, num_causes, num_units, fixed, learned in zip(
-                self.imaging, (*sizes[1:], 0), sizes, self.fixed_leak, self.learned_leak, strict=True
+            for kind, num_causes, num_units, fixed, learned in zip(
+                kinds, (*sizes[1:], 0), sizes, self.fixed_leak, self.learned_leak, strict=True
             )
         )
 
@@ -126,7 +143,12 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                 log-probabilities are certain.
             means: probabilities of the hidden layers' units, bottom to top, each ``[..., data, units]``.
 
+        Raises:
+            TypeError: for a visible layer that is not binary.
+
         """
+        if not self.generative[0].is_binary:
+            raise TypeError(f"causes that are uncertain need binary units below, but site 'x' is {self.imaging[0]}")
         *layers, top = self.generative
         with local_parameters():
             return [*(log_probs(layer, q) for layer, q in zip(layers, means, strict=True)), top.log_probs()]
@@ -140,7 +162,24 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             "restarts": self.restarts,
             "fixed_leak": self.fixed_leak,
             "learned_leak": self.learned_leak,
+            **({} if self.groups is None else {"groups": self.groups}),
         }
+
+
+def _checked_groups(
+    kinds: Sequence[type[Imaging]], groups: int | Sequence[int] | None, sizes: Sequence[int]
+) -> tuple[int, ...] | None:
+    """Groups of the visible layer, None for one without; refuse hidden layers that are not binary."""
+    for name, kind in zip(site_names(sizes)[1:], kinds[1:], strict=True):
+        if not kind.is_binary:
+            raise ValueError(
+                f"hidden layers are of binary units, sigmoid, noisy_or or odds, but the imaging of {name!r} is "
+                f'{name_of(kind)}; give it as visible="{name_of(kind)}"'
+            )
+    if (kinds[0] is Categorical) != (groups is not None):
+        wanted = "a categorical layer needs groups" if groups is None else "groups are of a categorical layer"
+        raise ValueError(f'{wanted}; got visible="{name_of(kinds[0])}" and groups={groups!r}')
+    return None if groups is None else group_sizes(groups, sizes[0])
 
 
 def _per_layer(name: str, value: Any, num_layers: int) -> tuple[Any, ...]:

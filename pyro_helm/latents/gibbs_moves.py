@@ -51,8 +51,7 @@ class Factor(NamedTuple):
 
     def log_prob(self, drive: Tensor, units: Sequence[Tensor]) -> Tensor:
         """Of the child layer, ``[chains, restarts, data]``."""
-        log_prob: Tensor = self.layer.distribution(drive).log_prob(units[self.child]).sum(-1)
-        return log_prob
+        return self.layer.log_prob(drive, units[self.child])
 
     def turned_over(self, drive: Tensor, unit: int, value: Tensor) -> Tensor:
         """The drive with a unit of the parent layer turned over, from a value ``[..., 1]`` to the other."""
@@ -63,7 +62,8 @@ class Factor(NamedTuple):
 
 def path_dtype(model: BeliefNetwork) -> torch.dtype:
     """Double precision where drives are sums of positive terms: a large one that is taken off leaves its rounding."""
-    return model.generative[0].leak.dtype if set(model.imaging) == {"sigmoid"} else torch.float64
+    are_real = all(layer.constraint is constraints.real for layer in model.generative)
+    return model.generative[0].leak.dtype if are_real else torch.float64
 
 
 def factors(model: BeliefNetwork, guide: FactorialRecognition | None) -> list[Factor]:

@@ -27,7 +27,8 @@ class LogProbs(NamedTuple):
 class Imaging(PyroModule):  # type: ignore[misc]
     """A layer of units driven by the binary causes above it; calling it gives their distribution.
 
-    ``drive = causes @ weight + leak``, with ``leak`` the sum of a fixed and a learned part.
+    ``drive = causes @ weight + leak``, with ``leak`` the sum of a fixed and a learned part. A subclass that says in
+    ``distribution`` what the drive means is an imaging model of its own, to be given to a network as ``imaging``.
 
     Args:
         num_causes: units of the layer above; 0 for a top layer, which has its leak alone.
@@ -48,8 +49,11 @@ class Imaging(PyroModule):  # type: ignore[misc]
 
     """
 
-    constraint: ClassVar[constraints.Constraint]
+    constraint: ClassVar[constraints.Constraint] = constraints.real
     """Values that a weight or leak may take; they are stored unconstrained."""
+
+    is_binary: ClassVar[bool] = False
+    """Whether each unit is a Bernoulli by itself: what hidden layers are, and sums over states go through."""
 
     def __init__(
         self,
@@ -78,22 +82,35 @@ class Imaging(PyroModule):  # type: ignore[misc]
 
     @abstractmethod
     def distribution(self, drive: Tensor) -> TorchDistribution:
-        """Distribution of single units with the given drive."""
+        """Distribution of single units with the given drive, or of the layer with its units as the event.
 
-    @abstractmethod
+        It is also given what :meth:`unit_parameters` has, by position, or reads it itself.
+        """
+
+    def unit_parameters(self) -> tuple[Tensor, ...]:
+        """What the units have besides their drive, a scale say, each ``[restarts, 1, units]``; see :meth:`of_units`."""
+        return ()
+
     def initial_weight(self, noise: Tensor) -> Tensor:
-        """Initial weights ``[restarts, causes, units]`` from standard normal noise of that shape."""
+        """Initial weights ``[restarts, causes, units]`` from standard normal noise of that shape.
 
-    @abstractmethod
+        Of either sign; large enough for restarts to begin differently, small enough for units not to saturate.
+        """
+        scale: float = min(0.3, 1.5 / noise.shape[-2] ** 0.5)
+        return scale * noise
+
     def initial_leak(self, noise: Tensor) -> Tensor:
-        """Initial leaks ``[restarts, 1, units]`` from standard normal noise of that shape."""
+        """Initial leaks ``[restarts, 1, units]`` from standard normal noise of that shape; near 0."""
+        return 0.1 * noise
 
-    @abstractmethod
     def drive_of_leak(self, leak: float) -> float:
         """Drive of a leak given as the imaging model states it; ValueError if out of range."""
+        return float(leak)
 
     def without_leak(self, num_units: int) -> float:
         """Leak of a layer that was given none: an error where units need one to turn on."""
+        if self.constraint is constraints.real:
+            return 0.0
         raise ValueError(
             f"a {type(self).__name__} layer of {num_units} units has neither a fixed nor a learned leak, so its units "
             "could not turn on without a cause and log-probabilities would be infinite; give one of the two"
@@ -114,9 +131,13 @@ class Imaging(PyroModule):  # type: ignore[misc]
 
         Without causes, the leak alone, ``[restarts, 1, units]``. A single restart has no dimension of its own.
         """
-        return _drive(causes, None if causes is None else self.weight, self.leak)
+        return drive_of(causes, None if causes is None else self.weight, self.leak)
 
-    @abstractmethod
+    def log_prob(self, drive: Tensor, values: Tensor) -> Tensor:
+        """Log-probability of the whole layer, ``[...]`` of drives and values ``[..., units]``, in nats."""
+        log_prob: Tensor = _with_event(self.distribution(drive)).log_prob(values)
+        return log_prob
+
     def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:
         """Log of the units' mean probability, or of what the paper has in its place, under independent causes.
 
@@ -125,10 +146,11 @@ class Imaging(PyroModule):  # type: ignore[misc]
             max_enumerated: sum over every state of the causes where there are no more, if the rule is else approximate.
 
         """
+        raise TypeError(f"a {type(self).__name__} layer has no rule for causes that are uncertain")
 
-    @abstractmethod
     def mean_log_by_quadrature(self, q: Tensor, *, tolerance: float) -> LogProbs:
         """Mean of the units' log-probabilities under independent causes, each within ``tolerance`` nats."""
+        raise TypeError(f"a {type(self).__name__} layer has no rule for causes that are uncertain")
 
     def mean_log(self, q: Tensor, *, tolerance: float, max_enumerated: int) -> LogProbs:
         """Mean of the units' log-probabilities under independent causes: ``E[log p]`` and ``E[log (1 - p)]``.
@@ -149,7 +171,7 @@ class Imaging(PyroModule):  # type: ignore[misc]
         return self.log_probs(all_states(q.shape[-1], q)), state_probabilities(q)
 
     def log_probs(self, causes: Tensor | None = None) -> LogProbs:
-        """Log-probabilities of the units given their causes, or of a top layer."""
+        """Log-probabilities of the units given their causes, or of a top layer; of binary units alone."""
         units = self.distribution(self.drive(causes))
         one = torch.ones((), dtype=self.leak.dtype, device=self.leak.device)
         return LogProbs(units.log_prob(one), units.log_prob(1 - one))
@@ -165,8 +187,8 @@ class Imaging(PyroModule):  # type: ignore[misc]
 
         A program reads them before it enters its plates, so that a prior put on them is sampled once, not per datum.
         """
-        weight, leak = getattr(self, "weight", None), self.leak
-        return lambda causes: self.distribution(_drive(causes, weight, leak)).to_event(1)
+        weight, leak, others = getattr(self, "weight", None), self.leak, self.unit_parameters()
+        return lambda causes: _with_event(self.distribution(drive_of(causes, weight, leak), *others))
 
     def forward(self, causes: Tensor | None = None) -> TorchDistribution:
         """Distribution of the layer given its causes, with the units as event."""
@@ -184,7 +206,17 @@ def local_parameters() -> AbstractContextManager[None]:
     return context
 
 
-def _drive(causes: Tensor | None, weight: Tensor | None, leak: Tensor) -> Tensor:
+def of_units(parameter: Tensor) -> Tensor:
+    """A parameter ``[restarts, 1, units]``; of a single restart without that dimension, as drives are."""
+    return parameter.squeeze(0) if len(parameter) == 1 else parameter
+
+
+def _with_event(layer: TorchDistribution) -> TorchDistribution:
+    return layer if layer.event_dim else layer.to_event(1)
+
+
+def drive_of(causes: Tensor | None, weight: Tensor | None, leak: Tensor) -> Tensor:
+    """``causes @ weight + leak``, of a single restart without its dimension."""
     single = len(leak) == 1
     if causes is None or weight is None:
         return leak.squeeze(0) if single else leak

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.latents.joint_states import DiscreteSite, all_joint_states, discrete_sites, log_joint
-from pyro_helm.latents.layer_states import JointTable, Level, Rows, levels, log_marginal, pieces
+from pyro_helm.latents.layer_states import Level, Rows, joint_table, levels, log_marginal, pieces
 from pyro_helm.layers import Imaging
 from pyro_helm.likelihoods.exact import (
     TERMS_AT_ONCE,
@@ -166,7 +166,7 @@ def _given_below(
     means = log_p.new_zeros(*log_p.shape, above.states[0:1].shape[-1] + known.means.shape[-1])
     for states, rows in pieces(layer, len(values), count, terms_at_once):
         some_states = above.states[states]
-        joint = JointTable(layer, some_states, above.log_prob[:, states])
+        joint = joint_table(layer, some_states, above.log_prob[:, states])
         features = torch.cat([some_states.expand(layer.restarts, -1, -1), known.means[:, states]], dim=-1)
         for some in rows:
             log_post = joint(values[some]) - log_p[:, some, None]
@@ -175,7 +175,7 @@ def _given_below(
             means[:, some] += post @ features
             if recogniser is not None:
                 nothing = log_p.new_zeros(layer.restarts, some.stop - some.start)
-                log_q = JointTable(recogniser, values[some], nothing)(some_states).mT
+                log_q = joint_table(recogniser, values[some], nothing)(some_states).mT
                 kl[:, some] += (log_q.exp() * (log_q - log_post + known.kl[:, None, states])).sum(-1)
     return _Summary(entropy, kl, means)
 

@@ -1,0 +1,101 @@
+"""What the suite's models and guides are, written out unit by unit from their parameters, summed over all states."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.claims import Exact
+from tests.oracle import binary_rows
+
+
+def log_density(layer: Any, imaging: str, drive: Tensor, values: Tensor) -> Tensor:
+    """log p of a layer's values given its drive, [...], by the textbook."""
+    if imaging == "gaussian":
+        scale = layer.scale[0, 0]
+        density: Tensor = (-((values - drive) ** 2) / (2 * scale**2) - scale.log() - math.log(2 * math.pi) / 2).sum(-1)
+        return density
+    if imaging == "poisson":
+        return (values * drive - drive.exp() - torch.lgamma(values + 1)).sum(-1)
+    if imaging == "categorical":
+        pairs = zip(values.split(layer.groups, -1), drive.split(layer.groups, -1), strict=True)
+        chances = [(value * (logits.exp() / logits.exp().sum(-1, keepdim=True))).sum(-1) for value, logits in pairs]
+        return torch.stack([chance.log() for chance in chances]).sum(0)
+    if imaging.endswith(":StudentT"):
+        return torch.distributions.StudentT(5.0, drive, 0.5).log_prob(values).sum(-1)
+    odds = {"sigmoid": torch.exp, "noisy_or": torch.expm1, "odds": lambda odds: odds}[imaging](drive)
+    return torch.where(values == 1, odds / (1 + odds), 1 / (1 + odds)).log().sum(-1)
+
+
+def drive_of(layer: Any, values: Tensor, causes: Tensor | None) -> Tensor:
+    """The drive of each unit, one term after the other."""
+    drive = layer.leak[0, 0].expand(torch.broadcast_shapes(values.shape, layer.leak[0, 0].shape))
+    if causes is not None:
+        drive = drive + sum(causes[..., k, None] * layer.weight[0, k] for k in range(causes.shape[-1]))
+    return drive
+
+
+def hidden_states(sizes: tuple[int, ...]) -> list[Tensor]:
+    """All joint hidden states, one tensor [states, units] per layer."""
+    return list(binary_rows(sum(sizes[1:])).split(list(sizes[1:]), -1))
+
+
+def log_joint(model: Any, x: Tensor) -> Tensor:
+    """log p(x, h) of every datum and state, [data, states]."""
+    return _log_layers(model, [x[:, None], *(states[None] for states in hidden_states(model.sizes))], lowest=0)
+
+
+def log_prior(model: Any) -> Tensor:
+    """log p(h) of every state, [states]."""
+    return _log_layers(model, [torch.empty(0), *hidden_states(model.sizes)], lowest=1)
+
+
+def visible_means(model: Any) -> Tensor:
+    """E[x | h] of every state where that is a function of the drive, [states, units], detached."""
+    hidden = hidden_states(model.sizes)
+    drive = drive_of(model.generative[0], torch.zeros(len(hidden[0]), model.sizes[0]), hidden[0])
+    return (drive.exp() if model.imaging[0] == "poisson" else drive).detach()
+
+
+def _log_layers(model: Any, units: list[Tensor], lowest: int) -> Tensor:
+    total = torch.zeros(())
+    for level, (layer, imaging) in enumerate(zip(model.generative, model.imaging, strict=True)):
+        causes = units[level + 1] if level + 1 < len(units) else None
+        if level >= lowest:
+            total = total + log_density(layer, imaging, drive_of(layer, units[level], causes), units[level])
+    return total
+
+
+def log_guide(guide: Any, x: Tensor) -> Tensor:
+    """log q(h | x) of every datum and state, [data, states]."""
+    below, total = x[:, None], torch.zeros(())
+    for layer, states in zip(guide.recognition, hidden_states(guide.sizes), strict=True):
+        total = total + log_density(layer, "sigmoid", drive_of(layer, states[None], below), states[None])
+        below = states[None]
+    return total
+
+
+class Enumerated(Exact):
+    """Exact values of a pair of one restart."""
+
+    def __init__(self, model: Any, guide: Any, x: Tensor) -> None:
+        self.log_p, self.log_q = log_joint(model, x), log_guide(guide, x)
+
+
+def sleep(model: Any, guide: Any) -> Tensor:
+    """E of log q(h | x) under the model, held fixed, where every x can be listed."""
+    rows = every_x(model)
+    return (log_joint(model, rows).exp().detach() * log_guide(guide, rows)).sum()
+
+
+def every_x(model: Any) -> Tensor:
+    """All rows that a model of binary or categorical units may dream."""
+    width, groups = model.sizes[0], getattr(model, "groups", None)
+    if groups is None:
+        return binary_rows(width)
+    codes = [torch.eye(size, dtype=torch.float64) for size in groups]
+    return torch.stack([torch.cat(rows) for rows in itertools.product(*codes)])
