@@ -78,7 +78,8 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
         """In nats, ``[...]``."""
         if self._validate_args:
             self._validate_sample(value)
-        return (value * self.log_probs).sum(-1)
+        log_prob: Tensor = (value * self.log_probs).sum(-1)
+        return log_prob
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Zeros and ones, ``[*sample_shape, *batch_shape, units]``, one on in each group."""

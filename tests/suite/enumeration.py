@@ -15,25 +15,27 @@ from tests.oracle import binary_rows
 
 def log_density(layer: Any, imaging: str, drive: Tensor, values: Tensor) -> Tensor:
     """log p of a layer's values given its drive, [...], by the textbook."""
+    of_units: Tensor
     if imaging == "gaussian":
         scale = layer.scale[0, 0]
-        density: Tensor = (-((values - drive) ** 2) / (2 * scale**2) - scale.log() - math.log(2 * math.pi) / 2).sum(-1)
-        return density
-    if imaging == "poisson":
-        return (values * drive - drive.exp() - torch.lgamma(values + 1)).sum(-1)
-    if imaging == "categorical":
+        of_units = -((values - drive) ** 2) / (2 * scale**2) - scale.log() - math.log(2 * math.pi) / 2
+    elif imaging == "poisson":
+        of_units = values * drive - drive.exp() - torch.lgamma(values + 1)
+    elif imaging == "categorical":
         pairs = zip(values.split(layer.groups, -1), drive.split(layer.groups, -1), strict=True)
         chances = [(value * (logits.exp() / logits.exp().sum(-1, keepdim=True))).sum(-1) for value, logits in pairs]
-        return torch.stack([chance.log() for chance in chances]).sum(0)
-    if imaging.endswith(":StudentT"):
-        return torch.distributions.StudentT(5.0, drive, 0.5).log_prob(values).sum(-1)
-    odds = {"sigmoid": torch.exp, "noisy_or": torch.expm1, "odds": lambda odds: odds}[imaging](drive)
-    return torch.where(values == 1, odds / (1 + odds), 1 / (1 + odds)).log().sum(-1)
+        of_units = torch.stack([chance.log() for chance in chances], -1)
+    elif imaging.endswith(":StudentT"):
+        of_units = torch.distributions.StudentT(5.0, drive, 0.5).log_prob(values)
+    else:
+        odds = {"sigmoid": torch.exp, "noisy_or": torch.expm1, "odds": lambda odds: odds}[imaging](drive)
+        of_units = torch.where(values == 1, odds / (1 + odds), 1 / (1 + odds)).log()
+    return of_units.sum(-1)
 
 
 def drive_of(layer: Any, values: Tensor, causes: Tensor | None) -> Tensor:
     """The drive of each unit, one term after the other."""
-    drive = layer.leak[0, 0].expand(torch.broadcast_shapes(values.shape, layer.leak[0, 0].shape))
+    drive: Tensor = layer.leak[0, 0].expand(torch.broadcast_shapes(values.shape, layer.leak[0, 0].shape))
     if causes is not None:
         drive = drive + sum(causes[..., k, None] * layer.weight[0, k] for k in range(causes.shape[-1]))
     return drive

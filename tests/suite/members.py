@@ -73,7 +73,7 @@ def far_from_the_start(module: nn.Module, seed: int = 3) -> Any:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter += 0.7 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.7 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
     return module
 
 
@@ -89,8 +89,7 @@ def restart_of(many: nn.Module, one: nn.Module, number: int) -> Any:
     """A module of one restart, with the parameters of one of many."""
     values = many.state_dict()
     one = copy.deepcopy(one).to(next(many.parameters()).dtype)
-    own = {name: values[name][number : number + 1] if values[name].dim() else values[name] for name in one.state_dict()}
-    one.load_state_dict(own)
+    one.load_state_dict({name: value[number : number + 1] if value.dim() else value for name, value in values.items()})
     return one
 
 
