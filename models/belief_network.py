@@ -11,6 +11,7 @@ from pyro.nn import PyroModule, pyro_method
 from torch import Tensor
 
 from pyro_helm.layers import IMAGING, Imaging, LogProbs, local_parameters
+from pyro_helm.layers.missing import has_missing, without_missing
 from pyro_helm.programs.layered import (
     Observations,
     checked_observations,
@@ -96,7 +97,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         It is ``[..., restarts, data, units]``, or ``[..., data, units]`` for a single restart.
 
         Args:
-            observations: values ``[..., data, units]`` of any of the sites; the others are sampled.
+            observations: values ``[..., data, units]`` of any of the sites; the others are sampled. Units of ``x`` that
+                are NaN are missing: their factors are left out.
             num_data: data to dream where nothing is observed.
 
         Raises:
@@ -111,7 +113,10 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         units: Tensor | None = None
         with layer_plates(self.restarts, num_data):
             for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
-                units = pyro.sample(name, conditional(units), obs=observed.get(name))
+                layer, value = conditional(units), observed.get(name)
+                if name == "x" and value is not None and has_missing(value):
+                    layer, value = without_missing(layer, value)
+                units = pyro.sample(name, layer, obs=value)
         assert units is not None
         return units
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pyro_helm.layers import Imaging
 from pyro_helm.layers.binary_states import AllStates
+from pyro_helm.layers.missing import has_missing
 from pyro_helm.models import BeliefNetwork
 
 Rows = Tensor | AllStates
@@ -134,5 +135,8 @@ class JointTable:
     def __call__(self, values: Tensor) -> Tensor:
         """``[restarts, values, states]`` for values ``[values, units]``."""
         ones = values.new_ones(len(values), 1)
-        log_joint: Tensor = torch.cat([values, 1 - values, ones], dim=-1) @ self.table.mT
+        indicators = torch.cat([values, 1 - values, ones], dim=-1)
+        if has_missing(values):  # a missing unit is neither on nor off, which leaves its factor out
+            indicators = indicators.nan_to_num(nan=0.0)
+        log_joint: Tensor = indicators @ self.table.mT
         return log_joint

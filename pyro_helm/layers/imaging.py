@@ -114,7 +114,7 @@ class Imaging(PyroModule):  # type: ignore[misc]
 
         Without causes, the leak alone, ``[restarts, 1, units]``. A single restart has no dimension of its own.
         """
-        return _drive(causes, None if causes is None else self.weight, self.leak)
+        return drive_of(causes, None if causes is None else self.weight, self.leak)
 
     @abstractmethod
     def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:
@@ -166,7 +166,7 @@ class Imaging(PyroModule):  # type: ignore[misc]
         A program reads them before it enters its plates, so that a prior put on them is sampled once, not per datum.
         """
         weight, leak = getattr(self, "weight", None), self.leak
-        return lambda causes: self.distribution(_drive(causes, weight, leak)).to_event(1)
+        return lambda causes: self.distribution(drive_of(causes, weight, leak)).to_event(1)
 
     def forward(self, causes: Tensor | None = None) -> TorchDistribution:
         """Distribution of the layer given its causes, with the units as event."""
@@ -184,7 +184,8 @@ def local_parameters() -> AbstractContextManager[None]:
     return context
 
 
-def _drive(causes: Tensor | None, weight: Tensor | None, leak: Tensor) -> Tensor:
+def drive_of(causes: Tensor | None, weight: Tensor | None, leak: Tensor) -> Tensor:
+    """``causes @ weight + leak``, of a single restart without its dimension."""
     single = len(leak) == 1
     if causes is None or weight is None:
         return leak.squeeze(0) if single else leak
