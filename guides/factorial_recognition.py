@@ -12,6 +12,7 @@ from pyro.distributions import Bernoulli
 from pyro.nn import PyroModule, pyro_method
 
 from pyro_helm.layers import Sigmoid, local_parameters
+from pyro_helm.layers.missing import PartlySeen
 from pyro_helm.programs.layered import (
     Observations,
     checked_observations,
@@ -20,6 +21,7 @@ from pyro_helm.programs.layered import (
     seeded_generator,
     site_names,
 )
+from pyro_helm.runtime.arguments import flag
 from pyro_helm.runtime.device import placement
 
 
@@ -33,6 +35,8 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
         sizes: units per layer, bottom to top, as the model's.
         restarts: independent machines in one batch, as the model's.
         seed: seed of the initial values, which differ per restart; None takes torch's global generator.
+        missing: whether it learns weights of an indicator for each visible unit that may be missing (NaN), beside 1/2 in
+            its place; ``fit`` adds them where the data have missing values. Complete data are recognised without them.
 
     Raises:
         ValueError: for sizes or restarts out of range.
@@ -46,14 +50,20 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
 
     structure: ClassVar[Literal["generative", "recognition"]] = "recognition"
 
-    def __init__(self, sizes: Sequence[int], *, restarts: int = 1, seed: int | None = None) -> None:
+    def __init__(
+        self, sizes: Sequence[int], *, restarts: int = 1, seed: int | None = None, missing: bool = False
+    ) -> None:
         super().__init__()
         sizes, restarts = checked_sizes(sizes, restarts)
         self.sizes = sizes
         self.restarts = restarts
         generator = seeded_generator(seed, stream=1)
+        (visible, lowest), *layers = pairwise(sizes)
         self.recognition = PyroModule[torch.nn.ModuleList](
-            Sigmoid(below, above, restarts=restarts, generator=generator) for below, above in pairwise(sizes)
+            [
+                PartlySeen(visible, lowest, missing=flag("missing", missing), restarts=restarts, generator=generator),
+                *(Sigmoid(below, above, restarts=restarts, generator=generator) for below, above in layers),
+            ]
         )
 
     def forward(self, observations: Observations | None = None) -> list[torch.Tensor]:
@@ -62,8 +72,8 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
         Each is ``[..., restarts, data, units]``, or ``[..., data, units]`` for a single restart.
 
         Args:
-            observations: ``{"x": values}`` with values ``[..., data, units]``, and values of hidden layers if the model
-                is shown them too; those are not sampled.
+            observations: ``{"x": values}`` with values ``[..., data, units]``, NaN where missing, and values of hidden
+                layers if the model is shown them too; those are not sampled.
 
         Raises:
             ValueError: for a missing ``x``, an unknown site or a wrong width.
@@ -109,4 +119,9 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
     @property
     def config(self) -> dict[str, object]:
         """Arguments that rebuild this network, but for the values of its parameters."""
-        return {"sizes": self.sizes, "restarts": self.restarts}
+        config = {"sizes": self.sizes, "restarts": self.restarts}
+        return config | {"missing": True} if self.recognition[0].learns_missing else config
+
+    def learn_missing(self) -> None:
+        """Learn weights of an indicator for each visible unit that may be missing, from 0 on, if it does not yet."""
+        self.recognition[0].learn_missing()

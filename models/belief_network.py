@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyro_helm.layers import Categorical, Imaging, LogProbs, imaging_model, local_parameters, name_of
 from pyro_helm.layers.categorical import group_sizes
+from pyro_helm.layers.missing import has_missing, without_missing
 from pyro_helm.programs.layered import (
     Observations,
     checked_observations,
@@ -113,7 +114,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         It is ``[..., restarts, data, units]``, or ``[..., data, units]`` for a single restart.
 
         Args:
-            observations: values ``[..., data, units]`` of any of the sites; the others are sampled.
+            observations: values ``[..., data, units]`` of any of the sites; the others are sampled. Units of ``x`` that
+                are NaN are missing: their factors are left out.
             num_data: data to dream where nothing is observed.
 
         Raises:
@@ -128,7 +130,10 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         units: Tensor | None = None
         with layer_plates(self.restarts, num_data):
             for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
-                units = pyro.sample(name, conditional(units), obs=observed.get(name))
+                layer, value = conditional(units), observed.get(name)
+                if name == "x" and value is not None and has_missing(value):
+                    layer, value = without_missing(layer, value)
+                units = pyro.sample(name, layer, obs=value)
         assert units is not None
         return units
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.layers import Imaging
+from pyro_helm.layers.missing import has_missing
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.discrete import elementwise, num_values
 from pyro_helm.programs.layered import site_names
@@ -31,7 +32,10 @@ from pyro_helm.programs.rows import is_own
 
 
 class Factor(NamedTuple):
-    """``p(child layer | parent layer)`` and its powers at either end of the path; layer 0 is the data."""
+    """``p(child layer | parent layer)`` and its powers at either end of the path; layer 0 is the data.
+
+    Units of the child layer that are not ``observed`` are left out; None where none is missing.
+    """
 
     layer: Imaging
     weight: Tensor
@@ -40,6 +44,7 @@ class Factor(NamedTuple):
     child: int
     start: float
     end: float
+    observed: Tensor | None = None
 
     def power(self, beta: float) -> float:
         """At one point of the path."""
@@ -51,7 +56,7 @@ class Factor(NamedTuple):
 
     def log_prob(self, drive: Tensor, units: Sequence[Tensor]) -> Tensor:
         """Of the child layer, ``[chains, restarts, data]``."""
-        return self.layer.log_prob(drive, units[self.child])
+        return self.layer.log_prob(drive, units[self.child], self.observed)
 
     def turned_over(self, drive: Tensor, unit: int, value: Tensor) -> Tensor:
         """The drive with a unit of the parent layer turned over, from a value ``[..., 1]`` to the other."""
@@ -82,6 +87,24 @@ def _factor(layer: Imaging, parent: int | None, child: int, start: float, end: f
     leak = layer.leak.to(dtype)
     weight = leak.new_zeros(layer.restarts, 0, layer.num_units) if parent is None else layer.weight.to(dtype)
     return Factor(layer, weight, leak, parent, child, start, end)
+
+
+def without_missing_units(path: Sequence[Factor], x: Tensor) -> tuple[Sequence[Factor], Tensor]:
+    """The path where units of the data are missing (NaN), and the data with 0 in their place.
+
+    The model's factors of those units are left out, and the guide's first layer sees that they are missing.
+    """
+    if not has_missing(x):
+        return path, x
+    observed = ~x.isnan()
+    seen = []
+    for factor in path:
+        if factor.child == 0:
+            factor = factor._replace(observed=observed)
+        elif factor.parent == 0:
+            factor = factor._replace(parent=None, leak=factor.layer.drive(x.to(factor.layer.leak)).to(factor.leak))
+        seen.append(factor)
+    return seen, torch.where(observed, x, 0.0)
 
 
 def gibbs(path: Sequence[Factor], units: list[Tensor], level: int, beta: float) -> None:
@@ -177,8 +200,10 @@ def _blocks(total: int, size: int) -> list[slice]:
 
 
 def _sweep_of_layers(model: BeliefNetwork, states: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-    names, path, dtype = site_names(model.sizes)[1:], factors(model, None), path_dtype(model)
+    path: Sequence[Factor] = factors(model, None)
+    names, dtype = site_names(model.sizes)[1:], path_dtype(model)
     chains, restarts, data = states[names[0]].shape[:3]
+    path, x = without_missing_units(path, x)
     units = [x.to(dtype).expand(chains, restarts, data, -1), *(states[name].to(dtype) for name in names)]
     for level in range(1, len(units)):
         gibbs(path, units, level, beta=1.0)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pyro_helm.layers import Imaging
 from pyro_helm.layers.binary_states import AllStates
+from pyro_helm.layers.missing import has_missing
 from pyro_helm.models import BeliefNetwork
 
 Rows = Tensor | AllStates
@@ -127,7 +128,15 @@ def joint_table(layer: Imaging, states: Tensor, log_prior: Tensor) -> Callable[[
     if layer.is_binary:
         return JointTable(layer, states, log_prior)
     drive = layer.drive(states if states.shape[-1] else None).reshape(layer.restarts, 1, -1, layer.num_units)
-    return lambda values: layer.log_prob(drive, values[:, None, :]) + log_prior[:, None]
+
+
+    def of_values(values: Tensor) -> Tensor:
+        values, observed = values[:, None, :], None
+        if has_missing(values):
+            observed, values = ~values.isnan(), values.nan_to_num(nan=0.0)
+        return layer.log_prob(drive, values, observed) + log_prior[:, None]
+
+    return of_values
 
 
 class JointTable:
@@ -144,5 +153,8 @@ class JointTable:
     def __call__(self, values: Tensor) -> Tensor:
         """``[restarts, values, states]`` for values ``[values, units]``."""
         ones = values.new_ones(len(values), 1)
-        log_joint: Tensor = torch.cat([values, 1 - values, ones], dim=-1) @ self.table.mT
+        indicators = torch.cat([values, 1 - values, ones], dim=-1)
+        if has_missing(values):  # a missing unit is neither on nor off, which leaves its factor out
+            indicators = indicators.nan_to_num(nan=0.0)
+        log_joint: Tensor = indicators @ self.table.mT
         return log_joint

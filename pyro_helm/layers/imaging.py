@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 import pyro
 import torch
-from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions import Independent, TorchDistribution, constraints
 from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.nn.functional import linear
@@ -133,10 +133,21 @@ class Imaging(PyroModule):  # type: ignore[misc]
         """
         return drive_of(causes, None if causes is None else self.weight, self.leak)
 
-    def log_prob(self, drive: Tensor, values: Tensor) -> Tensor:
-        """Log-probability of the whole layer, ``[...]`` of drives and values ``[..., units]``, in nats."""
-        log_prob: Tensor = _with_event(self.distribution(drive)).log_prob(values)
-        return log_prob
+    def log_prob(self, drive: Tensor, values: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Log-probability of the whole layer, ``[...]`` of drives and values ``[..., units]``, in nats.
+
+        Args:
+            drive: of the units.
+            values: of the units; any that they can have where they are not observed.
+            observed: which units are not missing; None where all are.
+
+        """
+        layer = self.distribution(drive)
+        if layer.event_dim:
+            log_prob: Tensor = (layer if observed is None else leaving_out(layer, observed)).log_prob(values)
+            return log_prob
+        log_prob = layer.log_prob(values)
+        return (log_prob if observed is None else torch.where(observed, log_prob, 0.0)).sum(-1)
 
     def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:
         """Log of the units' mean probability, or of what the paper has in its place, under independent causes.
@@ -213,6 +224,24 @@ def of_units(parameter: Tensor) -> Tensor:
 
 def _with_event(layer: TorchDistribution) -> TorchDistribution:
     return layer if layer.event_dim else layer.to_event(1)
+
+
+def leaving_out(layer: TorchDistribution, observed: Tensor) -> TorchDistribution:
+    """The layer, with its units as the event, without the factors of those that are not observed.
+
+    Raises:
+        ValueError: for a layer whose units depend on each other, so that one can't be left out.
+
+    """
+    if isinstance(layer, Independent):
+        return layer.base_dist.mask(observed).to_event(1)
+    if not hasattr(layer, "leaving_out"):
+        raise ValueError(
+            f"units of a {type(layer).__name__} depend on each other, so that missing values (NaN) can't be left out; "
+            "use a layer without lateral connections, or impute them first"
+        )
+    without: TorchDistribution = layer.leaving_out(observed)
+    return without
 
 
 def drive_of(causes: Tensor | None, weight: Tensor | None, leak: Tensor) -> Tensor:

@@ -13,17 +13,21 @@ from torch.distributions.utils import lazy_property
 
 
 class OneOfEach(constraints.Constraint):  # type: ignore[misc]
-    """Zeros and ones with exactly a single one in each group of units."""
+    """Zeros and ones with exactly a single one in each group of units, or in each of those that are observed."""
 
     is_discrete = True
     event_dim = 1
 
-    def __init__(self, groups: Sequence[int]) -> None:
+    def __init__(self, groups: Sequence[int], observed: Tensor | None = None) -> None:
         self.groups = tuple(groups)
+        self.observed = observed
 
     def check(self, value: Tensor) -> Tensor:
         """Whether the vector is in it, ``[...]`` of ``[..., units]``."""
         ones = torch.stack([group.sum(-1) for group in value.split(self.groups, -1)], -1)
+        if self.observed is not None:
+            seen = torch.stack([group[..., 0] for group in self.observed.split(self.groups, -1)], -1)
+            ones = torch.where(seen, ones, 1)
         inside: Tensor = ((value == 0) | (value == 1)).all(-1) & (ones == 1).all(-1)
         return inside
 
@@ -36,6 +40,7 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
     Args:
         logits: ``[..., units]``, up to a constant for each group.
         groups: number of units in each group.
+        observed: ``[..., units]``, which units count, whole groups of them; None for all.
         validate_args: whether to check values; Pyro's setting if None.
 
     Raises:
@@ -47,8 +52,16 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
 
     arg_constraints: ClassVar = {"logits": constraints.real_vector}
 
-    def __init__(self, logits: Tensor, groups: Sequence[int], *, validate_args: bool | None = None) -> None:
+    def __init__(
+        self,
+        logits: Tensor,
+        groups: Sequence[int],
+        *,
+        observed: Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
         self.groups = tuple(groups)
+        self.observed = observed
         if sum(self.groups) != logits.shape[-1]:
             raise ValueError(f"groups of {self.groups} units make {sum(self.groups)}, but there are {logits.shape[-1]}")
         self.logits = logits
@@ -57,12 +70,12 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
     @property
     def support(self) -> OneOfEach:
         """One unit on in each group."""
-        return OneOfEach(self.groups)
+        return OneOfEach(self.groups, self.observed)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> OneHotGroups:
         """The same distribution with a larger batch shape; no parameter is written out."""
         logits = self.logits.expand(*batch_shape, self.logits.shape[-1])
-        return OneHotGroups(logits, self.groups, validate_args=False)
+        return OneHotGroups(logits, self.groups, observed=self.observed, validate_args=False)
 
     @lazy_property
     def log_probs(self) -> Tensor:
@@ -78,8 +91,14 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
         """In nats, ``[...]``."""
         if self._validate_args:
             self._validate_sample(value)
+        value = value if self.observed is None else torch.where(self.observed, value, 0.0)
         log_prob: Tensor = (value * self.log_probs).sum(-1)
         return log_prob
+
+    def leaving_out(self, observed: Tensor) -> OneHotGroups:
+        """The same without the groups of which some unit is not observed, ``[..., units]``."""
+        whole = [group.all(-1, keepdim=True).expand(group.shape) for group in observed.split(self.groups, -1)]
+        return OneHotGroups(self.logits, self.groups, observed=torch.cat(whole, -1), validate_args=False)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Zeros and ones, ``[*sample_shape, *batch_shape, units]``, one on in each group."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_helm.data.sets import PatternDistribution
+from pyro_helm.layers.missing import known_missing
 from pyro_helm.runtime.device import Placement
 from pyro_helm.training.checks import check_distribution
 
@@ -21,15 +22,18 @@ class Cases(NamedTuple):
     Attributes:
         values: zeros and ones, ``[data, units]``.
         weights: what each counts for, 1 on average, ``[data]``; None where they all count alike.
+        missing: whether some values are missing (NaN).
 
     """
 
     values: Tensor
     weights: Tensor | None
+    missing: bool = False
 
     def to(self, place: Placement) -> Cases:
         """The same cases on a device and in a floating-point type."""
-        return Cases(self.values.to(**place), None if self.weights is None else self.weights.to(**place))
+        weights = None if self.weights is None else self.weights.to(**place)
+        return self._replace(values=self.values.to(**place), weights=weights)
 
     def minibatches(self, size: int) -> Iterator[Tensor]:
         """Rows of shuffled minibatches; where all make one, they are in the caller's order."""
@@ -37,9 +41,12 @@ class Cases(NamedTuple):
         order = torch.randperm if size < number else torch.arange
         yield from order(number, device=self.values.device).split(size)
 
-    def weighted(self, rows: Tensor) -> AbstractContextManager[Any]:
-        """While programs run on these rows, each counts for its weight."""
-        return nullcontext() if self.weights is None else poutine.scale(scale=self.weights[rows])
+    @contextmanager
+    def weighted(self, rows: Tensor) -> Iterator[None]:
+        """While programs run on these rows, each counts for its weight, and need not be asked for missing values."""
+        weighted = nullcontext() if self.weights is None else poutine.scale(scale=self.weights[rows])
+        with known_missing(self.missing), weighted:
+            yield
 
 
 def cases_of(name: str, data: Tensor | PatternDistribution) -> Cases:
@@ -50,7 +57,17 @@ def cases_of(name: str, data: Tensor | PatternDistribution) -> Cases:
         data: what was given.
 
     """
-    if not isinstance(data, PatternDistribution):
-        return Cases(data, None)
-    check_distribution(name, data)
-    return Cases(data.patterns, data.probabilities * len(data.probabilities))
+    if isinstance(data, PatternDistribution):
+        check_distribution(name, data)
+        values, weights = data.patterns, data.probabilities * len(data.probabilities)
+    else:
+        values, weights = data, None
+    return Cases(values, weights)
+
+
+def with_missing(cases: Cases, guide: Any) -> Cases:
+    """The cases with what is known of missing values, which a recognition network that can learns to see if any are."""
+    missing = bool(cases.values.isnan().any())
+    if missing and hasattr(guide, "learn_missing"):
+        guide.learn_missing()
+    return cases._replace(missing=missing)

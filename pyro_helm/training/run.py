@@ -20,10 +20,11 @@ from pyro_helm.runtime.device import place_programs, placement, wait_for
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.runtime.tables import write_table
 from pyro_helm.schemes import Scheme
-from pyro_helm.training.cases import cases_of
+from pyro_helm.training.cases import cases_of, with_missing
 from pyro_helm.training.checkpoint import FILE_NAME, save
 from pyro_helm.training.checks import (
     check_can_clip,
+    check_can_observe,
     check_full_batch,
     check_programs,
     check_separable,
@@ -98,7 +99,12 @@ class TrainingRun:
         self.model, self.guide, self.scheme = model, guide, scheme
         self.settings = settings = checked_settings(settings, has_valid=valid is not None)
         cases, valid_cases = cases_of("data", data), None if valid is None else cases_of("valid", valid)
-        check_programs(model, guide, scheme, cases.values, None if valid_cases is None else valid_cases.values)
+        check_programs(model, guide, scheme, None if valid_cases is None else valid_cases.values)
+        check_can_observe(model, cases.values, "data", settings.batch_size)
+        cases = with_missing(cases, guide)
+        if valid_cases is not None:
+            check_can_observe(model, valid_cases.values, "valid", settings.batch_size)
+            valid_cases = with_missing(valid_cases, guide)
         check_step(settings.step, scheme)
         self.folder = None if settings.out is None else made_folder(settings.out)  # refused before the training
         self.programs = [program for program in (model, guide) if program is not None]

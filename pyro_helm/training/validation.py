@@ -26,7 +26,7 @@ def validated(model: nn.Module, guide: nn.Module, cases: Cases, *, num_samples: 
         seed: of the draws, the same in every epoch: what changes is the machine, and training draws are not affected.
 
     """
-    values, weights = cases
+    values, weights, _ = cases
     with evaluating(model, guide), forked_rng(seed, values.device):
         estimate = importance_sampling(model, guide, values, num_samples=num_samples)
     metrics = {"valid_elbo": estimate.elbo, "valid_log_likelihood": estimate.log_likelihood}
