@@ -123,8 +123,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
 
         """
         observed = checked_observations(observations, self.sizes, placement(self)["dtype"])
-        for value in observed.values():
-            num_data = value.shape[-2]
+        for given in observed.values():
+            num_data = given.shape[-2]
         with local_parameters():
             conditionals = [layer.conditional() for layer in self.generative]
         units: Tensor | None = None

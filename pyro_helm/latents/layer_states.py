@@ -129,7 +129,6 @@ def joint_table(layer: Imaging, states: Tensor, log_prior: Tensor) -> Callable[[
         return JointTable(layer, states, log_prior)
     drive = layer.drive(states if states.shape[-1] else None).reshape(layer.restarts, 1, -1, layer.num_units)
 
-
     def of_values(values: Tensor) -> Tensor:
         values, observed = values[:, None, :], None
         if has_missing(values):

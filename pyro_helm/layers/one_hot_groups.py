@@ -107,7 +107,8 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
             # the largest sum of a logit and Gumbel noise is a draw; NaN gives some unit rather than an exception
             noise = -torch.empty_like(grouped).exponential_().log()
             on = torch.nn.functional.one_hot((grouped + noise).argmax(-1), grouped.shape[-1])
-            return self._flat(on).to(self.logits.dtype)
+            drawn: Tensor = self._flat(on).to(self.logits.dtype)
+            return drawn
 
     def _grouped(self) -> Tensor:
         """Logits ``[..., groups, largest group]``, minus infinity where a smaller group has none."""
@@ -117,7 +118,7 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
         return filled[..., _places(self.groups, self.logits.device)[0]]
 
     def _flat(self, grouped: Tensor) -> Tensor:
-        flat = grouped.flatten(-2)
+        flat: Tensor = grouped.flatten(-2)
         return flat if len(set(self.groups)) == 1 else flat[..., _places(self.groups, flat.device)[1]]
 
 

@@ -26,6 +26,7 @@ from torch.nn import Module
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.layers import IMAGING
+from pyro_helm.layers.missing import PartlySeen
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.contract import Site
 from pyro_helm.programs.layered import site_names
@@ -177,7 +178,7 @@ def _layered(model: Program, guide: Program) -> Dependencies | None:
     return Dependencies({**generative, names[-1]: frozenset()}, recognition, declared=True)
 
 
-_LAYERS = frozenset(IMAGING.values())
+_LAYERS = frozenset({*IMAGING.values(), PartlySeen})
 
 
 def _is_altered(module: Module) -> bool:

@@ -14,8 +14,9 @@ from tests.oracle import binary_rows
 
 
 def log_density(layer: Any, imaging: str, drive: Tensor, values: Tensor) -> Tensor:
-    """log p of a layer's values given its drive, [...], by the textbook."""
+    """log p of a layer's values given its drive, [...], by the textbook; NaN is left out."""
     of_units: Tensor
+    missing, values = values.isnan(), values.nan_to_num()
     if imaging == "gaussian":
         scale = layer.scale[0, 0]
         of_units = -((values - drive) ** 2) / (2 * scale**2) - scale.log() - math.log(2 * math.pi) / 2
@@ -24,19 +25,22 @@ def log_density(layer: Any, imaging: str, drive: Tensor, values: Tensor) -> Tens
     elif imaging == "categorical":
         pairs = zip(values.split(layer.groups, -1), drive.split(layer.groups, -1), strict=True)
         chances = [(value * (logits.exp() / logits.exp().sum(-1, keepdim=True))).sum(-1) for value, logits in pairs]
-        of_units = torch.stack([chance.log() for chance in chances], -1)
+        missing = torch.stack([group.any(-1) for group in missing.split(layer.groups, -1)], -1)
+        of_units = torch.where(missing, 1.0, torch.stack(chances, -1)).log()
     elif imaging.endswith(":StudentT"):
         of_units = torch.distributions.StudentT(5.0, drive, 0.5).log_prob(values)
     else:
         odds = {"sigmoid": torch.exp, "noisy_or": torch.expm1, "odds": lambda odds: odds}[imaging](drive)
         of_units = torch.where(values == 1, odds / (1 + odds), 1 / (1 + odds)).log()
-    return of_units.sum(-1)
+    return torch.where(missing, 0.0, of_units).sum(-1)
 
 
 def drive_of(layer: Any, values: Tensor, causes: Tensor | None) -> Tensor:
     """The drive of each unit, one term after the other."""
     drive: Tensor = layer.leak[0, 0].expand(torch.broadcast_shapes(values.shape, layer.leak[0, 0].shape))
     if causes is not None:
+        # a recognition network takes what is missing for one half
+        causes = causes.nan_to_num(nan=0.5)
         drive = drive + sum(causes[..., k, None] * layer.weight[0, k] for k in range(causes.shape[-1]))
     return drive
 
