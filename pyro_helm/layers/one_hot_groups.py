@@ -112,10 +112,11 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
 
     def _grouped(self) -> Tensor:
         """Logits ``[..., groups, largest group]``, minus infinity where a smaller group has none."""
+        logits: Tensor = self.logits
         if len(set(self.groups)) == 1:
-            return self.logits.unflatten(-1, (len(self.groups), self.groups[0]))
-        filled = torch.cat([self.logits, self.logits.new_full((*self.logits.shape[:-1], 1), -torch.inf)], -1)
-        return filled[..., _places(self.groups, self.logits.device)[0]]
+            return logits.unflatten(-1, (len(self.groups), self.groups[0]))
+        filled = torch.cat([logits, logits.new_full((*logits.shape[:-1], 1), -torch.inf)], -1)
+        return filled[..., _places(self.groups, logits.device)[0]]
 
     def _flat(self, grouped: Tensor) -> Tensor:
         flat: Tensor = grouped.flatten(-2)
