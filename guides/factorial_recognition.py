@@ -35,8 +35,8 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
         sizes: units per layer, bottom to top, as the model's.
         restarts: independent machines in one batch, as the model's.
         seed: seed of the initial values, which differ per restart; None takes torch's global generator.
-        missing: whether it learns weights of an indicator for each visible unit that may be missing (NaN), beside 1/2 in
-            its place; ``fit`` adds them where the data have missing values. Complete data are recognised without them.
+        missing: whether it learns weights of an indicator that a visible unit is missing (NaN), beside 1/2 in its
+            place; ``fit`` adds them where data have missing values. Complete data are recognised without them.
 
     Raises:
         ValueError: for sizes or restarts out of range.

@@ -6,9 +6,11 @@ from .guides import FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
     Gap,
+    Imputation,
     Posterior,
     Scores,
     exact_posterior,
+    impute,
     log_likelihood,
     log_likelihood_gap,
     paired_differences,
@@ -56,6 +58,7 @@ __all__ = [
     "FactorialRecognition",
     "Gap",
     "Gibbs",
+    "Imputation",
     "Intractable",
     "MeanField",
     "NoisyOrBernoulli",
@@ -75,6 +78,7 @@ __all__ = [
     "compare",
     "exact_posterior",
     "fit",
+    "impute",
     "load",
     "load_data",
     "log_likelihood",

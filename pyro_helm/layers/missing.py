@@ -66,8 +66,9 @@ def without_missing(layer: TorchDistribution, values: Tensor) -> tuple[TorchDist
 class PartlySeen(Sigmoid):
     r"""A sigmoid layer of a recognition network, some of whose causes may be missing.
 
-    ``drive = sum_i phi_ij x_i + b_j``, in which a missing cause counts ``phi_ij / 2 + psi_ij``, the value midway between
-    0 and 1 and the weight of an indicator that it is missing. Complete causes give the numbers of a :class:`Sigmoid`.
+    ``drive = sum_i phi_ij x_i + b_j``, in which a missing cause counts ``phi_ij / 2 + psi_ij``: the value midway
+    between 0 and 1, and the weight of an indicator that it is missing. Complete causes give a :class:`Sigmoid`'s
+    numbers.
 
     Args:
         num_causes: as for :class:`Imaging`.

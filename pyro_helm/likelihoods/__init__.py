@@ -1,6 +1,7 @@
 """Log-likelihoods, one file per method, and the frames they come in."""
 
 from pyro_helm.likelihoods.gap import Gap, log_likelihood_gap
+from pyro_helm.likelihoods.imputation import Imputation, impute
 from pyro_helm.likelihoods.paired import paired_differences
 from pyro_helm.likelihoods.posterior import Posterior, exact_posterior
 from pyro_helm.likelihoods.proposals import mean_field, mixed_with_prior, prior, tempered
@@ -12,6 +13,7 @@ __all__ = [
     "Posterior",
     "Scores",
     "exact_posterior",
+    "impute",
     "log_likelihood",
     "log_likelihood_gap",
     "mean_field",
