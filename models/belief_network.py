@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import pyro
@@ -21,7 +21,7 @@ from pyro_helm.programs.layered import (
     seeded_generator,
     site_names,
 )
-from pyro_helm.runtime.arguments import flag, number
+from pyro_helm.runtime.arguments import flag, is_whole, number
 from pyro_helm.runtime.device import placement
 
 ImagingModel = str | type[Imaging]
@@ -42,6 +42,11 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         visible: imaging of the visible layer if it is another: ``"gaussian"`` for real numbers, ``"poisson"`` for
             counts, ``"categorical"`` for groups of units of which one is on, any of the above, or a class.
         groups: units in each group of a categorical layer, which add up to the layer's; a number if all are equal.
+        lateral: whether the units of a layer drive each other, one for all or one per layer: those of a block are
+            driven by all units of earlier blocks too.
+        blocks: how many blocks a layer with lateral connections has, one for all or one per layer; None for one per
+            unit, which is fully autoregressive.
+        skip: whether layers are also driven by those further above: True for all, or by site, ``{"x": ["h2", "h3"]}``.
         restarts: independent machines in one batch; R of them train as R separate machines would.
         fixed_leak: leak that is not learned, one for all or one per layer: a logit, a probability or odds, as the
             layer's imaging model has it; None for none.
@@ -49,10 +54,11 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         seed: seed of the initial values, which differ per restart; None takes torch's global generator.
 
     Raises:
-        ValueError: for sizes, restarts, imaging models, groups or leaks out of range, or of another number than the
-            layers; for hidden layers that are not binary.
+        ValueError: for sizes, restarts, imaging models, groups, blocks or leaks out of range, or of another number than
+            the layers; for hidden layers that are not binary, and sites to skip to that are not further above.
 
-    Source: Dayan, Hinton, Neal & Zemel 1995, section 2, equations 3.3 to 3.5 and appendix A.
+    Source: Dayan, Hinton, Neal & Zemel 1995, section 2, equations 3.3 to 3.5 and appendix A; lateral connections as in
+    Gregor, Danihelka, Mnih, Blundell & Wierstra, Deep autoregressive networks, 2014.
 
     >>> model = BeliefNetwork((32, 24, 2), imaging="odds", restarts=8, seed=0)
     >>> model().shape  # a dream: [restarts, data, units]
@@ -71,6 +77,9 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         *,
         visible: ImagingModel | None = None,
         groups: int | Sequence[int] | None = None,
+        lateral: bool | Sequence[bool] = False,
+        blocks: int | Sequence[int | None] | None = None,
+        skip: bool | Mapping[str, Sequence[str]] = False,
         restarts: int = 1,
         fixed_leak: float | Sequence[float | None] | None = None,
         learned_leak: bool | Sequence[bool] = True,
@@ -92,10 +101,15 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                 number("fixed_leak", leak)
         for learned in self.learned_leak:
             flag("learned_leak", learned)
+        self.lateral = tuple(flag("lateral", one) for one in _per_layer("lateral", lateral, len(sizes)))
+        self.blocks = _checked_blocks(blocks, self.lateral, sizes)
+        self.parents = _parents(skip, sizes)
+        widths = dict(zip(site_names(sizes), sizes, strict=True))
+        num_causes = [sum(widths[parent] for parent in parents) for parents in self.parents.values()]
         generator = seeded_generator(seed, stream=0)
         self.generative = PyroModule[torch.nn.ModuleList](
             kind(
-                num_causes,
+                causes,
                 num_units,
                 restarts=restarts,
                 fixed_leak=fixed,
@@ -103,10 +117,13 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                 generator=generator,
                 **({"groups": self.groups} if kind is Categorical else {}),
             )
-            for kind, num_causes, num_units, fixed, learned in zip(
-                kinds, (*sizes[1:], 0), sizes, self.fixed_leak, self.learned_leak, strict=True
+            for kind, causes, num_units, fixed, learned in zip(
+                kinds, num_causes, sizes, self.fixed_leak, self.learned_leak, strict=True
             )
         )
+        for layer, number_of_blocks in zip(self.generative, self.blocks, strict=True):
+            if number_of_blocks:
+                layer.connect(number_of_blocks, generator=generator)
 
     def forward(self, observations: Observations | None = None, *, num_data: int = 1) -> Tensor:
         """Run the program, top layer first, and return the visible layer.
@@ -127,15 +144,36 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             num_data = given.shape[-2]
         with local_parameters():
             conditionals = [layer.conditional() for layer in self.generative]
-        units: Tensor | None = None
+        units: dict[str, Tensor] = {}
         with layer_plates(self.restarts, num_data):
             for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
-                layer, value = conditional(units), observed.get(name)
+                layer, value = conditional(side_by_side([units[p] for p in self.parents[name]])), observed.get(name)
                 if name == "x" and value is not None and has_missing(value):
                     layer, value = without_missing(layer, value)
-                units = pyro.sample(name, layer, obs=value)
-        assert units is not None
-        return units
+                units[name] = pyro.sample(name, layer, obs=value)
+        return units["x"]
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether each layer depends on the next above alone."""
+        return all(len(parents) < 2 for parents in self.parents.values())
+
+    def check_takes_means(self) -> None:
+        """Refuse a network through which means can't be passed in the place of states.
+
+        Raises:
+            TypeError: for layers that are not binary, or depend on more than the next above.
+
+        """
+        for name, layer, imaging in zip(site_names(self.sizes), self.generative, self.imaging, strict=True):
+            found = None if layer.is_binary else f"is {imaging}"
+            found = "has lateral connections" if layer.blocks else found
+            found = "has skip connections" if len(self.parents[name]) > 1 else found
+            if found:
+                raise TypeError(
+                    "means in the place of states pass through binary layers that depend on the next above alone, but "
+                    f"site {name!r} of the model {found}; use a scheme that samples, or ExactEM"
+                )
 
     @pyro_method  # type: ignore[untyped-decorator]
     def layer_log_probs(
@@ -149,11 +187,10 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             means: probabilities of the hidden layers' units, bottom to top, each ``[..., data, units]``.
 
         Raises:
-            TypeError: for a visible layer that is not binary.
+            TypeError: for layers that are not binary, or depend on more than the next above.
 
         """
-        if not self.generative[0].is_binary:
-            raise TypeError(f"causes that are uncertain need binary units below, but site 'x' is {self.imaging[0]}")
+        self.check_takes_means()
         *layers, top = self.generative
         with local_parameters():
             return [*(log_probs(layer, q) for layer, q in zip(layers, means, strict=True)), top.log_probs()]
@@ -168,7 +205,48 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             "fixed_leak": self.fixed_leak,
             "learned_leak": self.learned_leak,
             **({} if self.groups is None else {"groups": self.groups}),
+            **({"lateral": self.lateral, "blocks": self.blocks} if any(self.lateral) else {}),
+            **({} if self.is_chain else {"skip": {name: list(above[1:]) for name, above in self.parents.items()}}),
         }
+
+
+def side_by_side(layers: Sequence[Tensor]) -> Tensor | None:
+    """Units of several layers as the causes of one, ``[..., units of all]``; None for none."""
+    if len(layers) < 2:
+        return layers[0] if layers else None
+    leading = torch.broadcast_shapes(*(layer.shape[:-1] for layer in layers))
+    return torch.cat([layer.expand(*leading, layer.shape[-1]) for layer in layers], -1)
+
+
+def _parents(skip: bool | Mapping[str, Sequence[str]], sizes: Sequence[int]) -> dict[str, tuple[str, ...]]:
+    """The layers that drive each, bottom to top, the next above first."""
+    names = site_names(sizes)
+    above = {name: names[level + 1 :] for level, name in enumerate(names)}
+    if isinstance(skip, Mapping):
+        for name, wanted in skip.items():
+            further = above.get(name, [])[1:]
+            if isinstance(wanted, str) or name not in above or not set(wanted) <= set(further):
+                raise ValueError(
+                    f"skip must say by site which layers further above drive it, got {name!r}: {wanted!r}; the sites "
+                    f"are {', '.join(names)}, and those further above {name!r} are {', '.join(further) or 'none'}"
+                )
+        return {
+            name: (*others[:1], *(other for other in others[1:] if other in skip.get(name, ())))
+            for name, others in above.items()
+        }
+    return {name: tuple(others if flag("skip", skip) else others[:1]) for name, others in above.items()}
+
+
+def _checked_blocks(blocks: Any, lateral: Sequence[bool], sizes: Sequence[int]) -> tuple[int | None, ...]:
+    """Blocks of each layer with lateral connections, as many as units at most; None for a layer without."""
+    found: list[int | None] = []
+    for count, has_lateral, size in zip(_per_layer("blocks", blocks, len(sizes)), lateral, sizes, strict=True):
+        if count is not None and (not is_whole(count) or count < 2):
+            raise ValueError(f"blocks must be two or more in a layer, or None for one per unit; got {count!r}")
+        found.append(min(size, count or size) if has_lateral else None)
+    if blocks is not None and not any(lateral):
+        raise ValueError(f"blocks are of layers with lateral connections; got blocks={blocks!r} and lateral=False")
+    return tuple(found)
 
 
 def _checked_groups(

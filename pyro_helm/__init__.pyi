@@ -2,7 +2,7 @@
 
 from .data.sets import Data, PatternDistribution, available_data, load_data
 from .experiments.comparison import Comparison, compare, summarise
-from .guides import FactorialRecognition
+from .guides import AutoregressiveRecognition, FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
     Gap,
@@ -48,6 +48,7 @@ __all__ = [
     "SCHEMES",
     "TVO",
     "VIMCO",
+    "AutoregressiveRecognition",
     "BeliefNetwork",
     "Comparison",
     "ConjugateGradient",

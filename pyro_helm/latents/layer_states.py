@@ -78,6 +78,8 @@ def log_prior(layer: Imaging, above: Level, terms_at_once: int) -> Tensor:
     state and s. The sum is in double precision whatever the model's; states too improbable for that have one in log
     space.
     """
+    if layer.blocks:
+        return log_marginal(layer, AllStates(layer.num_units, above.log_prob), above, terms_at_once)
     half, restarts = layer.num_units // 2, layer.restarts
     scale = above.log_prob.amax(1, keepdim=True)
     states = AllStates(layer.num_units, scale)
@@ -112,7 +114,7 @@ def pieces(layer: Imaging, num_values: int, num_states: int, terms_at_once: int)
     """Slices of the states, each with slices of the values, that keep within the memory granted."""
     states_at_once = max(1, terms_at_once // (layer.restarts * (2 * layer.num_units + 1)))
     # without a product of matrices every pair takes its units
-    numbers = 1 if layer.is_binary else layer.num_units
+    numbers = 1 if layer.is_binary and not layer.blocks else layer.num_units
     for states in _slices(num_states, states_at_once):
         rows_at_once = max(1, terms_at_once // (layer.restarts * (states.stop - states.start) * numbers))
         yield states, list(_slices(num_values, rows_at_once))
@@ -125,7 +127,7 @@ def _slices(total: int, size: int) -> Iterator[slice]:
 
 def joint_table(layer: Imaging, states: Tensor, log_prior: Tensor) -> Callable[[Tensor], Tensor]:
     """From values ``[values, units]`` to ``log p(value, state)``, ``[restarts, values, states]``."""
-    if layer.is_binary:
+    if layer.is_binary and not layer.blocks:
         return JointTable(layer, states, log_prior)
     drive = layer.drive(states if states.shape[-1] else None).reshape(layer.restarts, 1, -1, layer.num_units)
 
@@ -133,7 +135,11 @@ def joint_table(layer: Imaging, states: Tensor, log_prior: Tensor) -> Callable[[
         values, observed = values[:, None, :], None
         if has_missing(values):
             observed, values = ~values.isnan(), values.nan_to_num(nan=0.0)
-        return layer.log_prob(drive, values, observed) + log_prior[:, None]
+        of_pairs = drive
+        if layer.blocks:
+            lateral = values[:, 0] @ layer.lateral_weight
+            of_pairs = drive + lateral.reshape(-1, len(values), 1, layer.num_units)
+        return layer.log_prob(of_pairs, values, observed) + log_prior[:, None]
 
     return of_values
 

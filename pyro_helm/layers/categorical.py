@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from pyro.distributions import TorchDistribution
@@ -30,6 +31,18 @@ class Categorical(Imaging):
     def __init__(self, num_causes: int, num_units: int, *, groups: int | Sequence[int], **settings: Any) -> None:
         super().__init__(num_causes, num_units, **settings)
         self.groups = group_sizes(groups, num_units)
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The groups."""
+        return self.groups
+
+    def distribution_of(self, drive: Tensor, units: slice, *others: Tensor) -> TorchDistribution:
+        """Of the groups among some of the units."""
+        first, last, _ = units.indices(self.num_units)
+        ends = accumulate(self.groups)
+        groups = [size for size, end in zip(self.groups, ends, strict=True) if first < end <= last]
+        return OneHotGroups(drive, groups)
 
     def distribution(self, drive: Tensor) -> TorchDistribution:
         """One-hot groups with logits ``drive``; the units are its event."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import accumulate
 from typing import ClassVar, NamedTuple
 
 import pyro
@@ -14,6 +15,7 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.nn.functional import linear
 
+from pyro_helm.layers.autoregressive import Autoregressive
 from pyro_helm.layers.binary_states import all_states, state_probabilities
 
 
@@ -79,6 +81,35 @@ class Imaging(PyroModule):  # type: ignore[misc]
         fixed_drive = None if fixed_leak is None else torch.tensor(self.drive_of_leak(fixed_leak))
         self.register_buffer("fixed_leak", fixed_drive)
         self.num_units = num_units
+        self.blocks: tuple[slice, ...] = ()
+
+    def connect(self, blocks: int, *, generator: torch.Generator | None = None) -> None:
+        """Let the units drive each other: those of a block are driven by all of earlier blocks, ``s @ lateral``.
+
+        Args:
+            blocks: how many, of sizes as equal as can be; as many as units at most.
+            generator: source of the initial values, which are 0 where a weight may be.
+
+        """
+        parts = [int(part.sum()) for part in torch.tensor(self.parts).tensor_split(min(blocks, len(self.parts)))]
+        ends = list(accumulate(parts))
+        self.blocks = tuple(slice(end - size, end) for size, end in zip(parts, ends, strict=True))
+        block = torch.repeat_interleave(torch.tensor(parts))
+        self.register_buffer("earlier", (block[:, None] < block).to(self.leak.dtype), persistent=False)
+        noise = torch.zeros(self.restarts, self.num_units, self.num_units)
+        if self.constraint is not constraints.real:
+            noise = self.initial_weight(torch.randn(noise.shape, generator=generator))
+        self.lateral = PyroParam(noise, self.constraint)
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Numbers of units that no block divides; here each is by itself."""
+        return (1,) * self.num_units
+
+    @property
+    def lateral_weight(self) -> Tensor:
+        """``[restarts, units, units]``, from earlier blocks to later ones; of a single restart without that one."""
+        return of_units(self.lateral * self.earlier)
 
     @abstractmethod
     def distribution(self, drive: Tensor) -> TorchDistribution:
@@ -86,6 +117,10 @@ class Imaging(PyroModule):  # type: ignore[misc]
 
         It is also given what :meth:`unit_parameters` has, by position, or reads it itself.
         """
+
+    def distribution_of(self, drive: Tensor, units: slice, *others: Tensor) -> TorchDistribution:
+        """Distribution of some of the units with the given drive, and with what :meth:`unit_parameters` has of all."""
+        return self.distribution(drive, *(other[..., units] for other in others))
 
     def unit_parameters(self) -> tuple[Tensor, ...]:
         """What the units have besides their drive, a scale say, each ``[restarts, 1, units]``; see :meth:`of_units`."""
@@ -137,12 +172,14 @@ class Imaging(PyroModule):  # type: ignore[misc]
         """Log-probability of the whole layer, ``[...]`` of drives and values ``[..., units]``, in nats.
 
         Args:
-            drive: of the units.
+            drive: of the units, that from units of their own layer included.
             values: of the units; any that they can have where they are not observed.
             observed: which units are not missing; None where all are.
 
         """
         layer = self.distribution(drive)
+        if self.blocks and observed is not None:
+            raise depends_on_all("Autoregressive")
         if layer.event_dim:
             log_prob: Tensor = (layer if observed is None else leaving_out(layer, observed)).log_prob(values)
             return log_prob
@@ -193,13 +230,25 @@ class Imaging(PyroModule):  # type: ignore[misc]
         weight, leak = self.weight, self.leak
         return (weight[0], leak[0]) if self.restarts == 1 else (weight, leak)
 
+    def driven(self) -> Callable[[Tensor | None], Tensor]:
+        """Read weights and leak now; give the function from causes to the drive."""
+        weight, leak = getattr(self, "weight", None), self.leak
+        return lambda causes: drive_of(causes, weight, leak)
+
     def conditional(self) -> Callable[[Tensor | None], TorchDistribution]:
         """Read the parameters now; give the function from causes to the distribution of the units.
 
         A program reads them before it enters its plates, so that a prior put on them is sampled once, not per datum.
         """
-        weight, leak, others = getattr(self, "weight", None), self.leak, self.unit_parameters()
-        return lambda causes: _with_event(self.distribution(drive_of(causes, weight, leak), *others))
+        drive, others = self.driven(), self.unit_parameters()
+        if not self.blocks:
+            return lambda causes: _with_event(self.distribution(drive(causes), *others))
+        lateral = self.lateral_weight
+
+        def some(drive: Tensor, units: slice) -> TorchDistribution:
+            return self.distribution_of(drive, units, *others)
+
+        return lambda causes: Autoregressive(drive(causes), lateral, self.blocks, some)
 
     def forward(self, causes: Tensor | None = None) -> TorchDistribution:
         """Distribution of the layer given its causes, with the units as event."""
@@ -226,6 +275,14 @@ def _with_event(layer: TorchDistribution) -> TorchDistribution:
     return layer if layer.event_dim else layer.to_event(1)
 
 
+def depends_on_all(kind: str) -> ValueError:
+    """What is said of missing values in a layer whose units depend on each other."""
+    return ValueError(
+        f"units of a layer that is {kind} depend on each other, so that missing values (NaN) can't be left out; use a "
+        "visible layer without lateral connections, or fill them in first"
+    )
+
+
 def leaving_out(layer: TorchDistribution, observed: Tensor) -> TorchDistribution:
     """The layer, with its units as the event, without the factors of those that are not observed.
 
@@ -236,10 +293,7 @@ def leaving_out(layer: TorchDistribution, observed: Tensor) -> TorchDistribution
     if isinstance(layer, Independent):
         return layer.base_dist.mask(observed).to_event(1)
     if not hasattr(layer, "leaving_out"):
-        raise ValueError(
-            f"units of a {type(layer).__name__} depend on each other, so that missing values (NaN) can't be left out; "
-            "use a layer without lateral connections, or impute them first"
-        )
+        raise depends_on_all(type(layer).__name__)
     without: TorchDistribution = layer.leaving_out(observed)
     return without
 

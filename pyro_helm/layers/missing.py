@@ -11,7 +11,7 @@ from pyro.distributions import TorchDistribution, constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
-from pyro_helm.layers.imaging import drive_of, leaving_out
+from pyro_helm.layers.imaging import leaving_out
 from pyro_helm.layers.sigmoid import Sigmoid
 from pyro_helm.runtime.captured_graphs import is_capturing
 
@@ -103,12 +103,10 @@ class PartlySeen(Sigmoid):
         """As :meth:`Imaging.drive`, of causes that are NaN where missing."""
         return self._seen(causes, super().drive, self._missing_weight)
 
-    def conditional(self) -> Callable[[Tensor | None], TorchDistribution]:
-        """As :meth:`Imaging.conditional`, of causes that are NaN where missing."""
-        weight, leak, missing_weight = self.weight, self.leak, self._missing_weight
-        return lambda causes: self.distribution(
-            self._seen(causes, lambda complete: drive_of(complete, weight, leak), missing_weight)
-        ).to_event(1)
+    def driven(self) -> Callable[[Tensor | None], Tensor]:
+        """As :meth:`Imaging.driven`, of causes that are NaN where missing."""
+        drive, missing_weight = super().driven(), self._missing_weight
+        return lambda causes: self._seen(causes, drive, missing_weight)
 
     @property
     def _missing_weight(self) -> Tensor | None:

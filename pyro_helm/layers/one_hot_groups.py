@@ -115,7 +115,7 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
         logits: Tensor = self.logits
         if len(set(self.groups)) == 1:
             return logits.unflatten(-1, (len(self.groups), self.groups[0]))
-        filled = torch.cat([logits, logits.new_full((*logits.shape[:-1], 1), -torch.inf)], -1)
+        filled: Tensor = torch.cat([logits, logits.new_full((*logits.shape[:-1], 1), -torch.inf)], -1)
         return filled[..., _places(self.groups, logits.device)[0]]
 
     def _flat(self, grouped: Tensor) -> Tensor:

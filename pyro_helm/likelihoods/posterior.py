@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import pyro
 import torch
@@ -110,13 +110,17 @@ def exact_posterior(
         check_sizes_agree(model, guide)
         x = as_observed(model, data)
         own = is_own(model) and (guide is None or is_own(guide))
-        if own and isinstance(model, BeliefNetwork) and (guide is None or isinstance(guide, FactorialRecognition)):
+        if own and isinstance(model, BeliefNetwork) and model.is_chain and _is_summed_by_layer(guide):
             check_layers(model, len(x), max_terms, pairs_per_term=1)  # each pair has an entropy
             return _of_layers(model, guide, x, terms_at_once)
         check_joint_states(model, x, max_terms, divided=divided)
         if guide is not None:
             _check_pair(model, guide, x[:1] if divided else x)
         return _of_joint_states(model, guide, x, terms_at_once, divided)
+
+
+def _is_summed_by_layer(guide: Program | None) -> TypeGuard[FactorialRecognition | None]:
+    return guide is None or (isinstance(guide, FactorialRecognition) and guide.trunk is None)
 
 
 def _check_pair(model: Program, guide: Program, x: Tensor) -> None:

@@ -57,11 +57,7 @@ def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *
             f"got a {type(model).__name__} and a {type(guide).__name__}; for other programs use a scheme that samples"
         )
     check_sizes_agree(model, guide)
-    if not model.generative[0].is_binary:
-        raise TypeError(
-            f"{name} passes means through binary layers, but the visible layer of the model is {model.imaging[0]}; use "
-            "a scheme that samples, or ExactEM"
-        )
+    model.check_takes_means()
     x = _checked_x(name, model.restarts, *args, **kwargs)
     hidden = guide.mean_field({"x": x})
     means = [layer.mean for layer in hidden]

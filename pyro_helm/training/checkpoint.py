@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pyro_helm.guides import FactorialRecognition
+from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import check_sizes_agree
 from pyro_helm.runtime.atomic_files import atomic_path
@@ -23,7 +23,9 @@ from pyro_helm.runtime.paths import expanded
 
 FILE_NAME = "machine.safetensors"
 
-_CLASSES: dict[str, type[nn.Module]] = {"BeliefNetwork": BeliefNetwork, "FactorialRecognition": FactorialRecognition}
+_CLASSES: dict[str, type[nn.Module]] = {
+    kind.__name__: kind for kind in (BeliefNetwork, FactorialRecognition, AutoregressiveRecognition)
+}
 _PARTS = ("model", "guide")
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 # What a constructor raises for arguments of a wrong type or value, whatever a header says.

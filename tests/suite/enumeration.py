@@ -42,6 +42,10 @@ def drive_of(layer: Any, values: Tensor, causes: Tensor | None) -> Tensor:
         # a recognition network takes what is missing for one half
         causes = causes.nan_to_num(nan=0.5)
         drive = drive + sum(causes[..., k, None] * layer.weight[0, k] for k in range(causes.shape[-1]))
+    for block in layer.blocks:
+        for i in range(block.start, block.stop):
+            is_later = torch.arange(values.shape[-1]) >= block.stop
+            drive = drive + values[..., i, None] * layer.lateral[0, i] * is_later
     return drive
 
 
@@ -63,14 +67,17 @@ def log_prior(model: Any) -> Tensor:
 def visible_means(model: Any) -> Tensor:
     """E[x | h] of every state where that is a function of the drive, [states, units], detached."""
     hidden = hidden_states(model.sizes)
-    drive = drive_of(model.generative[0], torch.zeros(len(hidden[0]), model.sizes[0]), hidden[0])
-    return (drive.exp() if model.imaging[0] == "poisson" else drive).detach()
+    means = torch.zeros(len(hidden[0]), model.sizes[0], dtype=torch.float64)
+    for _ in range(model.sizes[0]):  # of units that are driven by earlier ones, once these are known
+        means = drive_of(model.generative[0], means, hidden[0])
+    return (means.exp() if model.imaging[0] == "poisson" else means).detach()
 
 
 def _log_layers(model: Any, units: list[Tensor], lowest: int) -> Tensor:
     total = torch.zeros(())
     for level, (layer, imaging) in enumerate(zip(model.generative, model.imaging, strict=True)):
-        causes = units[level + 1] if level + 1 < len(units) else None
+        above = [units[int(parent[1:])] for parent in list(model.parents.values())[level]]
+        causes = torch.cat(above, -1) if above else None
         if level >= lowest:
             total = total + log_density(layer, imaging, drive_of(layer, units[level], causes), units[level])
     return total
@@ -79,6 +86,9 @@ def _log_layers(model: Any, units: list[Tensor], lowest: int) -> Tensor:
 def log_guide(guide: Any, x: Tensor) -> Tensor:
     """log q(h | x) of every datum and state, [data, states]."""
     below, total = x[:, None], torch.zeros(())
+    if guide.trunk is not None:
+        weight, bias = (getattr(guide.trunk, f"0:{name}")[0] for name in ("weight", "bias"))
+        below = torch.tanh(sum(below.nan_to_num(nan=0.5)[..., k, None] * weight[:, k] for k in range(3)) + bias)
     for layer, states in zip(guide.recognition, hidden_states(guide.sizes), strict=True):
         total = total + log_density(layer, "sigmoid", drive_of(layer, states[None], below), states[None])
         below = states[None]

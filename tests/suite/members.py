@@ -12,7 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_helm.guides import FactorialRecognition
+from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition
 from pyro_helm.layers import Imaging
 from pyro_helm.models import BeliefNetwork
 
@@ -57,9 +57,16 @@ MODELS = {
     "poisson": Model((2, 2, 2), {"visible": "poisson", "imaging": "noisy_or"}),
     "categorical": Model((5, 2, 2), {"visible": "categorical", "groups": (2, 3)}),
     "a class": Model((2, 2), {"visible": StudentT}),
+    "lateral": Model((3, 2, 3), {"lateral": True, "blocks": 2, "imaging": ("sigmoid", "odds", "sigmoid")}),
+    "lateral gaussian": Model((3, 2), {"visible": "gaussian", "lateral": (True, False)}),
+    "lateral groups": Model((6, 2), {"visible": "categorical", "groups": (2, 2, 2), "lateral": (True, False)}),
+    "skip": Model((3, 2, 2, 1), {"skip": True, "imaging": ("noisy_or", "sigmoid", "sigmoid", "sigmoid")}),
+    "skip, lateral": Model((3, 2, 2), {"skip": {"x": ("h2",)}, "lateral": True}),
 }
 GUIDES = {
     "factorial": Guide(),
+    "autoregressive": Guide(kind=AutoregressiveRecognition),
+    "trunk": Guide({"trunk": nn.Sequential(nn.Linear(3, 4), nn.Tanh())}),
 }
 PAIRS = {
     **{f"{name}, factorial": (model, GUIDES["factorial"]) for name, model in MODELS.items()},
@@ -91,6 +98,11 @@ def restart_of(many: nn.Module, one: nn.Module, number: int) -> Any:
     one = copy.deepcopy(one).to(next(many.parameters()).dtype)
     one.load_state_dict({name: value[number : number + 1] if value.dim() else value for name, value in values.items()})
     return one
+
+
+def learns_alone(guide: Any) -> bool:
+    """Whether a file is all that it takes to make the guide anew."""
+    return guide.trunk is None
 
 
 def observed(model: Any, num_data: int = NUM_DATA, seed: int = 0) -> dict[str, Tensor]:
