@@ -39,8 +39,8 @@ class Trunk(nn.Module):
         super().__init__()
         if not isinstance(module, nn.Module):
             raise TypeError(
-                f"trunk must be a torch.nn.Module, got {module!r}; files do not hold it, so make the guide and pass it as "
-                "load(path, guide=...)"
+                f"trunk must be a torch.nn.Module, got {module!r}; files do not hold it, so make the guide and pass it "
+                "as load(path, guide=...)"
             )
         self.restarts = restarts
         self.name = f"{type(module).__module__}:{type(module).__qualname__}"
@@ -71,10 +71,8 @@ class Trunk(nn.Module):
 
         if self.restarts == 1:
             return features({name: value[0] for name, value in values.items()}, x)
-        own_rows = x.dim() > 2 and x.shape[-3] == self.restarts
-        x = x if own_rows else x.squeeze(-3) if x.dim() > 2 else x
-        each = torch.vmap(features, in_dims=(0, -3 if own_rows else None), out_dims=-3, randomness="different")
-        stacked: Tensor = each(values, x)
+        x = x.expand(*x.shape[:-3], self.restarts, *x.shape[-2:])
+        stacked: Tensor = torch.vmap(features, in_dims=(0, -3), out_dims=-3, randomness="different")(values, x)
         return stacked
 
     def _features_of(self, module: nn.Module, num_units: int) -> int:

@@ -67,7 +67,8 @@ class Autoregressive(TorchDistribution):  # type: ignore[misc]
         """In nats, ``[...]``."""
         if self._validate_args:
             self._validate_sample(value)
-        units = self.family(self.drive + value @ self.lateral, slice(None))
+        rows = value[None] if value.dim() == 1 and self.lateral.dim() > 2 else value
+        units = self.family(self.drive + rows @ self.lateral, slice(None))
         log_prob: Tensor = units.log_prob(value)
         return log_prob if units.event_dim else log_prob.sum(-1)
 

@@ -10,13 +10,14 @@ from typing import ClassVar, NamedTuple
 
 import pyro
 import torch
-from pyro.distributions import Independent, TorchDistribution, constraints
+from pyro.distributions import TorchDistribution, constraints
 from pyro.nn import PyroModule, PyroParam
 from torch import Tensor
 from torch.nn.functional import linear
 
 from pyro_helm.layers.autoregressive import Autoregressive
 from pyro_helm.layers.binary_states import all_states, state_probabilities
+from pyro_helm.layers.unobserved import depends_on_all, leaving_out
 
 
 class LogProbs(NamedTuple):
@@ -273,29 +274,6 @@ def of_units(parameter: Tensor) -> Tensor:
 
 def _with_event(layer: TorchDistribution) -> TorchDistribution:
     return layer if layer.event_dim else layer.to_event(1)
-
-
-def depends_on_all(kind: str) -> ValueError:
-    """What is said of missing values in a layer whose units depend on each other."""
-    return ValueError(
-        f"units of a layer that is {kind} depend on each other, so that missing values (NaN) can't be left out; use a "
-        "visible layer without lateral connections, or fill them in first"
-    )
-
-
-def leaving_out(layer: TorchDistribution, observed: Tensor) -> TorchDistribution:
-    """The layer, with its units as the event, without the factors of those that are not observed.
-
-    Raises:
-        ValueError: for a layer whose units depend on each other, so that one can't be left out.
-
-    """
-    if isinstance(layer, Independent):
-        return layer.base_dist.mask(observed).to_event(1)
-    if not hasattr(layer, "leaving_out"):
-        raise depends_on_all(type(layer).__name__)
-    without: TorchDistribution = layer.leaving_out(observed)
-    return without
 
 
 def drive_of(causes: Tensor | None, weight: Tensor | None, leak: Tensor) -> Tensor:

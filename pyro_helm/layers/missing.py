@@ -11,8 +11,8 @@ from pyro.distributions import TorchDistribution, constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
-from pyro_helm.layers.imaging import leaving_out
 from pyro_helm.layers.sigmoid import Sigmoid
+from pyro_helm.layers.unobserved import leaving_out
 from pyro_helm.runtime.captured_graphs import is_capturing
 
 IN_PLACE = 0.5

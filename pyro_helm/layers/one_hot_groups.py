@@ -114,8 +114,8 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
         """Logits ``[..., groups, largest group]``, minus infinity where a smaller group has none."""
         logits: Tensor = self.logits
         if len(set(self.groups)) == 1:
-            return logits.unflatten(-1, (len(self.groups), self.groups[0]))
-        filled: Tensor = torch.cat([logits, logits.new_full((*logits.shape[:-1], 1), -torch.inf)], -1)
+            return logits.reshape(*logits.shape[:-1], len(self.groups), self.groups[0])
+        filled = torch.cat([logits, logits.new_full((*logits.shape[:-1], 1), -torch.inf)], -1)
         return filled[..., _places(self.groups, logits.device)[0]]
 
     def _flat(self, grouped: Tensor) -> Tensor:

@@ -50,9 +50,7 @@ class Guide:
 
 
 MODELS = {
-    "sigmoid": Model((3, 2, 2)),
-    "noisy_or": Model((3, 2, 2), {"imaging": "noisy_or"}),
-    "odds": Model((3, 2, 2), {"imaging": "odds", "fixed_leak": 0.1}),
+    "binary": Model((3, 2, 2), {"imaging": ("sigmoid", "odds", "noisy_or"), "fixed_leak": (None, 0.1, None)}),
     "gaussian": Model((2, 2, 2), {"visible": "gaussian"}),
     "poisson": Model((2, 2, 2), {"visible": "poisson", "imaging": "noisy_or"}),
     "categorical": Model((5, 2, 2), {"visible": "categorical", "groups": (2, 3)}),
@@ -70,7 +68,7 @@ GUIDES = {
 }
 PAIRS = {
     **{f"{name}, factorial": (model, GUIDES["factorial"]) for name, model in MODELS.items()},
-    **{f"sigmoid, {name}": (MODELS["sigmoid"], guide) for name, guide in GUIDES.items() if name != "factorial"},
+    **{f"binary, {name}": (MODELS["binary"], guide) for name, guide in GUIDES.items() if name != "factorial"},
 }
 
 
