@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import pyro
 import torch
+from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor
 
@@ -92,7 +93,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         )
 
     def forward(self, observations: Observations | None = None, *, num_data: int = 1) -> Tensor:
-        """Run the program, top layer first, and return the visible layer.
+        """Run the program, top layer first, and return the visible layer, with 0 where it is missing.
 
         It is ``[..., restarts, data, units]``, or ``[..., data, units]`` for a single restart.
 
@@ -113,8 +114,9 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         units: Tensor | None = None
         with layer_plates(self.restarts, num_data):
             for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
-                layer, value = conditional(units), observed.get(name)
-                if name == "x" and value is not None and has_missing(value):
+                layer: TorchDistribution = conditional(units)
+                value: Tensor | None = observed.get(name)
+                if value is not None and name == "x" and has_missing(value):
                     layer, value = without_missing(layer, value)
                 units = pyro.sample(name, layer, obs=value)
         assert units is not None

@@ -100,16 +100,12 @@ def impute(
                 _of_rows(model, guide, some, num_samples, num_draws, max(1, at_once // len(some)))
                 for some in in_pieces(seen, max(1, at_once // num_samples), divided=divided)
             ]
-    whole = [
-        torch.cat(parts, dim=2 if part == "draws" else 1)
-        for part, parts in zip(_PARTS, zip(*pieces, strict=True), strict=True)
-    ]
-    if restarts == 1:
-        whole = [value.squeeze(1 if part == "draws" else 0) for part, value in zip(_PARTS, whole, strict=True)]
-    return Imputation(*whole)
-
-
-_PARTS = tuple(part.name for part in fields(Imputation))
+    wholes = []
+    for name, parts in zip((part.name for part in fields(Imputation)), zip(*pieces, strict=True), strict=True):
+        leading = int(name == "draws")
+        whole = torch.cat(parts, dim=leading + 1)
+        wholes.append(whole.squeeze(leading) if restarts == 1 else whole)
+    return Imputation(*wholes)
 
 
 def _of_rows(
@@ -143,6 +139,7 @@ class _Sums:
         self.num_draws = num_draws
         self.states: dict[str, Tensor] = {}
         self.peak: Tensor | None = None
+        self.totals: list[Tensor] = []
 
     def add(self, particles: Particles, x: Tensor) -> None:
         """Read some more, of data ``[data, *event]``."""
@@ -207,7 +204,5 @@ def observed_site(particles: Particles) -> dict[str, Any]:
     """The site that has observed ``x``: the one of that name, or the only one."""
     observed = {name: site for name, site in particles.model_sites.items() if site["is_observed"]}
     if "x" not in observed and len(observed) != 1:
-        raise ValueError(
-            f"the model observes {', '.join(observed)}, of which none is called 'x', which is to be imputed"
-        )
+        raise ValueError(f"the model observes {', '.join(observed)}, but nothing called 'x', which is to be imputed")
     return dict(observed["x"] if "x" in observed else next(iter(observed.values())))

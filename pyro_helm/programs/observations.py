@@ -129,4 +129,5 @@ def _allowed(site: Site) -> Tensor:
         mask = mask.reshape(mask.shape + (1,) * fn.event_dim)
     else:
         inside = single.support.check(value)
-    return inside | ~mask
+    allowed: Tensor = inside | ~mask
+    return allowed
