@@ -22,6 +22,9 @@ Site = Mapping[str, Any]
 
 PARTICLES_DIM = -3
 
+_PLAIN = frozenset((Size, bool, int, float, str, type(None)))
+"""Types of most of what a distribution holds, which are no tensors: every step asks each."""
+
 
 def check_samples_only(guide_sites: Mapping[str, Site]) -> None:
     """Refuse a guide that observes something, or has a factor."""
@@ -97,6 +100,8 @@ def versions(site: Site) -> list[tuple[Tensor, int]]:
 
 def _add_tensors(fn: Distribution, tensors: list[Tensor]) -> None:
     for value in vars(fn).values():
+        if type(value) in _PLAIN:
+            continue
         if isinstance(value, Tensor):
             tensors.append(value)
         elif isinstance(value, Distribution):

@@ -118,8 +118,17 @@ class Particles:
 
     def plate_of(self, name: str) -> str | None:
         """Name of the data plate that a site is in; None for one that all data share, or without any plates."""
-        site = self.model_sites[name] if name in self.model_sites else self.guide_sites[name]
-        return next((frame.name for frame in site["cond_indep_stack"] if frame.dim == -1), None)
+        return self._plates[name]
+
+    @cached_property
+    def _plates(self) -> dict[str, str | None]:
+        plates: dict[str, str | None] = {}
+        for name, site in (*self.guide_sites.items(), *self.model_sites.items()):
+            plates[name] = None
+            for frame in site["cond_indep_stack"]:
+                if frame.dim == -1:
+                    plates[name] = frame.name
+        return plates
 
     @cached_property
     def restarts(self) -> int:

@@ -53,6 +53,8 @@ def same_values(one: Any, other: Any) -> bool:
     (False, True)
     """
     one, other = elementwise(one), elementwise(other)
+    if type(one) is type(other) and type(one).support is Bernoulli.support:
+        return True  # without a look at their parameters, since every step asks
     if isinstance(one, Delta) or isinstance(other, Delta):
         return True
     counts = num_values(one), num_values(other)

@@ -79,9 +79,8 @@ def _density_of(single: Any) -> Callable[[Any, Tensor], Tensor] | None:
 
 def _scores_as_its_library(single: Any) -> bool:
     """Whether ``log_prob`` is torch's or Pyro's own: a class of the user's may have another density."""
-    owner = next((kind for kind in type(single).__mro__ if "log_prob" in vars(kind)), None)
-    libraries = ("torch.distributions", "pyro.distributions")
-    return owner is not None and owner.__module__.startswith(libraries) and "log_prob" not in vars(single)
+    own = getattr(type(single).log_prob, "__module__", None) or ""
+    return own.startswith(("torch.distributions", "pyro.distributions")) and "log_prob" not in vars(single)
 
 
 def _times_log(count: Tensor, probs: Tensor) -> Tensor:

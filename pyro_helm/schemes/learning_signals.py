@@ -184,7 +184,7 @@ def _is_altered(module: Module) -> bool:
     """Whether the module has hooks or methods of its own besides those of its class."""
     if module._forward_hooks or module._forward_pre_hooks:
         return True
-    return any(callable(value) for name, value in vars(module).items() if not name.startswith("_"))
+    return any([name[:1] != "_" and callable(value) for name, value in vars(module).items()])
 
 
 def _has_sites_of(particles: Particles, layered: Dependencies) -> bool:
