@@ -115,10 +115,10 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         with layer_plates(self.restarts, num_data):
             for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
                 layer: TorchDistribution = conditional(units)
-                value: Tensor | None = observed.get(name)
-                if value is not None and name == "x" and has_missing(value):
-                    layer, value = without_missing(layer, value)
-                units = pyro.sample(name, layer, obs=value)
+                known = observed.get(name)
+                if known is not None and name == "x" and has_missing(known):
+                    layer, known = without_missing(layer, known)
+                units = pyro.sample(name, layer, obs=known)
         assert units is not None
         return units
 
