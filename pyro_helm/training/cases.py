@@ -35,11 +35,11 @@ class Cases(NamedTuple):
         weights = None if self.weights is None else self.weights.to(**place)
         return self._replace(values=self.values.to(**place), weights=weights)
 
-    def minibatches(self, size: int) -> Iterator[Tensor]:
-        """Rows of shuffled minibatches; where all make one, they are in the caller's order."""
+    def order(self, size: int) -> Tensor:
+        """Rows shuffled for minibatches of this size; where all make one, they are in the caller's order."""
         number = len(self.values)
         order = torch.randperm if size < number else torch.arange
-        yield from order(number, device=self.values.device).split(size)
+        return order(number, device=self.values.device)
 
     @contextmanager
     def weighted(self, rows: Tensor) -> Iterator[None]:
