@@ -109,7 +109,8 @@ def machine(name: str, train: Tensor, valid: Tensor, *, epochs: int, restarts: i
     result = helm.fit(
         model, guide, train, scheme=scheme, valid=valid, num_epochs=epochs, learning_rate=0.005, progress=False
     )
-    best = result.history[result.history.metric == "valid_log_likelihood"].groupby("restart").value.max().idxmax()
+    valid_best = result.history[result.history.metric == "valid_log_likelihood"].groupby("restart").value.max()
+    best = int(valid_best.to_numpy().argmax())
     return lambda x: _of_restart(helm.impute(model, guide, x, num_samples=samples, num_draws=1).mean, restarts, best)
 
 

@@ -9,17 +9,27 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from pyro_helm.data.patterns import PatternDistribution
 
-__all__ = ["DataLike", "Observations", "collated", "is_dataset", "main_name", "named", "observed_data", "unit_names"]
+__all__ = [
+    "DataLike",
+    "Observations",
+    "collated",
+    "collated_batch",
+    "is_dataset",
+    "main_name",
+    "named",
+    "observed_data",
+    "unit_names",
+]
 
 Observations = dict[str, Tensor]
 """By name, each with the data in front."""
 
 Values: TypeAlias = "Tensor | np.ndarray | pd.DataFrame"
-DataLike: TypeAlias = "Values | Mapping[str, Any] | PatternDistribution | Dataset[Any]"
+DataLike: TypeAlias = "Values | Mapping[str, Any] | PatternDistribution | Dataset[Any] | DataLoader[Any]"
 """What data may be handed in as."""
 
 
@@ -35,24 +45,34 @@ def observed_data(data: Any, weights: Any = None, *, name: str = "data") -> tupl
     if isinstance(data, PatternDistribution):
         return {"x": data.patterns}, data.probabilities if weights is None else weights
     if is_dataset(data):
-        return collated(data, range(len(data)), name=name), weights
+        dataset, collate = (data.dataset, data.collate_fn) if isinstance(data, DataLoader) else (data, None)
+        return collated(dataset, range(len(dataset)), name=name, collate=collate), weights
     return named(data, name=name), weights
 
 
 def is_dataset(data: Any) -> bool:
-    """Whether it is one of torch's data sets with a length, read by numbers."""
+    """Whether it is one of torch's data sets that are read by number, or a loader of one."""
+    data = data.dataset if isinstance(data, DataLoader) else data
     return isinstance(data, Dataset) and not isinstance(data, IterableDataset) and hasattr(data, "__len__")
 
 
-def collated(data: Dataset[Any], rows: Iterable[int], *, name: str = "data") -> Observations:
-    """Some rows of a data set of mappings, as observations."""
-    batch = default_collate([data[row] for row in rows])
-    return named(batch if isinstance(batch, Mapping) else _only(batch), name=name)
+def collated(data: Any, rows: Iterable[int], *, name: str = "data", collate: Any = None) -> Observations:
+    """Some rows of a data set of mappings, as observations.
+
+    Args:
+        data: the data set.
+        rows: their numbers.
+        name: of the argument, for errors.
+        collate: what makes a minibatch of rows; torch's own if None.
+
+    """
+    return collated_batch((collate or default_collate)([data[row] for row in rows]), name=name)
 
 
-def _only(batch: Any) -> Any:
-    # a TensorDataset of one tensor has tuples of one entry
-    return batch[0] if isinstance(batch, (list, tuple)) and len(batch) == 1 else batch
+def collated_batch(batch: Any, *, name: str = "data") -> Observations:
+    """A minibatch that a loader has made, as observations."""
+    # of a TensorDataset of one tensor it is a list of one
+    return named(batch[0] if isinstance(batch, list) and len(batch) == 1 else batch, name=name)
 
 
 def named(data: Any, *, name: str = "data") -> Observations:

@@ -23,9 +23,9 @@ from pyro_helm.programs.discrete import elementwise
 from pyro_helm.programs.layered import check_sizes_agree
 from pyro_helm.programs.module_state import evaluating
 from pyro_helm.programs.observations import as_observed, check_data, observing
+from pyro_helm.programs.packed import as_rows
 from pyro_helm.programs.param_store import stores_apart
 from pyro_helm.programs.particles import Particles, Program, draw_from_guide, score
-from pyro_helm.programs.packed import as_rows
 from pyro_helm.programs.rows import Rows, may_be_divided, restarts_of
 from pyro_helm.runtime.arguments import at_least_one, checked_seed
 from pyro_helm.runtime.device import check_scored

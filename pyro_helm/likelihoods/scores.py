@@ -125,8 +125,8 @@ def log_likelihood(
     Args:
         model: Pyro model that takes ``observations={"x": ...}``.
         guide: its guide, or any proposal; may be None for ``"exact"``, and for ``"ais"`` from the prior.
-        data: ``[data, units]``, of what the model's observed sites can take, NaN where missing: a tensor, numpy array or
-            pandas DataFrame; observations by name with the data in front, ``{"x": ..., "label": ...}``; a map-style
+        data: ``[data, units]``, of what the model's observed sites can take, NaN where missing: a tensor, numpy array
+            or pandas DataFrame; observations by name with the data in front, ``{"x": ..., "label": ...}``; a map-style
             ``torch.utils.data.Dataset`` of them; or a :class:`PatternDistribution`, with its probabilities as
             ``weights``.
         method: ``"importance"`` (any model and guide), ``"exact"`` (a belief network, or Bernoulli and Categorical

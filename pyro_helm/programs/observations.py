@@ -78,8 +78,11 @@ def check_data(
     observations = {key: as_observed(model, value, key) for key, value in observations.items()}
     device = next(iter(observations.values())).device
     with forked_rng(0, device), torch.no_grad(), pyro.validation_enabled(False):
-        for first in range(0, number, rows_at_once if divided else number):
-            rows = {key: value[first : first + rows_at_once] if divided else value for key, value in observations.items()}
+        number_at_once = rows_at_once if divided else number
+        for first in range(0, number, number_at_once):
+            rows = {
+                key: value[first : first + rows_at_once] if divided else value for key, value in observations.items()
+            }
             trace = poutine.trace(model).get_trace(observations=rows)
             check_observes(_own_sites(trace))
             for site in trace.observation_nodes:
@@ -105,19 +108,20 @@ def _own_sites(trace: Trace) -> dict[str, Site]:
 
 def _check_site(name: str, site: Site, rows: Mapping[str, Tensor], first: int) -> None:
     fn, value = site["fn"], site["value"]
-    num_rows, shape = (len(next(iter(rows.values()))), [list(shown.shape) for shown in rows.values()])
+    num_rows = len(next(iter(rows.values())))
     batch, event = value.shape[: value.dim() - fn.event_dim], value.shape[value.dim() - fn.event_dim :]
     if event != fn.event_shape or (batch[-1:] != (num_rows,) and value.shape.numel() != fn.event_shape.numel()):
+        shown = ", ".join(str(list(each.shape)) for each in rows.values())
         raise ValueError(
-            f"{name} of shape {', '.join(map(str, shape))} reach the model's site {site['name']!r} as {list(value.shape)}, but it has "
+            f"{name} of shape {shown} reach the model's site {site['name']!r} as {list(value.shape)}, but it has "
             f"{list(fn.event_shape)} values per datum, and data along the dimension before them"
         )
     allowed = _allowed(site)
     if bool(allowed.all()):
         return
     single = without_events(fn)
-    # [data, values], of the first restart that has a bad one; an entry of bad for each value, or event such as a one-hot
-    values, bad = (t.reshape(-1, batch[-1] if batch else 1, t.numel() // max(1, batch.numel())) for t in (value, ~allowed))
+    # [restarts, data, values]; an entry of bad for each value, or for each event such as a one-hot vector
+    values, bad = (t.reshape(-1, batch[-1] if batch else 1, t.shape[len(batch) :].numel()) for t in (value, ~allowed))
     worst = int(bad.flatten(1).any(-1).nonzero()[0])
     values, bad = values[worst], bad[worst]
     if bad.shape != values.shape:

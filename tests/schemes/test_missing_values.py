@@ -144,7 +144,7 @@ def fitted(step: str, scheme: Scheme, **settings: Any) -> tuple[BeliefNetwork, F
 
 def test_captured_steps_take_missing_values_as_eager_ones_do() -> None:
     eager, captured = (fitted(step, WakeSleep(2)) for step in ("eager", "captured"))
-    for one, other in zip(eager[:2], captured[:2], strict=True):
+    for one, other in ((eager[0], captured[0]), (eager[1], captured[1])):
         for (name, value), its in zip(one.named_parameters(), other.parameters(), strict=True):
             assert torch.equal(value, its), name
             assert bool(value.isfinite().all()), name
