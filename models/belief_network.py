@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import pyro
 import torch
+from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor
 
@@ -126,7 +127,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                 layer.connect(number_of_blocks, generator=generator)
 
     def forward(self, observations: Observations | None = None, *, num_data: int = 1) -> Tensor:
-        """Run the program, top layer first, and return the visible layer.
+        """Run the program, top layer first, and return the visible layer, with 0 where it is missing.
 
         It is ``[..., restarts, data, units]``, or ``[..., data, units]`` for a single restart.
 
@@ -140,17 +141,18 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
 
         """
         observed = checked_observations(observations, self.sizes, placement(self)["dtype"])
-        for given in observed.values():
-            num_data = given.shape[-2]
+        for value in observed.values():
+            num_data = value.shape[-2]
         with local_parameters():
             conditionals = [layer.conditional() for layer in self.generative]
         units: dict[str, Tensor] = {}
         with layer_plates(self.restarts, num_data):
             for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
-                layer, value = conditional(side_by_side([units[p] for p in self.parents[name]])), observed.get(name)
-                if name == "x" and value is not None and has_missing(value):
-                    layer, value = without_missing(layer, value)
-                units[name] = pyro.sample(name, layer, obs=value)
+                layer = conditional(side_by_side([units[parent] for parent in self.parents[name]]))
+                known = observed.get(name)
+                if known is not None and name == "x" and has_missing(known):
+                    layer, known = without_missing(layer, known)
+                units[name] = pyro.sample(name, layer, obs=known)
         return units["x"]
 
     @property

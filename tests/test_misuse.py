@@ -81,8 +81,6 @@ FIT: list[tuple[Callable[[], Any], str]] = [
     (lambda: fit(guide=torch.nn.LazyLinear(4)), "guide has parameters without a shape"),
     (frozen, "all parameters of model and guide are frozen"),
     (lambda: fit(data=None), "data is of type NoneType"),
-    (lambda: fit(data=X.numpy()), "data is of type ndarray"),
-    (lambda: fit(data=pd.DataFrame(X.numpy())), "data is of type DataFrame"),
     (lambda: fit(data=X.tolist()), "data is of type list"),
     (lambda: fit(data="digits"), "data is of type str"),
     (lambda: fit(data=small()), "data is of type Data"),

@@ -54,7 +54,8 @@ def without_missing(layer: TorchDistribution, values: Tensor) -> tuple[TorchDist
         layer: distribution with the units as its event.
         values: ``[..., data, units]``, NaN where missing.
 
-    >>> layer = pyro.distributions.Bernoulli(torch.tensor([0.5, 0.9])).to_event(1)
+    >>> from pyro.distributions import Bernoulli
+    >>> layer = Bernoulli(torch.tensor([0.5, 0.9])).to_event(1)
     >>> layer, x = without_missing(layer, torch.tensor([1.0, torch.nan]))
     >>> layer.log_prob(x)
     tensor(-0.6931)

@@ -10,6 +10,7 @@ from pyro_helm.likelihoods.scores import METHODS, Scores, log_likelihood
 __all__ = [
     "METHODS",
     "Gap",
+    "Imputation",
     "Posterior",
     "Scores",
     "exact_posterior",

@@ -18,13 +18,15 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.data.named import DataLike, observed_data
 from pyro_helm.programs.discrete import elementwise
 from pyro_helm.programs.layered import check_sizes_agree
 from pyro_helm.programs.module_state import evaluating
 from pyro_helm.programs.observations import as_observed, check_data, observing
+from pyro_helm.programs.packed import as_rows
 from pyro_helm.programs.param_store import stores_apart
 from pyro_helm.programs.particles import Particles, Program, draw_from_guide, score
-from pyro_helm.programs.rows import Rows, in_pieces, may_be_divided, restarts_of
+from pyro_helm.programs.rows import Rows, may_be_divided, restarts_of
 from pyro_helm.runtime.arguments import at_least_one, checked_seed
 from pyro_helm.runtime.device import check_scored
 from pyro_helm.runtime.seeding import forked_rng
@@ -58,7 +60,7 @@ class Imputation:
 def impute(
     model: Program,
     guide: Program,
-    x: Tensor,
+    x: DataLike,
     *,
     num_samples: int = 1000,
     num_draws: int = 10,
@@ -71,7 +73,7 @@ def impute(
         model: a :class:`BeliefNetwork`, or any Pyro model that takes ``observations={"x": ...}`` and masks its missing
             values.
         guide: its guide, or any proposal.
-        x: data ``[data, units]``, NaN where missing.
+        x: as for :func:`log_likelihood`, NaN where missing; of several observations ``x`` is imputed.
         num_samples: weighted draws per datum and restart.
         num_draws: draws from the posterior per datum and restart.
         seed: of the draws; the caller's random state is left alone.
@@ -88,42 +90,46 @@ def impute(
     (torch.Size([1, 3]), True, 1.0)
     """
     check_scored(model, guide)
+    observations, _ = observed_data(x)
+    if "x" not in observations:
+        raise ValueError(f"there is no observation 'x' to impute, but {', '.join(observations)}")
     num_samples, num_draws = at_least_one("num_samples", num_samples), at_least_one("num_draws", num_draws)
     seed, divided, restarts = checked_seed(seed), may_be_divided(rows, model, guide), restarts_of(model)
     with evaluating(model, guide), stores_apart(model, guide):
-        check_data(model, x, divided=divided)
+        check_data(model, observations, divided=divided)
         check_sizes_agree(model, guide)
-        seen = as_observed(model, x)
-        at_once = max(1, NUMBERS_AT_ONCE // (restarts * x[0].numel()))
+        seen = as_observed(model, observations["x"])
+        packed_model, packed_guide, packed = as_rows(model, guide, observations)
+        assert packed_guide is not None
+        at_once = max(1, NUMBERS_AT_ONCE // (restarts * seen[0].numel()))
         with forked_rng(seed, seen.device), torch.no_grad(), pyro.validation_enabled(False):
             pieces = [
-                _of_rows(model, guide, some, num_samples, num_draws, max(1, at_once // len(some)))
-                for some in in_pieces(seen, max(1, at_once // num_samples), divided=divided)
+                _of_rows(packed_model, packed_guide, some, its_x, num_samples, num_draws, max(1, at_once // len(some)))
+                for some, its_x in zip(
+                    *(rows.split(max(1, at_once // num_samples) if divided else len(rows)) for rows in (packed, seen)),
+                    strict=True,
+                )
             ]
-    whole = [
-        torch.cat(parts, dim=2 if part == "draws" else 1)
-        for part, parts in zip(_PARTS, zip(*pieces, strict=True), strict=True)
-    ]
-    if restarts == 1:
-        whole = [value.squeeze(1 if part == "draws" else 0) for part, value in zip(_PARTS, whole, strict=True)]
-    return Imputation(*whole)
-
-
-_PARTS = tuple(part.name for part in fields(Imputation))
+    wholes = []
+    for name, parts in zip((part.name for part in fields(Imputation)), zip(*pieces, strict=True), strict=True):
+        leading = int(name == "draws")
+        whole = torch.cat(parts, dim=leading + 1)
+        wholes.append(whole.squeeze(leading) if restarts == 1 else whole)
+    return Imputation(*wholes)
 
 
 def _of_rows(
-    model: Program, guide: Program, x: Tensor, num_samples: int, num_draws: int, samples_at_once: int
+    model: Program, guide: Program, rows: Tensor, x: Tensor, num_samples: int, num_draws: int, samples_at_once: int
 ) -> tuple[Tensor, ...]:
     """Mean, std, stderr, draws and ess of some rows, each with restarts in front (draws before them)."""
     sums = _Sums(num_draws)
     for done in range(0, num_samples, samples_at_once):
         number = min(samples_at_once, num_samples - done)
-        sums.add(draw_from_guide(model, guide, number, kwargs=observing(x)), x)
+        sums.add(draw_from_guide(model, guide, number, kwargs=observing(rows)), x)
     missing = x.isnan()
     mean, std, stderr, ess = (value.to(x.dtype) for value in sums.moments())
     # of each draw's state, in which what is dependent is drawn together
-    site = observed_site(score(model, sums.states, kwargs=observing(x)))
+    site = observed_site(score(model, sums.states, kwargs=observing(rows)))
     draws = _shaped(site["fn"].sample(), (num_draws, *mean.shape))
     kept = x.expand(mean.shape)
     nothing = torch.zeros_like(mean)
@@ -143,6 +149,7 @@ class _Sums:
         self.num_draws = num_draws
         self.states: dict[str, Tensor] = {}
         self.peak: Tensor | None = None
+        self.totals: list[Tensor] = []
 
     def add(self, particles: Particles, x: Tensor) -> None:
         """Read some more, of data ``[data, *event]``."""
@@ -207,7 +214,5 @@ def observed_site(particles: Particles) -> dict[str, Any]:
     """The site that has observed ``x``: the one of that name, or the only one."""
     observed = {name: site for name, site in particles.model_sites.items() if site["is_observed"]}
     if "x" not in observed and len(observed) != 1:
-        raise ValueError(
-            f"the model observes {', '.join(observed)}, of which none is called 'x', which is to be imputed"
-        )
+        raise ValueError(f"the model observes {', '.join(observed)}, but nothing called 'x', which is to be imputed")
     return dict(observed["x"] if "x" in observed else next(iter(observed.values())))

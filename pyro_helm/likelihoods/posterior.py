@@ -20,6 +20,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.data.named import DataLike, observed_data
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.latents.joint_states import DiscreteSite, all_joint_states, discrete_sites, log_joint
 from pyro_helm.latents.layer_states import Level, Rows, joint_table, levels, log_marginal, pieces
@@ -34,7 +35,8 @@ from pyro_helm.likelihoods.exact import (
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import check_sizes_agree, site_names
 from pyro_helm.programs.module_state import evaluating
-from pyro_helm.programs.observations import as_observed, check_data, observing
+from pyro_helm.programs.observations import check_data, observing
+from pyro_helm.programs.packed import as_rows
 from pyro_helm.programs.param_store import stores_apart
 from pyro_helm.programs.particles import Program, draw_from_guide
 from pyro_helm.programs.rows import Rows as HowRows
@@ -75,7 +77,7 @@ class Posterior:
 def exact_posterior(
     model: Program,
     guide: Program | None,
-    data: Tensor,
+    data: DataLike,
     *,
     max_terms: int | None = None,
     terms_at_once: int = TERMS_AT_ONCE,
@@ -87,7 +89,7 @@ def exact_posterior(
         model: a :class:`BeliefNetwork`, or any Pyro model with Bernoulli and Categorical latent sites.
         guide: of the same sites; None for the posterior alone. A :class:`FactorialRecognition` is summed layer by layer
             as the network is, any other guide over joint states.
-        data: ``[data, units]``; zeros and ones if the model's are.
+        data: as for :func:`~pyro_helm.likelihoods.scores.log_likelihood`, NaN where missing.
         max_terms: refuse to sum over more; None for what takes some minutes.
         terms_at_once: numbers held in memory.
         rows: as for :func:`~pyro_helm.likelihoods.scores.log_likelihood`.
@@ -104,11 +106,12 @@ def exact_posterior(
     """
     check_scored(model, guide)
     terms_at_once = at_least_one("terms_at_once", terms_at_once)
+    observations, _ = observed_data(data)
     with evaluating(model, guide), stores_apart(model, guide), torch.no_grad(), pyro.validation_enabled(False):
         divided = may_be_divided(rows, model, guide)
-        check_data(model, data, divided=divided)
+        check_data(model, observations, divided=divided)
         check_sizes_agree(model, guide)
-        x = as_observed(model, data)
+        model, guide, x = as_rows(model, guide, observations)
         own = is_own(model) and (guide is None or is_own(guide))
         if own and isinstance(model, BeliefNetwork) and model.is_chain and _is_summed_by_layer(guide):
             check_layers(model, len(x), max_terms, pairs_per_term=1)  # each pair has an entropy

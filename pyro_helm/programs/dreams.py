@@ -75,7 +75,7 @@ def _all_at_once(
     """One run of the guide, that is shown the dreams of all particles."""
     values = {name: site["value"] for name, site in latents.items()}
     dream = {name: missing_as(given.get(name), site["value"]) for name, site in dreamt.items()}
-    yield Recorder(num_particles, values), Shown(dream)
+    yield Recorder(num_particles, values), Shown({**others(given, dreamt, {}), **dream})
 
 
 def _one_by_one(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from collections.abc import Mapping
 from typing import Any
 
 import pyro
@@ -19,7 +19,6 @@ from pyro_helm.programs.contract import Site, check_observes
 from pyro_helm.programs.discrete import elementwise, without_events
 from pyro_helm.programs.layered import visible_units
 from pyro_helm.programs.particles import Program
-from pyro_helm.programs.rows import in_pieces
 from pyro_helm.programs.supports import described
 from pyro_helm.runtime.device import placement
 from pyro_helm.runtime.seeding import forked_rng
@@ -27,8 +26,13 @@ from pyro_helm.runtime.seeding import forked_rng
 _ROWS_AT_ONCE = 1000
 
 
-def as_observed(model: Program, data: Tensor) -> Tensor:
-    """The data where a module has its parameters, and in their type; for a function, floating-point numbers."""
+def as_observed(model: Program, data: Tensor, name: str = "x") -> Tensor:
+    """The data where a module has its parameters, and in their type; for a function, floating-point numbers.
+
+    Whole numbers of another name than ``x``, labels or lengths say, stay whole.
+    """
+    if name != "x" and not data.is_floating_point() and data.dtype != torch.bool:
+        return data.to(placement(model)["device"])
     if isinstance(model, torch.nn.Module):
         return data.to(**placement(model))
     return data if data.is_floating_point() else data.to(torch.get_default_dtype())
@@ -40,13 +44,18 @@ def observing(x: Tensor) -> dict[str, dict[str, Tensor]]:
 
 
 def check_data(
-    model: Program, data: Tensor, *, divided: bool = False, name: str = "data", rows_at_once: int = _ROWS_AT_ONCE
+    model: Program,
+    data: Tensor | Mapping[str, Tensor],
+    *,
+    divided: bool = False,
+    name: str = "data",
+    rows_at_once: int = _ROWS_AT_ONCE,
 ) -> None:
     """Refuse data that the model does not take.
 
     Args:
         model: a layered network, or any Pyro model that takes ``observations={"x": ...}``.
-        data: ``[data, units]``.
+        data: ``[data, units]``, or observations by name with the data in front.
         divided: whether the model may be shown some rows at a time.
         name: of the argument, for errors.
         rows_at_once: how many it is then shown.
@@ -57,23 +66,34 @@ def check_data(
             :class:`BeliefNetwork` does.
 
     """
-    check_rows(data, name=name, width=visible_units(model))
-    infinite = data.isinf()
-    if infinite.any():
-        raise ValueError(f"{name} has {_at(infinite, data)}, expected finite numbers")
-    with forked_rng(0, data.device), torch.no_grad(), pyro.validation_enabled(False):
-        pieces = in_pieces(as_observed(model, data), rows_at_once, divided=divided)
-        for first, rows in zip(accumulate(map(len, pieces), initial=0), pieces, strict=False):
-            trace = poutine.trace(model).get_trace(observations={"x": rows})
+    observations = data if isinstance(data, Mapping) else {"x": data}
+    for key, value in observations.items():
+        shown = f"{name}[{key!r}]" if len(observations) > 1 else name
+        if len(observations) == 1 or (key == "x" and visible_units(model) is not None):
+            check_rows(value, name=shown, width=visible_units(model))
+        infinite = value.isinf()
+        if infinite.any():
+            raise ValueError(f"{shown} has {_at(infinite, value)}, expected finite numbers")
+    number = len(next(iter(observations.values())))
+    observations = {key: as_observed(model, value, key) for key, value in observations.items()}
+    device = next(iter(observations.values())).device
+    with forked_rng(0, device), torch.no_grad(), pyro.validation_enabled(False):
+        number_at_once = rows_at_once if divided else number
+        for first in range(0, number, number_at_once):
+            rows = {
+                key: value[first : first + rows_at_once] if divided else value for key, value in observations.items()
+            }
+            trace = poutine.trace(model).get_trace(observations=rows)
             check_observes(_own_sites(trace))
             for site in trace.observation_nodes:
-                _check_site(name, trace.nodes[site], list(data.shape), len(rows), first)
+                _check_site(name, trace.nodes[site], rows, first)
 
 
 def _at(where: Tensor, values: Tensor, first: int = 0) -> str:
-    """The first value ``[..., data, units]`` that is meant, with its place, for a sentence."""
-    place = where.nonzero()[0].tolist()
-    return f"{values[tuple(place)].item()} at row {place[-2] + first}, column {place[-1]} (counted from 0)"
+    """The first value ``[data, ...]`` that is meant, with its place, for a sentence."""
+    row, column = where.reshape(len(where), -1).nonzero()[0].tolist()
+    value = values.reshape(len(values), -1)[row, column].item()
+    return f"{value} at row {row + first}, column {column} (counted from 0)"
 
 
 def _own_sites(trace: Trace) -> dict[str, Site]:
@@ -86,21 +106,24 @@ def _own_sites(trace: Trace) -> dict[str, Site]:
     }
 
 
-def _check_site(name: str, site: Site, shape: list[int], num_rows: int, first: int) -> None:
+def _check_site(name: str, site: Site, rows: Mapping[str, Tensor], first: int) -> None:
     fn, value = site["fn"], site["value"]
+    num_rows = len(next(iter(rows.values())))
     batch, event = value.shape[: value.dim() - fn.event_dim], value.shape[value.dim() - fn.event_dim :]
     if event != fn.event_shape or (batch[-1:] != (num_rows,) and value.shape.numel() != fn.event_shape.numel()):
+        shown = ", ".join(str(list(each.shape)) for each in rows.values())
         raise ValueError(
-            f"{name} of shape {shape} reach the model's site {site['name']!r} as {list(value.shape)}, but it has "
+            f"{name} of shape {shown} reach the model's site {site['name']!r} as {list(value.shape)}, but it has "
             f"{list(fn.event_shape)} values per datum, and data along the dimension before them"
         )
     allowed = _allowed(site)
     if bool(allowed.all()):
         return
     single = without_events(fn)
-    values = value.reshape(*batch, -1) if batch else value.reshape(1, -1)
-    # one entry for each value, or for each event such as a one-hot vector
-    bad = (~allowed).reshape(*values.shape[:-1], -1)
+    # [restarts, data, values]; an entry of bad for each value, or for each event such as a one-hot vector
+    values, bad = (t.reshape(-1, batch[-1] if batch else 1, t.shape[len(batch) :].numel()) for t in (value, ~allowed))
+    worst = int(bad.flatten(1).any(-1).nonzero()[0])
+    values, bad = values[worst], bad[worst]
     if bad.shape != values.shape:
         bad = bad.repeat_interleave(values.shape[-1] // bad.shape[-1], -1)
     found = _at(bad, values, first)
@@ -129,4 +152,5 @@ def _allowed(site: Site) -> Tensor:
         mask = mask.reshape(mask.shape + (1,) * fn.event_dim)
     else:
         inside = single.support.check(value)
-    return inside | ~mask
+    allowed: Tensor = inside | ~mask
+    return allowed

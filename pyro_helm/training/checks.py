@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from pyro_helm.programs.param_store import check_names_differ, own_param_store
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.full_batch import FullBatchOptimizer
+from pyro_helm.training.restarts import Restarts
 from pyro_helm.training.schedules import by_name
+from pyro_helm.training.settings import Settings
 from pyro_helm.training.steps import STEPS
 
 
@@ -61,6 +64,17 @@ def made_optimizer(
     return made
 
 
+def checked_optimizer(
+    settings: Settings, restarts: Restarts, scheme: Scheme, *, rows: int, batch_size: int
+) -> torch.optim.Optimizer:
+    """The optimiser of the settings, refused where it does not go with the rest."""
+    descent = made_optimizer(settings.optimizer, restarts.parameters, settings.learning_rate)
+    check_separable(descent, restarts.number)
+    check_full_batch(descent, scheme, rows, batch_size, settings.schedule)
+    check_can_clip(descent, settings.max_gradient_norm)
+    return descent
+
+
 def check_step(step: str | None, scheme: Scheme) -> None:
     """Refuse an unknown kind of step, or to capture a scheme that does not do the same in every step."""
     if step is None:
@@ -90,7 +104,7 @@ def check_distribution(name: str, distribution: PatternDistribution) -> None:
         raise ValueError(f"probabilities of {name} must be 0 or more and sum to 1, their sum is {total}")
 
 
-def check_programs(model: Any, guide: Any, scheme: Any, valid: Tensor | None) -> None:
+def check_programs(model: Any, guide: Any, scheme: Any, valid: Any) -> None:
     """Refuse what is no module or scheme, and programs that differ."""
     if not isinstance(scheme, Scheme):
         raise TypeError(f"scheme must be an inference scheme such as ReweightedWakeSleep(), got {scheme!r}")
@@ -107,18 +121,18 @@ def check_programs(model: Any, guide: Any, scheme: Any, valid: Tensor | None) ->
     check_names_differ(model, guide)
 
 
-def check_can_observe(model: nn.Module, data: Tensor, name: str, batch_size: int | None) -> None:
+def check_can_observe(model: nn.Module, observations: Mapping[str, Tensor], name: str, batch_size: int | None) -> None:
     """Refuse data that the model's own sites can't take, shown to it as in training, in evaluation mode.
 
     Args:
         model: generative model.
-        data: ``[data, units]``.
+        observations: by name, each with the data in front.
         name: of the argument, for errors.
         batch_size: rows of a minibatch; None for all.
 
     """
     with evaluating(model), own_param_store(), Buffers([model]).restored():
-        check_data(model, data, name=name, divided=batch_size is not None, rows_at_once=batch_size or 0)
+        check_data(model, observations, name=name, divided=batch_size is not None, rows_at_once=batch_size or 0)
 
 
 def _check_has_shapes(part: str, module: nn.Module | None) -> None:
@@ -126,7 +140,7 @@ def _check_has_shapes(part: str, module: nn.Module | None) -> None:
         raise ValueError(f"{part} has parameters without a shape yet (a lazy module); call it once before the training")
 
 
-def _check_guide_can_be_left_out(scheme: Scheme, valid: Tensor | None) -> None:
+def _check_guide_can_be_left_out(scheme: Scheme, valid: Any) -> None:
     if scheme.needs_guide:
         raise TypeError(f"{type(scheme).__name__} draws from a guide, got None; without one use Gibbs or ExactEM")
     if valid is not None:
@@ -195,11 +209,13 @@ def check_separable(descent: torch.optim.Optimizer, restarts: int) -> None:
         )
 
 
-def try_out(model: nn.Module, guide: nn.Module | None, batch: Tensor, scheme: Scheme, num_restarts: int) -> None:
+def try_out(
+    model: nn.Module, guide: nn.Module | None, batch: Mapping[str, Tensor], scheme: Scheme, num_restarts: int
+) -> None:
     """One loss with all of Pyro's checks, which in training would only cost time."""
     try:
-        with forked_rng(0, batch.device), torch.no_grad(), pyro.validation_enabled(True):
-            scheme.restart_losses(model, guide, observations={"x": batch})
+        with forked_rng(0, next(iter(batch.values())).device), torch.no_grad(), pyro.validation_enabled(True):
+            scheme.restart_losses(model, guide, observations=dict(batch))
     except ValueError as error:
         # parameters of one restart that are out of range are no reason to end the others: it will be marked failed
         if num_restarts == 1 or not str(error).startswith("Expected parameter"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -119,7 +121,7 @@ def test_likelihoods_are_those_of_what_is_observed(imaging: str) -> None:
     layers = helm.log_likelihood(exact.model, None, x, method="exact").table
     assert torch.allclose(torch.tensor(layers.log_likelihood.to_numpy()), expected, atol=1e-12)
     for method, start in (("importance", "guide"), ("ais", "guide"), ("ais", "prior")):
-        settings = {"num_samples": 4000, "num_chains": 400, "schedule": 30, "start": start}
+        settings: Any = {"num_samples": 4000, "num_chains": 400, "schedule": 30, "start": start}
         table = helm.log_likelihood(exact.model, exact.guide, x, method=method, **settings).table
         z = (table.log_likelihood - expected.numpy()) / (table.stderr + 1e-7)
         assert abs(z).max() < 4.5, (method, start)
@@ -128,7 +130,8 @@ def test_likelihoods_are_those_of_what_is_observed(imaging: str) -> None:
 def test_exact_posteriors_are_those_given_what_is_observed() -> None:
     exact = machine("odds")
     found = helm.exact_posterior(exact.model, exact.guide, DATA)
+    assert (kl := found.kl) is not None
     post, log_q = exact.posterior(DATA), exact.log_guide(DATA).detach()
     assert torch.allclose(found.marginals["h1"][0], post @ exact.states[0])
-    assert torch.allclose(found.kl[0], (log_q.exp() * (log_q - post.log())).sum(-1))
+    assert torch.allclose(kl[0], (log_q.exp() * (log_q - post.log())).sum(-1))
     assert torch.allclose(found.log_likelihood[0], exact.log_evidence(DATA).detach())
