@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 
 import pyro
 import torch
-from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor
 

@@ -81,7 +81,7 @@ def test_restarts_train_as_machines_of_their_own() -> None:
     losses.sum().backward()
     assert guide.trunk is not None
     module = restart_of(guide.trunk, convolution(), 1)
-    alone: Any = helm.BeliefNetwork(sizes), helm.FactorialRecognition(sizes, trunk=module)
+    alone: list[Any] = [helm.BeliefNetwork(sizes), helm.FactorialRecognition(sizes, trunk=module)]
     for one, many in zip(alone, (model, guide), strict=True):
         one.load_state_dict({name: value[1:] for name, value in many.state_dict().items()})
     helm.ExactEM().restart_losses(*alone, observations={"x": data}).sum().backward()
