@@ -83,6 +83,7 @@ def uniform_log_prob(fn: Any, value: Tensor) -> Tensor:
         fn,
         value,
         lambda single, elements: sum_rightmost(
-            torch.full(elements.shape, -math.log(count), dtype=torch.float64, device=value.device), single.event_dim
+            torch.full(elements.shape, -math.log(count), dtype=torch.float64, device=value.device),
+            len(single.event_shape),
         ),
     )
