@@ -5,13 +5,15 @@ from .experiments import plots
 from .experiments.comparison import Comparison, compare, summarise
 from .experiments.study import Study
 from .experiments.study_report import report
-from .guides import FactorialRecognition
+from .guides import AutoregressiveRecognition, FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
     Gap,
+    Imputation,
     Posterior,
     Scores,
     exact_posterior,
+    impute,
     log_likelihood,
     log_likelihood_gap,
     paired_differences,
@@ -49,6 +51,7 @@ __all__ = [
     "SCHEMES",
     "TVO",
     "VIMCO",
+    "AutoregressiveRecognition",
     "BeliefNetwork",
     "Comparison",
     "ConjugateGradient",
@@ -59,6 +62,7 @@ __all__ = [
     "FactorialRecognition",
     "Gap",
     "Gibbs",
+    "Imputation",
     "Intractable",
     "MeanField",
     "NoisyOrBernoulli",
@@ -79,6 +83,7 @@ __all__ = [
     "compare",
     "exact_posterior",
     "fit",
+    "impute",
     "load",
     "load_data",
     "log_likelihood",

@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import pandas as pd
 import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.data.named import DataLike, observed_data
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.latents.joint_states import DiscreteSite, all_joint_states, discrete_sites, log_joint
-from pyro_helm.latents.layer_states import JointTable, Level, Rows, levels, log_marginal, pieces
+from pyro_helm.latents.layer_states import Level, Rows, joint_table, levels, log_marginal, pieces
 from pyro_helm.layers import Imaging
 from pyro_helm.likelihoods.exact import (
     TERMS_AT_ONCE,
@@ -35,7 +36,8 @@ from pyro_helm.likelihoods.exact import (
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import check_sizes_agree, site_names
 from pyro_helm.programs.module_state import evaluating
-from pyro_helm.programs.observations import as_observed, check_data, observing
+from pyro_helm.programs.observations import check_data, observing
+from pyro_helm.programs.packed import as_rows
 from pyro_helm.programs.param_store import stores_apart
 from pyro_helm.programs.particles import Program, draw_from_guide
 from pyro_helm.programs.rows import Rows as HowRows
@@ -91,7 +93,7 @@ class Posterior(Shown):
 def exact_posterior(
     model: Program,
     guide: Program | None,
-    data: Tensor,
+    data: DataLike,
     *,
     max_terms: int | None = None,
     terms_at_once: int = TERMS_AT_ONCE,
@@ -103,7 +105,7 @@ def exact_posterior(
         model: a :class:`BeliefNetwork`, or any Pyro model with Bernoulli and Categorical latent sites.
         guide: of the same sites; None for the posterior alone. A :class:`FactorialRecognition` is summed layer by layer
             as the network is, any other guide over joint states.
-        data: ``[data, units]``; zeros and ones if the model's are.
+        data: as for :func:`~pyro_helm.likelihoods.scores.log_likelihood`, NaN where missing.
         max_terms: refuse to sum over more; None for what takes some minutes.
         terms_at_once: numbers held in memory.
         rows: as for :func:`~pyro_helm.likelihoods.scores.log_likelihood`.
@@ -120,19 +122,24 @@ def exact_posterior(
     """
     check_scored(model, guide)
     terms_at_once = at_least_one("terms_at_once", terms_at_once)
+    observations, _ = observed_data(data)
     with evaluating(model, guide), stores_apart(model, guide), torch.no_grad(), pyro.validation_enabled(False):
         divided = may_be_divided(rows, model, guide)
-        check_data(model, data, divided=divided)
+        check_data(model, observations, divided=divided)
         check_sizes_agree(model, guide)
-        x = as_observed(model, data)
+        model, guide, x = as_rows(model, guide, observations)
         own = is_own(model) and (guide is None or is_own(guide))
-        if own and isinstance(model, BeliefNetwork) and (guide is None or isinstance(guide, FactorialRecognition)):
+        if own and isinstance(model, BeliefNetwork) and model.is_chain and _is_summed_by_layer(guide):
             check_layers(model, len(x), max_terms, pairs_per_term=1)  # each pair has an entropy
             return _of_layers(model, guide, x, terms_at_once)
         check_joint_states(model, x, max_terms, divided=divided)
         if guide is not None:
             _check_pair(model, guide, x[:1] if divided else x)
         return _of_joint_states(model, guide, x, terms_at_once, divided)
+
+
+def _is_summed_by_layer(guide: Program | None) -> TypeGuard[FactorialRecognition | None]:
+    return guide is None or (isinstance(guide, FactorialRecognition) and guide.trunk is None)
 
 
 def _check_pair(model: Program, guide: Program, x: Tensor) -> None:
@@ -182,7 +189,7 @@ def _given_below(
     means = log_p.new_zeros(*log_p.shape, above.states[0:1].shape[-1] + known.means.shape[-1])
     for states, rows in pieces(layer, len(values), count, terms_at_once):
         some_states = above.states[states]
-        joint = JointTable(layer, some_states, above.log_prob[:, states])
+        joint = joint_table(layer, some_states, above.log_prob[:, states])
         features = torch.cat([some_states.expand(layer.restarts, -1, -1), known.means[:, states]], dim=-1)
         for some in rows:
             log_post = joint(values[some]) - log_p[:, some, None]
@@ -191,7 +198,7 @@ def _given_below(
             means[:, some] += post @ features
             if recogniser is not None:
                 nothing = log_p.new_zeros(layer.restarts, some.stop - some.start)
-                log_q = JointTable(recogniser, values[some], nothing)(some_states).mT
+                log_q = joint_table(recogniser, values[some], nothing)(some_states).mT
                 kl[:, some] += (log_q.exp() * (log_q - log_post + known.kl[:, None, states])).sum(-1)
     return _Summary(entropy, kl, means)
 

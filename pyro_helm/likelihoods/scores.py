@@ -17,6 +17,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.data.named import DataLike, observed_data
 from pyro_helm.latents.excluded_states import states_missed
 from pyro_helm.likelihoods.ais import annealed_importance_sampling, path_from
 from pyro_helm.likelihoods.annealing import temperatures
@@ -27,7 +28,8 @@ from pyro_helm.likelihoods.resumable import by_chunks
 from pyro_helm.likelihoods.score_tables import per_restart_and_datum, summarise
 from pyro_helm.programs.layered import check_sizes_agree
 from pyro_helm.programs.module_state import evaluating
-from pyro_helm.programs.observations import as_observed, check_data
+from pyro_helm.programs.observations import check_data
+from pyro_helm.programs.packed import as_rows
 from pyro_helm.programs.param_store import stores_apart
 from pyro_helm.programs.particles import Program
 from pyro_helm.programs.rows import Rows, may_be_divided
@@ -114,7 +116,7 @@ class Scores(Shown):
 def log_likelihood(
     model: Program,
     guide: Program | None,
-    data: Tensor,
+    data: DataLike,
     *,
     method: str = "importance",
     num_samples: int = 1000,
@@ -136,7 +138,10 @@ def log_likelihood(
     Args:
         model: Pyro model that takes ``observations={"x": ...}``.
         guide: its guide, or any proposal; may be None for ``"exact"``, and for ``"ais"`` from the prior.
-        data: ``[data, units]``; zeros and ones where the observed site is binary, otherwise finite numbers.
+        data: ``[data, units]``, of what the model's observed sites can take, NaN where missing: a tensor, numpy array
+            or pandas DataFrame; observations by name with the data in front, ``{"x": ..., "label": ...}``; a map-style
+            ``torch.utils.data.Dataset`` of them; or a :class:`PatternDistribution`, with its probabilities as
+            ``weights``.
         method: ``"importance"`` (any model and guide), ``"exact"`` (a belief network, or Bernoulli and Categorical
             sites, of few enough states) or ``"ais"`` (a belief network).
         num_samples: importance samples per datum and restart; memory does not grow with them.
@@ -174,11 +179,13 @@ def log_likelihood(
     if method == "exact" and resume is not None:
         raise ValueError('method="exact" has no chunks to resume from; leave resume out')
     divided = may_be_divided(rows, model, guide)
+    observations, weights = observed_data(data, weights)
     with evaluating(model, guide), stores_apart(model, guide):
-        check_data(model, data, divided=divided)
+        check_data(model, observations, divided=divided)
         check_sizes_agree(model, guide)
+        model, guide, x = as_rows(model, guide, observations)
+        data = observations["x"] if set(observations) == {"x"} else x
         per_datum = None if weights is None else _checked_weights(weights, len(data))
-        x = as_observed(model, data)
         if method == "exact":
             log_p = exact_log_likelihood(model, x, max_terms=max_terms, rows=rows)
             return _scores({"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)}, data, per_datum, method, 0)
