@@ -102,3 +102,7 @@ OutStem = Annotated[
         "RUN2 to OUT-against, and the differences to OUT-differences.",
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes that train at once, one thread each.", show_default="one per core"),
+]
