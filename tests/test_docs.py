@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import pydoc
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -119,3 +122,33 @@ def test_links_pictures_and_anchors_of_the_site_are_checked(tmp_path: Path) -> N
     (tmp_path / "index.html").write_text(f'<p id="here"></p>{body}<img src="gone.png">')
     wrong = [f"index.html: {target}" for target in ("#gone", "gone.html", "gone.png", "other.html#gone")]
     assert script("check_site").missing(tmp_path) == wrong
+
+
+# --- tutorials: `make docs` runs them; here only what can be seen without ------------------------------------------
+
+TUTORIALS = sorted((SITE / "tutorials").glob("*.md"))
+CELL = re.compile(r"```\{code-cell\} python\n(.*?)```", re.DOTALL)
+
+
+def names_used(tree: ast.AST) -> Iterator[str]:
+    """Names of the library in a page's code, as ``package.name``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "helm":
+            yield f"pyro_helm.{node.attr}"
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyro_helm"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_answers_one_question_and_ends_with_a_picture(page: Path) -> None:
+    text = page.read_text()
+    assert text.startswith("---\nfile_format: mystnb\n")
+    assert text.count("**Question: ") == 1
+    assert re.search(r"plt\.show\(\)|dream_sheet\(|learning_curves\(|plot\w*\(", CELL.findall(text)[-1])
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_uses_names_that_there_are(page: Path) -> None:
+    used = set(names_used(ast.parse("\n".join(CELL.findall(page.read_text())))))
+    assert used
+    assert [name for name in used if pydoc.locate(name) is None] == []

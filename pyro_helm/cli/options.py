@@ -81,7 +81,7 @@ Optimizer = Annotated[
 GoOn = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --out, if there is one; its settings must be the same.")
 ]
-SaveEvery = Annotated[float, typer.Option(min=0, help="Seconds between saves.")]
+SaveEvery = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Seconds between saves.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out holds already.")]
 StepKind = Annotated[
     str | None,
