@@ -152,3 +152,15 @@ def test_a_tutorial_uses_names_that_there_are(page: Path) -> None:
     used = set(names_used(ast.parse("\n".join(CELL.findall(page.read_text())))))
     assert used
     assert [name for name in used if pydoc.locate(name) is None] == []
+
+
+def test_the_study_of_the_tutorial_is_the_same_as_a_file() -> None:
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11 or newer
+    text = (SITE / "tutorials" / "study.md").read_text()
+    (call,) = [
+        node
+        for node in ast.walk(ast.parse(CELL.findall(text)[0]))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "Study"
+    ]
+    said = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    assert tomllib.loads(re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[0]) == said
