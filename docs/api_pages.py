@@ -14,6 +14,7 @@ import re
 import textwrap
 from functools import cache
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 
 import pyro_helm
@@ -36,11 +37,10 @@ def names_by_package() -> dict[str, dict[str, str]]:
     for node in stub.body:
         if isinstance(node, ast.ImportFrom) and node.module:
             names = found.setdefault(node.module.split(".")[0], {})
-            names.update({f"pyro_helm.{alias.name}": f"pyro_helm.{node.module}" for alias in node.names})
-            for alias in node.names:  # a module among the public names, such as helm.plots, has names of its own
-                module = getattr(pyro_helm, alias.name)
-                if inspect.ismodule(module):
-                    names.update({f"pyro_helm.{alias.name}.{name}": module.__name__ for name in module.__all__})
+            for alias in node.names:
+                names[f"pyro_helm.{alias.name}"] = f"pyro_helm.{node.module}"
+                parts = getattr(getattr(pyro_helm, alias.name), "__all__", [])  # of a module among the names
+                names.update({f"pyro_helm.{alias.name}.{part}": "" for part in parts})
     for package in pkgutil.iter_modules(pyro_helm.__path__, "pyro_helm."):
         for name in getattr(importlib.import_module(package.name), "__all__", []):
             if name not in pyro_helm.__all__:
@@ -93,7 +93,7 @@ def table(package: str) -> str:
 
 
 def _directive(name: str, module: str) -> str:
-    value = pkgutil.resolve_name(name)
+    value = attrgetter(name.removeprefix("pyro_helm."))(pyro_helm)
     if inspect.ismodule(value):
         return f".. py:module:: {name}\n\n{inspect.getdoc(value)}"
     if inspect.isclass(value):
@@ -105,7 +105,7 @@ def _directive(name: str, module: str) -> str:
 
 
 def _docstring(name: str, module: str) -> str:
-    value = pkgutil.resolve_name(name)
+    value = attrgetter(name.removeprefix("pyro_helm."))(pyro_helm)
     if inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value):
         return inspect.getdoc(value) or ""
     return _docstring_below(_last(name), module)
@@ -134,8 +134,7 @@ def _rst(text: str) -> str:
 
 
 def _shown(name: str) -> str:
-    inside = name.removeprefix("pyro_helm.")
-    return f"helm.{inside}" if inside.split(".")[0] in pyro_helm.__all__ else inside
+    return f"helm.{_last(name)}" if name.count(".") == 1 else name.removeprefix("pyro_helm.")
 
 
 def _last(name: str) -> str:
