@@ -19,9 +19,9 @@ import typer
 from torch.distributions import Bernoulli
 
 import pyro_helm as helm
-from pyro_helm.experiments.comparison import cases_to_score
 from pyro_helm.experiments.console import print_summary
 from pyro_helm.experiments.report import write_report
+from pyro_helm.experiments.scoring import cases_to_score
 
 
 def main(

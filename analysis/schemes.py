@@ -26,9 +26,9 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student_t
 
 import pyro_helm as helm
-from pyro_helm.experiments.comparison import cases_to_score
 from pyro_helm.experiments.console import print_table
 from pyro_helm.experiments.plots import save_figure
+from pyro_helm.experiments.scoring import cases_to_score
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.runtime.atomic_files import atomic_path

@@ -1,8 +1,9 @@
 """The public names, each with where it is defined."""
 
 from .data.sets import Data, PatternDistribution, available_data, load_data
-from .experiments.comparison import Comparison, compare, summarise
+from .experiments.comparison import Comparison, compare
 from .experiments.study import Study
+from .experiments.summaries import summarise
 from .guides import FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (

@@ -240,8 +240,8 @@ def loglik(
 
     Example: pyro-helm loglik runs/shifter --data shifter --against runs/shifter-odds
     """
-    from pyro_helm.experiments.comparison import cases_to_score
     from pyro_helm.experiments.console import print_scores, print_table
+    from pyro_helm.experiments.scoring import cases_to_score
     from pyro_helm.runtime.tables import write_table
 
     with one_sentence_errors():

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from pyro_helm.cli.errors import fail
+from pyro_helm.cli.errors import SOME_FAILED, fail
 from pyro_helm.experiments.console import print_table
 from pyro_helm.experiments.study import Study
 from pyro_helm.experiments.workers import client_at
-
-SOME_FAILED = 3
-"""Exit status where some runs came to nothing and others did not."""
 
 
 def run_study(study: Study, workers: int | None, scheduler: str | None) -> None:
