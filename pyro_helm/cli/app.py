@@ -171,16 +171,18 @@ def compare(
     patience: Patience = None,
     step: StepKind = None,
     samples: Samples = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train at once, one thread each.")] = 1,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
     """Train with several schemes and imaging models; print one table, write it and figures to --out.
 
     Writes results.parquet and results.csv (tidy: every epoch, restart and metric), summary.csv, learning_curves.png,
-    and for the best machine of each imaging model weights and dreams.
+    and for the best machine of each imaging model weights and dreams. The same command goes on where it was ended.
 
     Example: pyro-helm compare shifter --sizes 24-2 --imaging all --out results/shifter
     """
+    from pyro_helm.cli.studies import end_of_comparison
     from pyro_helm.experiments.console import print_summary
     from pyro_helm.experiments.report import write_report
 
@@ -202,6 +204,7 @@ def compare(
             num_samples=samples,
             seed=seed,
             out=folder,
+            workers=workers,
             num_epochs=epochs,
             max_seconds=seconds,
             batch_size=batch_size,
@@ -214,8 +217,7 @@ def compare(
         write_report(comparison, loaded, folder)
         print_summary(comparison.summary, interrupted=comparison.interrupted)
         typer.echo(f"tables, figures and machines: {folder}")
-        if not comparison.summary.empty and (comparison.summary.failed == comparison.summary.restarts).all():
-            fail("every restart failed, so nothing was learned; try a smaller learning rate")
+        end_of_comparison(comparison)
 
 
 @app.command()

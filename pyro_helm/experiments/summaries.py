@@ -18,7 +18,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """One row per data set, scheme and imaging model of a comparison's table, best median log-likelihood first.
 
     Tables of several comparisons or studies may be merged, by pandas' ``concat``: settings that differ have columns,
-    and are told apart; the same restart twice is counted once, and refused if its numbers differ.
+    and are told apart; the same restart twice is refused.
 
     Columns: ``dataset, sizes, imaging, scheme, restarts, failed``; ``log_likelihood`` and ``elbo`` (the bound -F) as
     median over the restarts that have not failed, their best as ``_best``, and the bootstrap standard error of the
@@ -95,7 +95,6 @@ def _checked_final(table: Any, keys: list[str]) -> pd.DataFrame:
     if unlabelled:
         raise ValueError(f"column {unlabelled[0]!r} of the table is empty in some rows; are unlike tables merged?")
     told = [*labels, *(name for name in final if name in _settings())]
-    final = final.drop_duplicates([*told, "metric", "value"])
     twice = final[final.duplicated([*told, "metric"])]
     if len(twice):
         row = twice.iloc[0]
