@@ -2,9 +2,10 @@
 
 from .data.sets import Data, PatternDistribution, available_data, load_data
 from .experiments import plots
-from .experiments.comparison import Comparison, compare, summarise
+from .experiments.comparison import Comparison, compare
 from .experiments.study import Study
 from .experiments.study_report import report
+from .experiments.summaries import summarise
 from .guides import AutoregressiveRecognition, FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
