@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/installed
 WITH_PEERS := $(VENV)/installed-with-peers
 WHEEL_VENV := build/wheel-venv
 
-.PHONY: compare schemes gradients paper test lint test-wheel benchmark clean
+.PHONY: compare schemes gradients paper test mutants lint test-wheel benchmark clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,9 @@ paper: $(INSTALLED) ## reproduce the figures of the paper and its shifter machin
 
 test: $(INSTALLED) ## run the tests
 	$(VENV)/bin/pytest -n auto
+
+mutants: $(INSTALLED) ## put old, wrong behaviour back, one change at a time, and see that a test fails
+	$(VENV)/bin/python -m tests.mutants
 
 lint: $(INSTALLED) ## style and types
 	$(VENV)/bin/ruff check

@@ -174,6 +174,31 @@ def test_a_draw_that_was_unused_in_the_first_call_is_followed_in_the_next(off: s
     check_claim(name, estimates(UNBIASED[name].scheme, *pair, {"x": X}, {off: False}), Switched)
 
 
+class Labelled(Written):
+    """The lower cause may be known."""
+
+    def forward(self, observations: Observations, **labels: Tensor) -> None:
+        with self.plates():
+            a = pyro.sample("a", dist.Bernoulli(logits=self.prior).to_event(1))
+            fn = dist.Bernoulli(logits=self.shift + a @ self.down).to_event(1)
+            b = pyro.sample("b", fn, obs=labels["b"].expand(a.shape) if labels else None)
+            self.observe(a, b, observations)
+
+
+class LabelledReader(WrittenReader):
+    """Its guide, which draws what is not known."""
+
+    def forward(self, observations: Observations, **labels: Tensor) -> None:
+        with poutine.block(hide=list(labels)):
+            super().forward(observations)
+
+
+@pytest.mark.parametrize("name", LEARNING_SIGNALS)
+def test_a_site_that_was_observed_in_the_first_call_is_followed_in_the_next(name: str) -> None:
+    pair = Labelled(REPLICATES), LabelledReader(REPLICATES)
+    check_claim(name, estimates(UNBIASED[name].scheme, *pair, {"x": X}, {"b": torch.ones(2, 1).double()}), Labelled)
+
+
 class LargeResidual(Residual):
     """The same with effects that can't be missed."""
 
