@@ -13,6 +13,7 @@ CONTRACT = "programs/test_contract.py"
 STATE = "programs/test_module_state.py"
 DESCENT = "training/test_descent.py"
 ZEROS = "schemes/test_hard_zeros.py"
+GIVEN = "programs/test_unclamped.py::test_log_probabilities_are_of_the_probabilities_that_were_given"
 TOLD_APART = "likelihoods/test_fingerprints.py::test_it_tells_apart"
 
 LEARNING_SIGNALS = [
@@ -31,7 +32,7 @@ LEARNING_SIGNALS = [
            "return False", (f"{SIGNALS}[method_of_its_own]",)),
     Mutant("weights with a prior are no sites that layers depend on", "pyro_helm/schemes/learning_signals.py",
            "if layered is not None and _has_sites_of(particles, layered):", "if layered is not None:",
-           (f"{SIGNALS}[weights_with_a_prior]",)),
+           ("schemes/test_learning_signals.py::test_on_a_weight_that_is_a_site_all_depend",)),
     Mutant("a likelihood that is not seen to depend on a draw is left out", "pyro_helm/schemes/learning_signals.py",
            "    return Dependencies(dict.fromkeys(particles.model_sites, every), ",
            "    latent = {name for name, site in particles.model_sites.items() if not site['is_observed']}\n"
@@ -40,7 +41,7 @@ LEARNING_SIGNALS = [
            (f"{WAYS}::test_the_gradient_of_a_likelihood_written_into_a_buffer",)),
     Mutant("a guide's draw is not seen to depend on an earlier one", "pyro_helm/schemes/learning_signals.py",
            "dict.fromkeys(particles.guide_sites, every))", "dict.fromkeys(particles.guide_sites, frozenset[str]()))",
-           (f"{WAYS}::test_every_scheme_follows_every_way_of_writing_a_program[into_a_slice-reinforce, 1 particle]",)),
+           (f"{WAYS}::test_every_scheme_follows_every_way_of_writing_a_program[into_a_slice-disarm]",)),
     Mutant("what depends on what is remembered from the first call", "pyro_helm/schemes/learning_signals.py",
            "    every = frozenset(particles.guide_sites)\n",
            "    every = frozenset(vars(model).setdefault('first', particles.guide_sites))\n",
@@ -218,7 +219,8 @@ MEMORY = [
            "part.__kwdefaults__, vars(part), held, found", "part.__kwdefaults__, held, found",
            (f"{TOLD_APART}[attributes of functions]",)),
     Mutant("what can't be told apart is taken for the same", "pyro_helm/likelihoods/fingerprints.py",
-           "        except Exception as error:\n", "        except Exception as error:\n            return [type(part)]\n",
+           "        except Exception as error:\n",
+           "        except Exception as error:\n            return [type(part)]\n",
            ("likelihoods/test_fingerprints.py::test_what_can_not_be_told_apart_is_refused",)),
     Mutant("a chunk of fewer rows is averaged with the others", "pyro_helm/likelihoods/resumable.py",
            "if value.dim() != 2 or value.shape[-1] != num_rows:", "if value.dim() != 2:",
@@ -231,7 +233,7 @@ IMPOSSIBLE = [
            ("programs/test_unclamped.py::test_likelihoods_agree_on_what_is_impossible",)),
     Mutant("probabilities of 0 of a category are clamped", "pyro_helm/programs/unclamped.py",
            "    Categorical: _categorical,\n", "",
-           ("programs/test_unclamped.py::test_log_probabilities_are_of_the_probabilities_that_were_given[a category]",)),
+           (f"{GIVEN}[a category]",)),
     Mutant("an infinite rate is NaN", "pyro_helm/layers/log_prob_of_drive.py",
            "torch.lerp(-rate.clamp(max=largest), logsigmoid(logits), value)",
            "torch.lerp(-rate, logsigmoid(logits), value)",

@@ -71,13 +71,13 @@ class WrittenReader(Part):
         self.way = way
         self.level = self.learned(5, 1, 2)
         self.weight = self.learned(6, 2, 2)
-        self.up = self.learned(7, 1, 1)
+        self.up = self.learned(4, 1, 1)  # a large one, or a dependence that is left out would not show
 
     def forward(self, observations: Observations, **switches: Any) -> None:
         drive = self.level + self.seen(observations["x"], 1) @ self.weight
         with self.plates():
             a = pyro.sample("a", dist.Bernoulli(logits=drive[..., :1]).to_event(1))
-            pyro.sample("b", dist.Bernoulli(logits=drive[..., 1:] + self.way(a) @ self.up).to_event(1))
+            pyro.sample("b", dist.Bernoulli(logits=drive[..., 1:] + 2 * self.way(a) @ self.up).to_event(1))
 
 
 def estimates(
