@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/installed
 WITH_PEERS := $(VENV)/installed-with-peers
+WITH_DOCS := $(VENV)/installed-with-docs
 WHEEL_VENV := build/wheel-venv
 
-.PHONY: compare schemes gradients paper test mutants lint test-wheel benchmark clean
+.PHONY: compare schemes gradients paper test mutants lint test-wheel docs benchmark clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -14,6 +15,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(WITH_PEERS): $(INSTALLED)
 	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[benchmark]"
+	touch $@
+
+$(WITH_DOCS): $(INSTALLED)
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	touch $@
 
 compare: $(INSTALLED) ## train on the shifter and on digits, print one table, write figures to results/
@@ -48,6 +53,10 @@ test-wheel: $(INSTALLED) ## build the wheel, and test in a clean environment wha
 	cd build/elsewhere && ../wheel-venv/bin/python -c "import pyro_helm; assert 'site-packages' in pyro_helm.__file__"
 	cd build/elsewhere && ../wheel-venv/bin/pyro-helm fit bars --sizes 8 --epochs 1 --restarts 2 --out run
 	cd build/elsewhere && ../wheel-venv/bin/pytest --import-mode=importlib -n auto ../../tests/test_package.py
+
+docs: $(WITH_DOCS) ## build the site into build/docs, run the tutorials, check every link; open build/docs/index.html
+	$(VENV)/bin/python -m sphinx -b html -W --keep-going -q docs build/docs
+	$(VENV)/bin/python docs/check_site.py build/docs
 
 benchmark: $(WITH_PEERS) ## every claim of speed, beside Pyro, NumPyro and loops by hand in PyTorch and JAX, in results/benchmarks
 	$(VENV)/bin/python -m analysis.benchmarks.benchmark --out results/benchmarks

@@ -1,4 +1,4 @@
-"""The pages of the schemes are what their docstrings say."""
+"""The pages of the schemes are what their docstrings say, and the site has every page and every public name."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import pyro_helm
 from pyro_helm.schemes import SCHEMES
 
 ROOT = Path(__file__).parent.parent
-PAGES = ROOT / "docs" / "schemes"
+SITE = ROOT / "docs"
+PAGES = SITE / "schemes"
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scheme_pages", ROOT / "docs" / "scheme_pages.py")
+def script(name: str = "scheme_pages") -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SITE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -72,3 +74,48 @@ def test_check_names_what_is_out_of_date(tmp_path: Path, monkeypatch: pytest.Mon
     result = CliRunner().invoke(app, ["--check"])
     assert result.exit_code == 1
     assert re.findall(r"docs/schemes/(\S+) is out of date", result.output) == ["README.md", "gone.md", "vimco.md"]
+
+
+# --- the site -----------------------------------------------------------------------------------------------------
+
+
+def listed_pages() -> set[Path]:
+    """What the tables of contents name, followed from the first page."""
+    listed, to_read = set(), [SITE / "index.md"]
+    while to_read:
+        page = to_read.pop()
+        listed.add(page)
+        for block in re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(), re.DOTALL):
+            entries = [line for line in block.splitlines() if line and not line.startswith(":")]
+            entries = [entry for entry in entries if entry != "api/index"]  # its pages are written at each build
+            assert all(any(SITE.glob(f"{entry}.md")) for entry in entries), page
+            found = {path for entry in entries for path in SITE.glob(f"{entry}.md")}
+            to_read += found - listed
+    return listed
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    assert listed_pages() == {path for path in SITE.rglob("*.md") if path.parent != SITE / "api"}
+
+
+def test_every_public_name_is_on_a_page_of_the_api() -> None:
+    pages = script("api_pages").pages()
+    for name in pyro_helm.__all__:
+        assert sum(f":: pyro_helm.{name}\n" in text for text in pages.values()) == 1, name
+    assert ":: pyro_helm.layers.Imaging\n" in pages["layers.md"]
+    assert all(f"<pyro_helm.{name}>`" in pages["index.md"] for name in pyro_helm.__all__)
+
+
+def test_every_public_name_has_a_sentence_in_the_index() -> None:
+    rows = re.findall(r":py:obj:`(.*?) <.*>`\n     - (.*)", script("api_pages").pages()["index.md"])
+    assert len(rows) >= len(pyro_helm.__all__)
+    assert [name for name, sentence in rows if len(sentence.split()) < 3] == []
+
+
+def test_links_pictures_and_anchors_of_the_site_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "other.html").write_text('<h1 id="there">There</h1>')
+    links = ["other.html#there", "#here", "https://example.org", "other.html#gone", "gone.html", "#gone"]
+    body = "".join(f'<a href="{link}">link</a>' for link in links)
+    (tmp_path / "index.html").write_text(f'<p id="here"></p>{body}<img src="gone.png">')
+    wrong = [f"index.html: {target}" for target in ("#gone", "gone.html", "gone.png", "other.html#gone")]
+    assert script("check_site").missing(tmp_path) == wrong

@@ -70,6 +70,8 @@ class DrivenBernoulli(Bernoulli):  # type: ignore[misc]
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> DrivenBernoulli:
         """The same distribution with a larger batch shape; no parameter is written out."""
+        if _instance is None and Size(batch_shape) == self._batch_shape:
+            return self  # a plate expands every site in it, which mostly has its shape
         new: DrivenBernoulli = self._get_checked_instance(type(self), _instance)
         for name in {self.drive_name, "logits", "probs"} & self.__dict__.keys():
             setattr(new, name, self.__dict__[name].expand(batch_shape))

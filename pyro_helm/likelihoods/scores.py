@@ -37,6 +37,7 @@ from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.runtime.tables import write_table
 
 METHODS = ("importance", "exact", "ais")
+"""Methods of :func:`log_likelihood` by name."""
 
 _ROWS_AT_ONCE = {"importance": 1000, "ais": 100}
 

@@ -95,11 +95,14 @@ def versions(site: Site) -> list[tuple[Tensor, int]]:
     """The tensors that a site is scored by, its value and its distribution's, and how often each was written to."""
     tensors = [value for value in (site["value"], site["mask"]) if isinstance(value, Tensor)]
     _add_tensors(site["fn"], tensors)
-    return [(tensor, tensor._version) for tensor in tensors if not tensor.is_inference()]
+    try:
+        return [(tensor, tensor._version) for tensor in tensors]
+    except RuntimeError:  # tensors of inference mode count no writes
+        return [(tensor, tensor._version) for tensor in tensors if not tensor.is_inference()]
 
 
 def _add_tensors(fn: Distribution, tensors: list[Tensor]) -> None:
-    for value in vars(fn).values():
+    for value in fn.__dict__.values():
         if type(value) in _PLAIN:
             continue
         if isinstance(value, Tensor):

@@ -12,11 +12,13 @@ from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent
 
+_WRAPPERS = (Independent, MaskedDistribution, ExpandedDistribution)
+
 
 def elementwise(fn: Any) -> Distribution:
     """The distribution of single elements, without what declares events, masks or larger batches of it."""
-    while isinstance(fn, (Independent, MaskedDistribution, ExpandedDistribution)):
-        fn = fn.base_dist
+    while (base := getattr(fn, "base_dist", None)) is not None and isinstance(fn, _WRAPPERS):
+        fn = base
     single: Distribution = fn
     return single
 

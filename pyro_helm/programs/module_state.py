@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -133,6 +133,17 @@ class Buffers:
     def replaced(self) -> list[str]:
         """Names of those that a program has put another tensor in the place of."""
         return [self.name(place) for place, value in self.current().items() if value is not self._places.get(place)]
+
+    def by_name(self, values: Mapping[Place, Tensor | None]) -> dict[str, Tensor | None]:
+        """The same by names that tell the programs apart, and outlive them."""
+        numbers = {module: number for number, module in enumerate(self._modules)}
+        return {f"{numbers[module]}.{name}": value for (module, name), value in values.items()}
+
+    def by_place(self, values: Mapping[str, Tensor | None]) -> BufferValues:
+        """What :meth:`by_name` gave, of these programs or others that are made alike."""
+        modules = list(self._modules)
+        parts = [(name.partition("."), value) for name, value in values.items()]
+        return {(modules[int(number)], name): value for (number, _, name), value in parts}
 
     def name(self, place: Place) -> str:
         """The name of a buffer in its program."""

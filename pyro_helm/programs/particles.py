@@ -118,10 +118,11 @@ class Particles:
 
     def plate_of(self, name: str) -> str | None:
         """Name of the data plate that a site is in; None for one that all data share, or without any plates."""
-        return self._plates[name]
+        return self.plates[name]
 
     @cached_property
-    def _plates(self) -> dict[str, str | None]:
+    def plates(self) -> dict[str, str | None]:
+        """Of each site, :meth:`plate_of`."""
         plates: dict[str, str | None] = {}
         for name, site in (*self.guide_sites.items(), *self.model_sites.items()):
             plates[name] = None

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -88,19 +89,21 @@ def signals(particles: Particles, known: Dependencies, *sites: str) -> dict[str,
     terms = [(name, known.model[name] | {name}, log_p) for name, log_p in particles.log_p.items()]
     terms += [(name, known.guide[name] | {name}, -log_q) for name, log_q in particles.log_q.items()]
     found = {}
+    plates = particles.plates
+    narrow = {name for name, log_q in particles.log_q.items() if log_q.shape[-2] < particles.restarts}
     for site in sites or particles.scored:
         reached = known.influenced_by(site)
-        of_all_data = len({particles.plate_of(name) for name in reached}) > 1
+        of_all_data = len({plates[name] for name in reached}) > 1
         own = particles.log_q[site]
         signal: Tensor = torch.zeros(())
         for name, depends, term in terms:
             if depends & reached:
                 scaled = particles.scale_of(name) * term.detach()
-                if own.shape[-2] < particles.restarts:
+                if site in narrow:
                     scaled = particles.of_restart(scaled)  # the draw is judged by the sum over all restarts
-                elif any(particles.log_q[other].shape[-2] < particles.restarts for other in reached):
+                elif not narrow.isdisjoint(reached):
                     scaled = scaled.sum(-2, keepdim=True)  # it reaches the other restarts through one outside
-                mixes = of_all_data or particles.plate_of(site) != particles.plate_of(name)
+                mixes = of_all_data or plates[site] != plates[name]
                 signal = signal + (scaled.sum(-1, keepdim=True) if mixes else scaled)
         if site not in particles.shared and signal.shape[-1] != own.shape[-1]:
             signal = signal.expand(*signal.shape[:-1], own.shape[-1])
@@ -184,7 +187,12 @@ def _is_altered(module: Module) -> bool:
     """Whether the module has hooks or methods of its own besides those of its class."""
     if module._forward_hooks or module._forward_pre_hooks:
         return True
-    return any([name[:1] != "_" and callable(value) for name, value in vars(module).items()])
+    return not _methods(type(module)).isdisjoint(module.__dict__)
+
+
+@cache
+def _methods(kind: Any) -> frozenset[str]:
+    return frozenset(name for name in dir(kind) if callable(getattr(kind, name)))
 
 
 def _has_sites_of(particles: Particles, layered: Dependencies) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -31,11 +30,11 @@ class Cases(NamedTuple):
         """The same cases on a device and in a floating-point type."""
         return Cases(self.values.to(**place), None if self.weights is None else self.weights.to(**place))
 
-    def minibatches(self, size: int) -> Iterator[Tensor]:
-        """Rows of shuffled minibatches; where all make one, they are in the caller's order."""
+    def order(self, size: int) -> Tensor:
+        """Rows shuffled for minibatches of this size; where all make one, they are in the caller's order."""
         number = len(self.values)
         order = torch.randperm if size < number else torch.arange
-        yield from order(number, device=self.values.device).split(size)
+        return order(number, device=self.values.device)
 
     def weighted(self, rows: Tensor) -> AbstractContextManager[Any]:
         """While programs run on these rows, each counts for its weight."""

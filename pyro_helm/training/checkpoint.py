@@ -11,13 +11,14 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 from torch import nn
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import check_sizes_agree
-from pyro_helm.runtime.atomic_files import atomic_path
+from pyro_helm.runtime.atomic_files import atomic_path, newest
 from pyro_helm.runtime.budget import num_weights
 from pyro_helm.runtime.paths import expanded
 
@@ -58,7 +59,7 @@ def save(path: str | Path, model: nn.Module, guide: nn.Module | None) -> None:
     }
     header = {part: json.dumps(_described(module)) for part, module in (("model", model), ("guide", guide))}
     with atomic_path(_file(path)) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        temporary.write_bytes(serialised(tensors, metadata=header))  # a full disk is an OSError, as for all files
 
 
 def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | None = None) -> tuple[Any, Any]:
@@ -111,7 +112,7 @@ def _file(path: str | Path) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be that of a file or folder, got {path!r:.60}")
     path = expanded(path)
-    return path / FILE_NAME if path.is_dir() else path
+    return newest(path, FILE_NAME) if path.is_dir() else path
 
 
 def _described(module: nn.Module | None) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from pyro_helm.programs.param_store import check_names_differ
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.full_batch import FullBatchOptimizer
+from pyro_helm.training.restarts import Restarts
 from pyro_helm.training.schedules import by_name
+from pyro_helm.training.settings import Settings
 from pyro_helm.training.steps import STEPS
 
 
@@ -56,6 +58,17 @@ def made_optimizer(
     if not isinstance(made, torch.optim.Optimizer):
         raise TypeError(f"{expected}; what it made is a {type(made).__name__}")
     return made
+
+
+def checked_optimizer(
+    settings: Settings, restarts: Restarts, scheme: Scheme, *, rows: int, batch_size: int
+) -> torch.optim.Optimizer:
+    """The optimiser of the settings, refused where it does not go with the rest."""
+    descent = made_optimizer(settings.optimizer, restarts.parameters, settings.learning_rate)
+    check_separable(descent, restarts.number)
+    check_full_batch(descent, scheme, rows, batch_size, settings.schedule)
+    check_can_clip(descent, settings.max_gradient_norm)
+    return descent
 
 
 def check_step(step: str | None, scheme: Scheme) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +30,9 @@ class Evaluation(NamedTuple):
 
 
 Descend = Callable[[Tensor], Evaluation]
+
+Preparing = Callable[[], AbstractContextManager[Any]]
+"""Makes a context in which what is done once, before steps like it, is done."""
 
 
 def descending(evaluate: Descend, parameters: Sequence[nn.Parameter], descent: torch.optim.Optimizer) -> Descend:
@@ -60,7 +64,10 @@ def descending(evaluate: Descend, parameters: Sequence[nn.Parameter], descent: t
 
 
 def descending_captured(
-    evaluate: Descend, parameters: Sequence[nn.Parameter], descent: torch.optim.Optimizer
+    evaluate: Descend,
+    parameters: Sequence[nn.Parameter],
+    descent: torch.optim.Optimizer,
+    preparing: Preparing = nullcontext,
 ) -> Descend:
     """With the optimiser's second step captured: in its first it makes its state."""
     eager = descending(evaluate, parameters, descent)
@@ -79,7 +86,8 @@ def descending_captured(
             return eager(rows)
         found = evaluate(rows)
         if descend is None:
-            descend = capture(update, *found.gradients)  # takes the step as well
+            with preparing():
+                descend = capture(update, *found.gradients)  # takes the step as well
         else:
             descend(*found.gradients)
         return found

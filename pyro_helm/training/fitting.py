@@ -40,6 +40,9 @@ def fit(
     dtype: torch.dtype | None = None,
     dataset: str = "",
     out: str | Path | None = None,
+    resume: bool = False,
+    save_every: float = 60.0,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> Result:
     """Train a model and its guide with an inference scheme.
@@ -51,7 +54,8 @@ def fit(
     Every restart trains by itself: one whose loss, gradient or parameters become non-finite goes back to its best ones
     and is marked failed, and the others go on. Those that have stopped or failed leave the batch when they are half of
     it, and their steps cost nothing from then on; not if programs are not layered ones, steps compiled (or captured, on
-    a GPU), or the scheme one that can't be captured. Ctrl-C ends the training with what there is.
+    a GPU), or the scheme one that can't be captured. Ctrl-C ends the training with what there is, after the step under
+    way; so do SIGTERM and SIGHUP, which are then handed on to whatever handled them before.
 
     Args:
         model: called with ``observations={"x": batch}``. With ``model.restarts`` above 1, the first dimension of every
@@ -89,8 +93,14 @@ def fit(
         device: where to train; None leaves the model and guide where they are.
         dtype: floating-point type to train in; None leaves it as it is.
         dataset: name for the history's column of that name.
-        out: folder for ``machine.safetensors``, ``history.parquet`` and ``history.csv``, saved now and then and at the
-            end, each file whole or not at all.
+        out: folder for the run, saved now and then and at the end, all files together or none:
+            ``machine.safetensors``, ``history.parquet`` and ``history.csv``, ``config.json``, which says what it is
+            made of, and ``state.pt``, from which it can go on. One process at a time may write there.
+        resume: go on with the run in the folder, if there is one, to the very numbers of a run that was never ended
+            (on the same machine, with as many threads). Saved parameters take the place of those passed. More
+            ``num_epochs`` are taken without a schedule by name, which is made for their number.
+        save_every: seconds between saves, within epochs too; fewer saves where they would take 2 % of the time.
+        overwrite: replace a run that the folder holds; else it is refused.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -98,7 +108,8 @@ def fit(
 
     Raises:
         ValueError: for data that are not zeros and ones, settings out of range or that don't go together, parameters
-            or changing buffers without a restart dimension, or parameters that are all frozen.
+            or changing buffers without a restart dimension, or parameters that are all frozen; for a folder that holds
+            another run, or one that another process is writing.
         TypeError: if the model or guide is not a module, or the scheme not a :class:`Scheme`.
 
     >>> data = load_data("bars")
@@ -111,7 +122,7 @@ def fit(
         num_epochs=num_epochs, max_seconds=max_seconds, batch_size=batch_size, optimizer=optimizer,
         learning_rate=learning_rate, schedule=schedule, max_gradient_norm=max_gradient_norm, average=average,
         patience=patience, valid_samples=valid_samples, step=step, seed=seed, device=device, dtype=dtype,
-        dataset=dataset, out=out, progress=progress,
+        dataset=dataset, out=out, resume=resume, save_every=save_every, overwrite=overwrite, progress=progress,
     )  # fmt: skip
     with one_at_a_time(), TrainingRun(model, guide, data, scheme=scheme, valid=valid, settings=settings) as run:
         for epoch in run.epochs():

@@ -11,6 +11,8 @@ from torch import Tensor
 from pyro_helm.runtime.tables import tidy
 from pyro_helm.training.validation import Metrics
 
+_RECORDED = ("epoch", "seconds", "restart", "metric", "value", "stderr")
+
 
 class History:
     """What a training has measured so far.
@@ -34,6 +36,15 @@ class History:
                 for restart, value in enumerate(values.tolist())
                 if active[restart]
             ]
+
+    def columns(self) -> dict[str, list[Any]]:
+        """What is recorded, without the labels."""
+        return {name: [record[name] for record in self.records] for name in _RECORDED}
+
+    def restore(self, columns: Mapping[str, list[Any]]) -> None:
+        """Take up what :meth:`columns` gave."""
+        rows = zip(*(columns[name] for name in _RECORDED), strict=True)
+        self.records = [{**self.labels, **dict(zip(_RECORDED, row, strict=True))} for row in rows]
 
     def table(self) -> pd.DataFrame:
         """A tidy frame with the columns of :data:`pyro_helm.runtime.tables.COLUMNS`."""

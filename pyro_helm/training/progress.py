@@ -33,8 +33,8 @@ class Bar:
     def __exit__(self, *exception: object) -> None:
         self.progress.stop()
 
-    def advance(self, score: Tensor) -> None:
-        """One epoch more; show the best of these bounds, ``[restarts]``."""
+    def advance(self, score: Tensor, *, by: int = 1) -> None:
+        """So many epochs more; show the best of these bounds, ``[restarts]``."""
         finite = score[score.isfinite()]
         bound = f"{float(finite.max()):.3f}" if len(finite) else "none"
-        self.progress.update(self.task, advance=1, bound=bound)
+        self.progress.update(self.task, advance=by, bound=bound)

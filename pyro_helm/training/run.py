@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import TracebackType
@@ -13,44 +12,43 @@ import torch
 from torch import Tensor, nn
 
 from pyro_helm.data.sets import PatternDistribution
-from pyro_helm.programs.layered import is_layered
 from pyro_helm.programs.module_state import Buffers, one_at_a_time, training
 from pyro_helm.programs.param_store import check_all_are_trained, own_param_store
-from pyro_helm.runtime.device import place_programs, placement, wait_for
+from pyro_helm.runtime.device import place_programs, placement
 from pyro_helm.runtime.seeding import forked_rng
-from pyro_helm.runtime.tables import write_table
+from pyro_helm.runtime.signals import EndingSignals
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.cases import cases_of
-from pyro_helm.training.checkpoint import FILE_NAME, save
 from pyro_helm.training.checks import (
-    check_can_clip,
-    check_full_batch,
     check_programs,
-    check_separable,
     check_step,
+    checked_optimizer,
     made_folder,
-    made_optimizer,
     made_scheduler,
     try_out,
 )
+from pyro_helm.training.clock import Clock
 from pyro_helm.training.history import History, describe_machine
+from pyro_helm.training.manifest import manifest_of
+from pyro_helm.training.passes import Pass
 from pyro_helm.training.progress import Bar
 from pyro_helm.training.restarts import Restarts
 from pyro_helm.training.result import Result
+from pyro_helm.training.run_folder import RunFolder
+from pyro_helm.training.saving import Saving
 from pyro_helm.training.settings import Settings, checked_settings
-from pyro_helm.training.step_choice import chosen_kind, numbers_of
+from pyro_helm.training.step_choice import chosen_kind, may_narrow, numbers_of
 from pyro_helm.training.steps import Step, training_step
 from pyro_helm.training.validation import Metrics, validated
 from pyro_helm.training.weight_average import WeightAverage
-
-SECONDS_BETWEEN_SAVES = 60.0
 
 
 class TrainingRun:
     """A training of a model and its guide, which goes on inside a ``with`` block, once.
 
     There the programs are in training mode, other threads wait, random numbers are those of the seed, and Ctrl-C ends
-    the block and not the program. After it every restart has its best parameters, and what is to be saved is saved.
+    the block after the step under way, and not the program. After it every restart has its best parameters, and what is
+    to be saved is saved. A resumed run goes on where it was, if each of its epochs is trained once and recorded.
 
     Args:
         model: as for :func:`pyro_helm.fit`.
@@ -63,7 +61,8 @@ class TrainingRun:
     Attributes:
         restarts: which are active, and the best of each.
         history: the table so far.
-        seconds: of training so far, validation and saving apart.
+        clock: whose seconds are those of the training steps so far.
+        epoch: the last that is recorded; 0 at first.
         kind: of the steps, chosen when the epochs begin where the settings ask for none.
 
     Raises:
@@ -100,7 +99,7 @@ class TrainingRun:
         cases, valid_cases = cases_of("data", data), None if valid is None else cases_of("valid", valid)
         check_programs(model, guide, scheme, cases.values, None if valid_cases is None else valid_cases.values)
         check_step(settings.step, scheme)
-        self.folder = None if settings.out is None else made_folder(settings.out)  # refused before the training
+        path = None if settings.out is None else made_folder(settings.out)  # refused before the training
         self.programs = [program for program in (model, guide) if program is not None]
         with one_at_a_time():
             place_programs(self.programs, settings.device, settings.dtype)
@@ -110,13 +109,19 @@ class TrainingRun:
             self.batch_size = min(settings.batch_size or len(cases.values), len(cases.values))
             parameters = list(dict.fromkeys(each for program in self.programs for each in program.parameters()))
             self.restarts = Restarts(parameters, getattr(model, "restarts", 1), Buffers(self.programs))
-            self.descent = self._made_optimizer()
+            self.descent = checked_optimizer(
+                settings, self.restarts, scheme, rows=len(cases.values), batch_size=self.batch_size
+            )
             self.scheduler = made_scheduler(settings.schedule, self.descent, settings.num_epochs)
             self.averaged = None if settings.average is None else WeightAverage(self.restarts, settings.average)
         labels = {"dataset": settings.dataset, **describe_machine(model), "scheme": scheme.name, "seed": settings.seed}
         self.history = History(labels)
         self.bar = Bar(labels, settings.num_epochs, shown=settings.progress)
-        self.seconds, self.saved, self.interrupted = 0.0, time.monotonic(), False
+        self.clock, self.signals = Clock(self.device), EndingSignals()
+        self.epoch, self.interrupted, self.is_over = 0, False, False
+        self.under_way: Pass | None = None
+        manifest = manifest_of(model, guide, scheme, self.cases, self.valid, settings)
+        self.saving = Saving(self, None if path is None else RunFolder(path, manifest))
         self.kind = settings.step or "eager"
         self._numbers = numbers_of(scheme)
         self._take_step = self._new_step()
@@ -128,14 +133,15 @@ class TrainingRun:
         if self._block is not None:
             raise RuntimeError("a TrainingRun goes on inside one with block, once; make another to train again")
         with ExitStack() as block:
+            block.enter_context(self.signals)
             block.enter_context(one_at_a_time())
-            block.push(self._finish)
+            block.enter_context(self.saving.to_folder())
             block.enter_context(training(*self.programs))
             block.enter_context(own_param_store())
             block.enter_context(forked_rng(self.settings.seed, self.device))
             block.enter_context(self.bar)
             block.enter_context(pyro.validation_enabled(False))
-            block.push(self._note_interrupt)
+            block.push(self._end)
             self._block = block.pop_all()
         return self
 
@@ -156,30 +162,33 @@ class TrainingRun:
             raise RuntimeError("a TrainingRun goes on inside a with block: with TrainingRun(...) as run")
         self._try_out()
         self.kind = self.settings.step or self._chosen_kind()
+        self.saving.begin()
+        self.bar.advance(self.restarts.best.score, by=self.epoch)
         self._take_step = self._new_step()
-        for epoch in range(1, self.settings.num_epochs + 1):
-            yield epoch
-            is_late = self.settings.max_seconds is not None and self.seconds >= self.settings.max_seconds
-            if is_late or not bool(self.restarts.active.any()):
+        for epoch in range(self.epoch + 1, self.settings.num_epochs + 1):
+            is_late = self.settings.max_seconds is not None and self.clock.seconds >= self.settings.max_seconds
+            if self.is_over or is_late or not bool(self.restarts.active.any()):
                 break
+            yield epoch
 
     def train(self) -> Tensor:
         """One pass over the data; the scheme's bound averaged over it, ``[restarts]``, NaN out of the batch."""
-        began = time.perf_counter()
-        self._trained = self.restarts.active.clone()
         batch, values = self.restarts.batch, self.cases.values
         if numbers_of(self.scheme) != self._numbers:  # a captured step would go on with the old ones
             self._take_step = self._new_step()
-        with batch.narrowed(self.programs):
+        if self.under_way is None:
             total = values.new_zeros(len(batch.members))
-            for rows in self.cases.minibatches(self.batch_size):
-                total -= self._take_step(rows)
+            self.under_way = Pass(self.cases.order(self.batch_size), total, self.restarts.active.clone())
+        while not self.under_way.is_over():
+            with batch.narrowed(self.programs), self.clock.running():
+                self._go_on(self.under_way)
+            if not self.under_way.is_over():
+                self._rest()
         bound = values.new_full((batch.number,), torch.nan)
-        bound[batch.members] = total / len(values)
+        bound[batch.members] = self.under_way.total / len(values)
         if self.scheduler is not None:
             self.scheduler.step()
-        wait_for(self.device)
-        self.seconds += time.perf_counter() - began
+        self._trained, self.under_way = self.under_way.trained, None
         self._metrics = {"train_bound": (bound, None)}
         return bound
 
@@ -205,14 +214,12 @@ class TrainingRun:
         score, _ = self._metrics[judge]
         with self._evaluated():
             self.restarts.record(epoch, score, keep_last=self.valid is None, patience=self.settings.patience)
-        if self._may_narrow() and self.restarts.narrow(self.descent):
+        if may_narrow(self.programs, self.scheme, self.kind) and self.restarts.narrow(self.descent):
             self._take_step = self._new_step()
-        self.history.record(self._metrics, self._trained, epoch=epoch, seconds=self.seconds)
-        self._metrics = {}
+        self.history.record(self._metrics, self._trained, epoch=epoch, seconds=self.clock.seconds)
+        self.epoch, self._metrics = epoch, {}
         self.bar.advance(self.restarts.best.score)
-        if time.monotonic() - self.saved > SECONDS_BETWEEN_SAVES:
-            self._save()
-            self.saved = time.monotonic()
+        self._rest()
 
     def result(self, *, stacklevel: int = 1) -> Result:
         """The trained machine and its history; a RuntimeWarning tells of restarts that have failed.
@@ -224,14 +231,6 @@ class TrainingRun:
         self.restarts.warn_of_failures(stacklevel=stacklevel + 1)
         history, summary = self.history.table(), self.restarts.table()
         return Result(self.model, self.guide, history, summary, self.interrupted, self.kind)
-
-    def _made_optimizer(self) -> torch.optim.Optimizer:
-        settings, restarts = self.settings, self.restarts
-        descent = made_optimizer(settings.optimizer, restarts.parameters, settings.learning_rate)
-        check_separable(descent, restarts.number)
-        check_full_batch(descent, self.scheme, len(self.cases.values), self.batch_size, settings.schedule)
-        check_can_clip(descent, settings.max_gradient_norm)
-        return descent
 
     def _evaluated(self) -> AbstractContextManager[Any]:
         """While what is validated and kept is in the parameters: their average, if one is asked for."""
@@ -253,6 +252,7 @@ class TrainingRun:
             settings_change=self.scheduler is not None,
             max_gradient_norm=self.settings.max_gradient_norm,
             buffers=self.restarts.best.buffers,
+            preparing=self.clock.standing,
         )
 
     def _losses(self, rows: Tensor) -> Tensor:
@@ -267,27 +267,30 @@ class TrainingRun:
             self.restarts.best.check_buffers()
         check_all_are_trained(self.restarts.parameters)
 
-    def _may_narrow(self) -> bool:
-        """Whether restarts can be left out of the batch.
+    def _go_on(self, under_way: Pass) -> None:
+        """Take the steps of a pass until it is over, or a rest is due."""
+        while not under_way.is_over():
+            rows = under_way.order[under_way.position : under_way.position + self.batch_size]
+            under_way.total -= self._take_step(rows)
+            under_way.position += len(rows)
+            self.clock.tick()
+            if self._is_rest_due():
+                break
 
-        Not of user-defined programs or of schemes that remember each; to compile again would take longer than it saves,
-        and a step launched at once has its parameters where they are.
-        """
-        may_be_made_anew = self.kind == "eager" or (self.kind == "captured" and self.device.type == "cpu")
-        return all(map(is_layered, self.programs)) and self.scheme.captures and may_be_made_anew
+    def _is_rest_due(self) -> bool:
+        return self.signals.received is not None or self.saving.is_due()
 
-    def _save(self) -> None:
-        if self.folder is not None and self.history.records:
-            with self.restarts.best.in_place():
-                save(self.folder / FILE_NAME, self.model, self.guide)
-            write_table(self.history.table(), self.folder / "history")
+    def _rest(self) -> None:
+        """Between two steps, save if it is time, and end if that was asked for."""
+        if self._is_rest_due():
+            self.saving.save(whole=True)
+        if self.signals.received is not None:
+            raise KeyboardInterrupt
 
-    def _note_interrupt(self, kind: type[BaseException] | None, *rest: object) -> bool:
+    def _end(self, kind: type[BaseException] | None, *rest: object) -> bool:
+        """Before anything else ends, random numbers too; Ctrl-C goes no further."""
         self.interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
-        return self.interrupted
-
-    def _finish(self, kind: type[BaseException] | None, *rest: object) -> bool:
-        if kind is None:
+        if kind is None or self.interrupted:
+            self.saving.save(whole=not self.interrupted and not self._metrics)
             self.restarts.best.restore()
-            self._save()
-        return False
+        return self.interrupted

@@ -37,6 +37,9 @@ class Settings:
     dtype: torch.dtype | None = None
     dataset: str = ""
     out: str | Path | None = None
+    resume: bool = False
+    save_every: float = 60.0
+    overwrite: bool = False
     progress: bool = True
 
 
@@ -60,9 +63,11 @@ def checked_settings(settings: Settings, *, has_valid: bool) -> Settings:
         average=None if settings.average is None else _decay(settings.average),
         patience=patience,
         seed=checked_seed(settings.seed),
+        save_every=not_negative("save_every", settings.save_every),
         learning_rate=None if settings.learning_rate is None else not_negative("learning_rate", settings.learning_rate),
     )
     _check_labels(settings.dataset, settings.progress)
+    _check_saving(settings)
     return checked
 
 
@@ -79,3 +84,12 @@ def _check_labels(dataset: Any, progress: Any) -> None:
     if not isinstance(dataset, str):
         raise TypeError(f"dataset must be a name, a string, got {dataset!r}")
     flag("progress", progress)
+
+
+def _check_saving(settings: Settings) -> None:
+    """Refuse to go on with a run in no folder, or one that is to be replaced as well."""
+    resume, overwrite = flag("resume", settings.resume), flag("overwrite", settings.overwrite)
+    if resume and overwrite:
+        raise ValueError("resume goes on with the run in the folder and overwrite replaces it; ask for one of the two")
+    if resume and settings.out is None:
+        raise ValueError("resume=True needs the folder of the run, but out is None")

@@ -9,6 +9,7 @@ from pyro.poutine.runtime import _PYRO_STACK
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
+from pyro_helm.programs.layered import is_layered
 from pyro_helm.schemes import SCHEMES, Scheme
 from pyro_helm.schemes.learning_signals import is_unaltered
 from pyro_helm.training.descent import is_fused
@@ -39,6 +40,17 @@ def chosen_kind(
         return "eager"
     on_cpu = all(parameter.device.type == "cpu" for program in programs for parameter in program.parameters())
     return "captured" if on_cpu else "eager"
+
+
+def may_narrow(programs: Sequence[nn.Module], scheme: Scheme, kind: str) -> bool:
+    """Whether restarts can be left out of the batch.
+
+    Not of user-defined programs or of schemes that remember each; to compile again would take longer than it saves, and
+    a step launched at once has its parameters where they are.
+    """
+    on_cpu = next(programs[0].parameters()).device.type == "cpu"
+    may_be_made_anew = kind == "eager" or (kind == "captured" and on_cpu)
+    return all(map(is_layered, programs)) and scheme.captures and may_be_made_anew
 
 
 def _is_own_scheme(scheme: Scheme) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from operator import is_not
 from typing import cast
 
@@ -24,6 +25,7 @@ from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.training.descent import (
     Descend,
     Evaluation,
+    Preparing,
     check_gradient_hooks,
     descending,
     descending_captured,
@@ -55,6 +57,7 @@ def training_step(
     settings_change: bool,
     max_gradient_norm: float | None = None,
     buffers: Buffers | None = None,
+    preparing: Preparing = nullcontext,
 ) -> Step:
     """A step of the kind ``"eager"``, ``"captured"`` or ``"compiled"``.
 
@@ -68,6 +71,7 @@ def training_step(
             any other setting has changed, the optimiser's part of a step is no longer captured.
         max_gradient_norm: of a restart, see :func:`clipped`; None for any.
         buffers: of the programs, which a captured step changes as the programs do; None for none.
+        preparing: makes a context in which steps are captured and compiled, so that it can be timed apart.
 
     Raises:
         ValueError: in a step, for losses that can't be captured, or whose captured operations give other numbers; for
@@ -87,7 +91,7 @@ def training_step(
             for parameter in parameters:
                 parameter.grad = None
             evaluate = _evaluation(losses, asked, max_gradient_norm)
-            trained, take = asked, _step_of(kind, evaluate, asked, descent, guard, buffers)
+            trained, take = asked, _step_of(kind, evaluate, asked, descent, guard, buffers, preparing)
         if kind != "eager":
             check_gradient_hooks(kind, asked)
         return take(rows)
@@ -122,6 +126,7 @@ def _step_of(
     descent: torch.optim.Optimizer,
     guard: Callable[[Tensor], None],
     buffers: Buffers,
+    preparing: Preparing,
 ) -> Step:
     """A step for parameters none of which is frozen."""
 
@@ -135,11 +140,11 @@ def _step_of(
 
     if kind == "eager":
         return guarded(descending(evaluate, parameters, descent))
-    replayed, graphs = _captured(evaluate, buffers, compile=kind == "compiled")
+    replayed, graphs = _captured(evaluate, buffers, preparing, compile=kind == "compiled")
     apart = guarded(descending(replayed, parameters, descent))
     if not is_fused(descent):
         return apart
-    whole = guarded(descending_captured(replayed, parameters, descent))
+    whole = guarded(descending_captured(replayed, parameters, descent, preparing))
     if parameters[0].device.type == "cuda":
         one_by_one, launched = whole, _launched_at_once(whole, graphs)
         whole = lambda rows: (one_by_one if has_hooks(parameters, descent) else launched)(rows)  # noqa: E731
@@ -181,7 +186,9 @@ def _launched_at_once(step: Step, graphs: Mapping[int, GraphModule]) -> Step:
     return launch
 
 
-def _captured(evaluate: Descend, buffers: Buffers, *, compile: bool) -> tuple[Descend, Mapping[int, GraphModule]]:
+def _captured(
+    evaluate: Descend, buffers: Buffers, preparing: Preparing, *, compile: bool
+) -> tuple[Descend, Mapping[int, GraphModule]]:
     """Replay a graph for each size of minibatch; the first one's, which is the usual one, may be compiled.
 
     Returns:
@@ -194,8 +201,9 @@ def _captured(evaluate: Descend, buffers: Buffers, *, compile: bool) -> tuple[De
     def replay(rows: Tensor) -> Evaluation:
         size = len(rows)
         if size not in graphs:
-            graphs[size] = _checked(evaluate, rows, buffers)
-            replayed[size] = _compiled(graphs[size], rows, buffers) if compile and not replayed else graphs[size]
+            with preparing():
+                graphs[size] = _checked(evaluate, rows, buffers)
+                replayed[size] = _compiled(graphs[size], rows, buffers) if compile and not replayed else graphs[size]
         with torch.no_grad():
             of_restarts, finite, *gradients = replayed[size](rows)
         return Evaluation(of_restarts, finite, tuple(gradients))

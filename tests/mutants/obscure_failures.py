@@ -66,7 +66,7 @@ SCHEMES = [
            "    check_one_plate(sites)\n    if not shared:\n        check_all",
            (f"{SCALES}[full data-reinforce, 1]",)),
     Mutant("terms of another plate count for the datum in their place", "pyro_helm/schemes/learning_signals.py",
-           "mixes = of_all_data or particles.plate_of(site) != particles.plate_of(name)", "mixes = of_all_data",
+           "mixes = of_all_data or plates[site] != plates[name]", "mixes = of_all_data",
            (f"{SCALES}[full data-reinforce, 1]",)),
 ]
 

@@ -333,10 +333,12 @@ def test_ctrl_c_ends_it_with_what_there_is(tmp_path: Path) -> None:
 def test_out_holds_the_machine_and_its_history(tmp_path: Path) -> None:
     model, guide = machine(restarts=2)
     result = fit(model, guide, out=tmp_path / "run")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.name != ".lock") == [
+        "config.json",
         "history.csv",
         "history.parquet",
         "machine.safetensors",
+        "state.pt",
     ]
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "run" / "history.parquet"), result.history)
     loaded, loaded_guide = helm.load(tmp_path / "run")
@@ -488,17 +490,16 @@ def test_a_restart_that_has_stopped_leaves_no_more_rows() -> None:
     assert len(set(scores.groupby("restart").epoch.max())) > 1
 
 
-def test_an_interrupted_first_epoch_leaves_an_earlier_run_alone(tmp_path: Path) -> None:
+def test_a_run_in_the_folder_is_left_alone(tmp_path: Path) -> None:
     fit(*machine(), out=tmp_path)
-    before = (tmp_path / "machine.safetensors").read_bytes()
-    interrupting = Interrupting(3)
-    interrupting.steps = 7
-    assert fit(*machine(seed=1), scheme=interrupting, out=tmp_path).interrupted
-    assert (tmp_path / "machine.safetensors").read_bytes() == before
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match="holds a run already"):
+        fit(*machine(seed=1), out=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_save_on_the_way_holds_the_best_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyro_helm.training.run.SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("pyro_helm.training.saving._SHARE", 1e9)
     saved = []
     original = helm.save
 
@@ -507,8 +508,8 @@ def test_a_save_on_the_way_holds_the_best_so_far(tmp_path: Path, monkeypatch: py
         loaded, _ = helm.load(path)
         saved.append(loaded.generative[0].weight_unconstrained.detach().clone())
 
-    monkeypatch.setattr("pyro_helm.training.run.save", recorded)
-    settings: dict[str, Any] = {"valid": data(20, seed=1), "num_epochs": 8, "learning_rate": 1.0}
+    monkeypatch.setattr("pyro_helm.training.saving.save", recorded)
+    settings: dict[str, Any] = {"save_every": 0.0, "valid": data(20, seed=1), "num_epochs": 8, "learning_rate": 1.0}
     result = fit(*machine(), out=tmp_path, **settings)
     best = result.summary.best_epoch.item()
     assert 1 <= best < 8
