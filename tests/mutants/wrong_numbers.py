@@ -166,7 +166,7 @@ STATE_AND_STEPS = [
     Mutant("hooks of an optimiser are captured once", "pyro_helm/training/descent.py",
            " or not descent.state or has_hooks(parameters, descent):", " or not descent.state:",
            (f"{DESCENT}::test_a_hook_before_a_step_sees_the_gradients_of_that_step[captured]",
-            f"{DESCENT}::test_a_learning_rate_that_a_hook_changes_is_followed[captured]")),
+            f"{DESCENT}::test_a_hook_of_all_optimisers_does_as_well[captured]")),
     Mutant("a setting that changes is not followed by captured steps", "pyro_helm/training/steps.py",
            "return (captured if settings_of(descent) == known else apart)(rows)", "return captured(rows)",
            ("training/test_steps.py::test_another_setting_that_changes_is_followed",)),
