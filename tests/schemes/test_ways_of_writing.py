@@ -77,7 +77,7 @@ class WrittenReader(Part):
         drive = self.level + self.seen(observations["x"], 1) @ self.weight
         with self.plates():
             a = pyro.sample("a", dist.Bernoulli(logits=drive[..., :1]).to_event(1))
-            pyro.sample("b", dist.Bernoulli(logits=drive[..., 1:] + 2 * self.way(a) @ self.up).to_event(1))
+            pyro.sample("b", dist.Bernoulli(logits=drive[..., 1:] + self.way(a) @ self.up).to_event(1))
 
 
 def estimates(
