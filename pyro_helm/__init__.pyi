@@ -2,6 +2,7 @@
 
 from .data.sets import Data, PatternDistribution, available_data, load_data
 from .experiments.comparison import Comparison, compare, summarise
+from .experiments.study import Study
 from .guides import FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
@@ -69,6 +70,7 @@ __all__ = [
     "Scheme",
     "Scores",
     "Settings",
+    "Study",
     "TrainingRun",
     "WakeSleep",
     "available_data",

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 import pyro_helm as helm
-from pyro_helm.cli.errors import fail, one_sentence_errors
+from pyro_helm.cli.ends import end_of_fit
+from pyro_helm.cli.errors import INTERRUPTED, fail, one_sentence_errors
 from pyro_helm.cli.options import (
     DATA_HELP,
     AdamBatchSize,
@@ -22,18 +23,21 @@ from pyro_helm.cli.options import (
     Device,
     Epochs,
     FixedLeak,
+    GoOn,
     LearningRate,
     MaxTerms,
     Method,
     OnDistribution,
     Optimizer,
     OutStem,
+    Overwrite,
     Particles,
     Patience,
     Restarts,
     Resume,
     Run,
     Samples,
+    SaveEvery,
     Schedule,
     Seconds,
     Seed,
@@ -41,6 +45,7 @@ from pyro_helm.cli.options import (
     Start,
     StepKind,
     Steps,
+    Workers,
 )
 from pyro_helm.cli.values import (
     check_imaging,
@@ -92,8 +97,14 @@ def fit(
     step: StepKind = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    resume: GoOn = False,
+    save_every: SaveEvery = 60.0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train one machine with many restarts and keep the best of each.
+
+    Exit status: 0 finished; 1 every restart failed, or it could not be saved; 2 wrong input; 3 some restarts failed;
+    130 ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, in all three cases saved.
 
     Examples: pyro-helm fit shifter --sizes 24-2 --imaging odds --out runs/shifter;
     pyro-helm fit shifter --on-distribution --scheme mean_field --optimizer conjugate_gradient --sizes 24-2 --imaging
@@ -127,16 +138,17 @@ def fit(
             device=device,
             dataset=loaded.name,
             out=folder,
+            resume=resume,
+            save_every=save_every,
+            overwrite=overwrite,
         )
         if result.history.empty:
-            raise ValueError("training was interrupted before its first epoch was over")
+            fail(f"interrupted before the first epoch was over; --resume goes on in {folder}", INTERRUPTED)
         print_table(
             result.summary.rename(columns={"best": "valid_log_likelihood"}),
             f"{loaded.name}, best validation log-likelihood in nats per datum{' (interrupted)' * result.interrupted}",
         )
-        typer.echo(f"machine and history: {folder}")
-        if result.summary.failed.all():
-            fail("every restart failed, so nothing was learned; try a smaller learning rate")
+        end_of_fit(result, folder)
 
 
 @app.command()
@@ -294,6 +306,35 @@ def draw(
             typer.echo("the machine has no guide, so its weights are not drawn, only its dreams", err=True)
         for path in draw_machine(model, guide, folder, data=loaded, restart=restart, seed=seed):
             typer.echo(path)
+
+
+@app.command()
+def study(
+    file: Annotated[str, typer.Argument(metavar="STUDY.toml", help="What to train, see docs/studies.md.")],
+    out: Annotated[
+        str | None, typer.Option(help="Folder for runs and tables.", show_default="STUDY, beside the file")
+    ] = None,
+    workers: Workers = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler such as tcp://host:8786, whose workers see the folder."),
+    ] = None,
+) -> None:
+    """Train every run of a study that is not trained yet; print the best setting of each scheme, and the differences.
+
+    The same command goes on where it was ended. Exit status: 0 when all is finished, 1 if every run failed, 3 if some
+    did, 130 after Ctrl-C and 143 after SIGTERM.
+
+    Example: pyro-helm study schemes.toml --out results/schemes --workers 2
+    """
+    from pyro_helm.cli.studies import end_of_study, print_study, run_study
+    from pyro_helm.experiments.study_files import study_from_file
+
+    with one_sentence_errors():
+        asked = study_from_file(file, None if out is None else output_folder(out))
+        run_study(asked, workers, scheduler)
+        print_study(asked)
+        end_of_study(asked)
 
 
 @app.command("data")

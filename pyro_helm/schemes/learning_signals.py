@@ -187,11 +187,12 @@ def _is_altered(module: Module) -> bool:
     """Whether the module has hooks or methods of its own besides those of its class."""
     if module._forward_hooks or module._forward_pre_hooks:
         return True
-    return not _methods(type(module)).isdisjoint(module.__dict__)
+    kind: Any = type(module)  # typed as what can be hashed
+    return not _methods(kind).isdisjoint(module.__dict__)
 
 
 @cache
-def _methods(kind: Any) -> frozenset[str]:
+def _methods(kind: type) -> frozenset[str]:
     return frozenset(name for name in dir(kind) if callable(getattr(kind, name)))
 
 

@@ -28,7 +28,7 @@ LEARNING_SIGNALS = [
            "return all(type(layer) in _LAYERS for layer in layers) and not any(", "return not any(",
            (f"{SIGNALS}[layer_of_its_own]",)),
     Mutant("a method in the place of the library's is not seen", "pyro_helm/schemes/learning_signals.py",
-           "return not _methods(type(module)).isdisjoint(module.__dict__)", "return False",
+           "return not _methods(kind).isdisjoint(module.__dict__)", "return False",
            (f"{SIGNALS}[method_of_its_own]",)),
     Mutant("weights with a prior are no sites that layers depend on", "pyro_helm/schemes/learning_signals.py",
            "if layered is not None and _has_sites_of(particles, layered):", "if layered is not None:",

@@ -1,0 +1,173 @@
+"""One run in its folder: trained, scored, and its outcome written last.
+
+A folder ``STUDY/runs/DIGEST`` holds ``run.json`` from the beginning, what :func:`pyro_helm.fit` writes, ``scores`` and
+``outcome.json``. A run that was ended before its outcome is resumed by the same call.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from pyro_helm.experiments.data_sets import data_of
+from pyro_helm.experiments.run_plans import Run
+from pyro_helm.experiments.scoring import final_scores
+from pyro_helm.runtime.atomic_files import atomic_path
+from pyro_helm.runtime.tables import write_table
+from pyro_helm.schemes import Intractable
+from pyro_helm.training.history import describe_machine
+from pyro_helm.training.result import Result
+
+RUNS, RUN_FILE, OUTCOME_FILE, SCORES = "runs", "run.json", "outcome.json", "scores"
+
+Outcome = dict[str, Any]
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C while a run was trained; what it had learned is saved."""
+
+
+def folder_of(run: Run, study: Path) -> Path:
+    """A run's folder in a study's."""
+    return study / RUNS / run.digest
+
+
+def carried_out(run: Run, study: Path) -> Outcome:
+    """Train and score a run in its folder, or go on where it was ended; what came of it.
+
+    It computes in one thread, so that its numbers do not depend on who carries it out. An error is an outcome; one
+    that is no fault of the run's, Ctrl-C, is raised.
+    """
+    folder = folder_of(run, study)
+    try:
+        known = outcome_in(folder)
+        if known is not None and known["state"] in ("finished", "intractable"):
+            return known
+        folder.mkdir(parents=True, exist_ok=True)
+        described = {"labels": dict(run.labels), "description": run.description, "steps_per_epoch": run.steps_per_epoch}
+        _write(described, folder / RUN_FILE)
+        with warnings.catch_warnings(record=True) as caught, one_thread():
+            warnings.simplefilter("always", RuntimeWarning)
+            outcome = _trained_and_scored(run, study, folder)
+        outcome["warnings"] = [str(each.message) for each in caught if issubclass(each.category, RuntimeWarning)]
+        _write(outcome, folder / OUTCOME_FILE)
+    except Exception as error:  # whatever it is, it is this run's alone
+        outcome = failure("intractable" if isinstance(error, Intractable) else "failed", error)
+        try:
+            _write(outcome, folder / OUTCOME_FILE)
+        except OSError:  # a full disk, and the run is to be resumed
+            return outcome
+    return outcome
+
+
+def failure(state: str, error: BaseException) -> Outcome:
+    """The outcome of a run that came to nothing."""
+    kind = type(error).__name__
+    why = str(error).strip() if isinstance(error, ValueError | OSError) and str(error).strip() else f"{kind}: {error}"
+    trace = "".join(traceback.format_exception(error))
+    return {"state": state, "why": " ".join(why.split()), "kind": kind, "traceback": trace, "warnings": []}
+
+
+def outcome_in(folder: Path) -> Outcome | None:
+    """What came of the run in a folder; None if it is waiting or was ended."""
+    return read_json(folder / OUTCOME_FILE)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What a file says; None if there is none.
+
+    Raises:
+        ValueError: if it is no JSON.
+
+    """
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; remove its folder to train this run anew") from error
+    return found
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread; sums in several are rounded otherwise, and processes would take each other's cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _trained_and_scored(run: Run, study: Path, folder: Path) -> Outcome:
+    result = trained(run, study, folder)
+    if result.interrupted:
+        raise TrainingInterrupted
+    write_table(scored(run, study, result), folder / SCORES)
+    last = result.history.iloc[-1]
+    return {
+        "state": "finished",
+        "why": "",
+        "seconds": float(last.seconds),
+        "steps": int(last.epoch) * run.steps_per_epoch,
+        "step": result.step,
+        "restarts": len(result.summary),
+        "failed_restarts": int(result.summary.failed.sum()),
+        "machine": describe_machine(result.model),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": {name: version(name) for name in ("torch", "pyro-ppl", "numpy")}
+        | {"python": platform.python_version()},
+    }
+
+
+def trained(run: Run, study: Path, folder: Path) -> Result:
+    """The machine of a run, trained in its folder from where it is."""
+    data = data_of(run.description["data"], study)
+    seed, restarts = run.description["seed"], run.description["restarts"]
+    model, guide = run.build(data.train.shape[1], seed=seed, restarts=restarts)
+    cases: Any = data.distribution if run.description["on_distribution"] else data.train
+    result: Result = run.training(
+        model,
+        guide,
+        cases,
+        scheme=run.objective,
+        valid=data.valid,
+        seed=seed,
+        dataset=run.labels["dataset"],
+        out=folder,
+        resume=True,
+        save_every=run.save_every,
+        progress=False,
+        **run.settings,
+    )
+    return result
+
+
+def scored(run: Run, study: Path, result: Result) -> pd.DataFrame:
+    """Final numbers of every restart, and what the run's own measure adds."""
+    data = data_of(run.description["data"], study)
+    seed = run.description["seed"]
+    scores = final_scores(
+        result.model, result.guide, data, failed=result.summary.failed.tolist(), seed=seed, **run.description["scores"]
+    )
+    if run.measure is None:
+        return scores
+    added: pd.DataFrame = run.measure(result.model, result.guide, data, seed=seed)
+    return pd.concat([scores, added.assign(**{"split": "test", "warnings": ""} | dict(added))], ignore_index=True)
+
+
+def _write(content: Mapping[str, Any], path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1))

@@ -1,0 +1,189 @@
+"""Runs of a study: one training each, known by a digest of what decides its numbers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from pyro_helm.data.sets import Data
+from pyro_helm.experiments.budgets import Budget, steps_per_epoch
+from pyro_helm.experiments.digests import digest_of, named
+from pyro_helm.experiments.machines import Builder
+from pyro_helm.experiments.scheme_settings import described_scheme
+from pyro_helm.runtime.suggestions import unknown
+from pyro_helm.schemes import Scheme
+from pyro_helm.training.fitting import fit
+from pyro_helm.training.full_batch import LBFGS, ConjugateGradient
+from pyro_helm.training.manifest import described
+from pyro_helm.training.steps import STEPS
+
+FORMAT = 1
+"""Of a description; another one makes other digests."""
+
+_GIVEN_BY_THE_STUDY = {
+    *("model", "guide", "data", "scheme", "valid", "seed", "dataset", "num_epochs", "max_seconds"),
+    *("out", "resume", "save_every", "overwrite", "progress", "callbacks"),
+}
+_TOLD_BY_THE_BUDGET = {"num_epochs", "max_seconds"}
+_OPTIMIZERS: dict[str, Any] = {"conjugate_gradient": ConjugateGradient, "lbfgs": LBFGS}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a study.
+
+    Attributes:
+        labels: ``dataset``, ``machine``, ``scheme`` and ``budget``, as tables name them; they decide no number.
+        description: what decides its numbers, as JSON can hold it.
+        build: its machine.
+        objective: its scheme.
+        training: :func:`pyro_helm.fit`, or a function like it.
+        settings: of the training.
+        measure: from the trained model, guide and data to more numbers, ``restart, metric, value``; or None.
+        steps_per_epoch: training steps of a pass over its data.
+        save_every: seconds between saves.
+
+    """
+
+    labels: Mapping[str, str]
+    description: Mapping[str, Any]
+    build: Builder
+    objective: Scheme
+    training: Callable[..., Any]
+    settings: Mapping[str, Any]
+    measure: Callable[..., Any] | None
+    steps_per_epoch: int
+    save_every: float
+
+    @cached_property
+    def digest(self) -> str:
+        """Name of its folder."""
+        return digest_of(self.description)
+
+    def __str__(self) -> str:
+        return " ".join(self.labels.values())
+
+
+def settings_of_training(training: Callable[..., Any]) -> dict[str, Any]:
+    """Settings that a study may give a training, with their defaults.
+
+    >>> settings_of_training(fit)["batch_size"]
+    100
+    """
+    parameters = inspect.signature(training).parameters.values()
+    return {each.name: each.default for each in parameters if each.name not in _GIVEN_BY_THE_STUDY}
+
+
+def live(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a training takes them, where a study file has names for them.
+
+    >>> live({"dtype": "float64", "optimizer": "adam", "batch_size": "all"})
+    {'dtype': torch.float64, 'batch_size': None}
+    """
+    found = {name: value for name, value in settings.items() if (name, value) != ("optimizer", "adam")}
+    if found.get("batch_size") == "all":
+        found["batch_size"] = None
+    optimizer, dtype, schedule = (found.get(name) for name in ("optimizer", "dtype", "schedule"))
+    if isinstance(optimizer, str):
+        if ":" not in optimizer and optimizer not in _OPTIMIZERS:
+            raise ValueError(unknown("optimizer", optimizer, ["adam", *_OPTIMIZERS]))
+        found["optimizer"] = _OPTIMIZERS.get(optimizer) or named(optimizer, "optimizer")
+    if isinstance(dtype, str):
+        found["dtype"] = getattr(torch, dtype, dtype)
+    if isinstance(schedule, str) and ":" in schedule:
+        found["schedule"] = named(schedule, "schedule")
+    return found
+
+
+def run_of(
+    labels: Mapping[str, str],
+    *,
+    data: Data,
+    said_of_data: Mapping[str, Any],
+    machine: Any,
+    arguments: Mapping[str, Any],
+    build: Builder,
+    objective: Scheme,
+    settings: Mapping[str, Any],
+    budget: Budget,
+    restarts: int,
+    seed: int,
+    scores: Mapping[str, Any],
+    on_distribution: bool = False,
+    save_every: float = 60.0,
+    training: Callable[..., Any] = fit,
+    measure: Callable[..., Any] | None = None,
+) -> Run:
+    """A run, with its description complete; the arguments are those of the entries of a study."""
+    if on_distribution and data.distribution is None:
+        raise ValueError(
+            f"on_distribution needs a generated data set such as shifter; {labels['dataset']} has no distribution"
+        )
+    chosen = live(settings)
+    if not objective.captures and chosen.get("step") in STEPS:
+        chosen["step"] = "eager"
+    all_settings = settings_of_training(training) | chosen
+    rows = len(data.train if data.distribution is None or not on_distribution else data.distribution.patterns)
+    batch_size = all_settings.get("batch_size")
+    if budget.num_steps is None and budget.num_epochs is None and all_settings.get("schedule") is not None:
+        raise ValueError("a schedule needs a number of epochs or steps; with a budget of seconds alone it has none")
+    chosen |= {"num_epochs": budget.epochs(rows, batch_size)}
+    chosen |= {} if budget.max_seconds is None else {"max_seconds": budget.max_seconds}
+    known = {name: value for name, value in (all_settings | chosen).items() if value is not inspect.Parameter.empty}
+    description = {
+        "format": FORMAT,
+        "data": dict(said_of_data),
+        "machine": {"machine": described(machine), **described(arguments)},
+        "scheme": dict(described_scheme(objective)),
+        "settings": {name: described(value) for name, value in sorted(known.items()) if value is not None},
+        "on_distribution": on_distribution,
+        "restarts": restarts,
+        "seed": seed,
+        "scores": described(scores),
+        **({} if training is fit else {"training": described(training)}),
+        **({} if measure is None else {"measure": described(measure)}),
+    }
+    steps = steps_per_epoch(rows, batch_size)
+    return Run(labels, description, build, objective, training, chosen, measure, steps, save_every)
+
+
+def columns_of(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting of a run as a column of tables: those of training, scheme, machine, data and scores.
+
+    A name that the training has too is that of the scheme with ``scheme_`` before it.
+    """
+    training = dict(description["settings"])
+    found: dict[str, Any] = {name: _cell(value) for name, value in training.items()}
+    for part, left_out in (
+        ("scheme", {"name"}),
+        ("machine", {"machine"}),
+        ("data", {"source", "digest"}),
+        ("scores", {"splits"}),
+    ):
+        for name, value in description[part].items():
+            if name not in left_out:
+                column = f"{part}_{name}" if name in found or (part == "data" and name != "data_seed") else name
+                found[column] = _cell(value)
+    return found | {"on_distribution": description["on_distribution"]}
+
+
+def _cell(value: Any) -> Any:
+    """A number, text or truth value as it is; anything else as text."""
+    if isinstance(value, Mapping):
+        value = value.get("function") or value.get("class") or dict(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def varied(columns: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Settings that differ between those runs that have them.
+
+    >>> varied([{"learning_rate": 0.1, "average": 0.9}, {"learning_rate": 0.2}])
+    ['learning_rate']
+    """
+    names = dict.fromkeys(name for each in columns for name in each if name not in _TOLD_BY_THE_BUDGET)
+    return [name for name in names if len({repr(each[name]) for each in columns if name in each}) > 1]

@@ -1,0 +1,67 @@
+"""Final numbers of a trained machine: log-likelihood and bound of every restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+
+from pyro_helm.data.sets import Data
+from pyro_helm.likelihoods import log_likelihood
+
+SPLITS = ("valid", "test")
+
+
+def cases_to_score(data: Data) -> tuple[Tensor, Tensor | None]:
+    """Cases to score a machine on, and their weights.
+
+    The patterns of a data set's exact distribution with their probabilities; without one, its test cases and None.
+    """
+    if data.distribution is None:
+        return data.test, None
+    return data.distribution.patterns, data.distribution.probabilities
+
+
+def final_scores(
+    model: nn.Module,
+    guide: nn.Module | None,
+    data: Data,
+    *,
+    splits: Sequence[str],
+    failed: Sequence[bool],
+    seed: int,
+    **how: Any,
+) -> pd.DataFrame:
+    """``log_likelihood``, ``elbo`` and ``failed`` of every restart on each split, in nats per datum.
+
+    Args:
+        model: trained.
+        guide: likewise.
+        data: ``test`` is scored on its exact distribution where there is one.
+        splits: of :data:`SPLITS`.
+        failed: whether each restart has.
+        seed: of draws.
+        how: further arguments of :func:`pyro_helm.log_likelihood`.
+
+    Returns:
+        columns ``restart, split, metric, value, stderr, warnings``.
+
+    """
+    rows: list[dict[str, Any]] = []
+    for split in splits:
+        cases, weights = (data.valid, None) if split == "valid" else cases_to_score(data)
+        scores = log_likelihood(model, guide, cases, weights=weights, seed=seed, **how).summary
+        for number, restart in enumerate(scores.to_dict("records")):
+            labels = {"restart": number, "split": split}
+            rows += [labels | measured for measured in _measured(restart, bool(failed[number]))]
+    return pd.DataFrame(rows)
+
+
+def _measured(restart: Mapping[Any, Any], failed: bool) -> Iterator[dict[str, Any]]:
+    if "elbo" in restart:
+        yield {"metric": "elbo", "value": restart["elbo"], "stderr": None, "warnings": ""}
+    stderr, warnings = restart["stderr"], restart["warnings"]
+    yield {"metric": "log_likelihood", "value": restart["log_likelihood"], "stderr": stderr, "warnings": warnings}
+    yield {"metric": "failed", "value": float(failed), "stderr": None, "warnings": ""}

@@ -1,0 +1,264 @@
+"""``Study``: many trainings as one table, that survives being ended, is spread over processes, and can be read."""
+
+from __future__ import annotations
+
+import json
+import signal
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from pyro_helm.data.sets import Data
+from pyro_helm.experiments.choosing import chosen_settings, paired_by_restart
+from pyro_helm.experiments.data_sets import data_of
+from pyro_helm.experiments.ending import Ended, ending_signals
+from pyro_helm.experiments.grids import Plan
+from pyro_helm.experiments.progress_bar import StudyBar
+from pyro_helm.experiments.run_folders import Outcome, folder_of, outcome_in, read_json
+from pyro_helm.experiments.run_plans import Run
+from pyro_helm.experiments.scoring import SPLITS
+from pyro_helm.experiments.study_tables import (
+    RunFolder,
+    conflicts_table,
+    final_table,
+    found_runs,
+    history_table,
+    runs_table,
+    varied_settings,
+)
+from pyro_helm.experiments.workers import carry_out_here, carry_out_on, local_client, number_of_cores
+from pyro_helm.runtime.arguments import at_least_one, checked_seed, not_negative
+from pyro_helm.runtime.atomic_files import atomic_path
+from pyro_helm.runtime.tables import write_table
+from pyro_helm.training.checkpoint import load
+from pyro_helm.training.checks import made_folder
+from pyro_helm.training.fitting import fit
+
+STUDY_FILE = "study.json"
+
+
+class Study:
+    """Trainings of data sets x machines x schemes x settings x seeds, each with many restarts.
+
+    A study is a table of runs. Each run is a folder named by a digest of what decides its numbers: what is there is not
+    trained again, what was ended goes on, and what is new is trained. The setting of each scheme is chosen on
+    validation data and reported on test data, where schemes are compared restart by restart.
+
+    Args:
+        folder: for the runs and the tables.
+        datasets: names, paths, :class:`Data`; or tables ``{"data": name, "name": label, "train": rows, "valid": rows,
+            "test": rows, "data_seed": 1, "machines": [...], setting: value}``.
+        machines: lines such as ``"odds 24-2"``, functions of ``(width, seed, restarts)`` that return model and guide,
+            or ``"module:name"`` of one; or tables ``{"machine": line, "name": label, "arguments": {...}, ...}``.
+        schemes: schemes, or their names, or ``"module:name"`` of a class; or tables ``{"scheme": name, "name": label,
+            "arguments": {...}, ...}``. A scheme may stand twice with unlike settings.
+        settings: of :func:`fit` and of the schemes' constructors; a list of values is a grid. Tables of data sets,
+            machines and schemes may bring their own, which go before these.
+        budget: ``"20 epochs"``, ``"500 steps"``, ``"60 seconds"`` of training steps, or several, compared separately.
+        restarts: machines of a run, trained side by side.
+        seeds: of initial values, minibatches and draws; each is a run.
+        scores: of :func:`log_likelihood`, for the final numbers; ``splits`` are ``["valid", "test"]``.
+        reference: label of the scheme that others are compared with; empty for the best of each data set and machine.
+        name: of the study, for its report.
+        question: that it is to answer, likewise.
+        save_every: seconds between saves of a run.
+        training: a function like :func:`fit`, or its ``"module:name"``.
+        measure: a function of ``(model, guide, data, seed)`` that returns a frame with ``restart, metric, value``.
+
+    Raises:
+        ValueError: for what is no data set, machine, scheme, setting or budget.
+
+    >>> study = Study("study", datasets=["bars"], machines=["sigmoid 4"], schemes=["wake_sleep", "vimco"],
+    ...               settings={"learning_rate": [0.01, 0.03]}, budget="5 steps", restarts=2, scores={"num_samples": 5})
+    >>> runs = study.run(workers=1, progress=False)
+    >>> runs.state.tolist(), study.varied
+    (['finished', 'finished', 'finished', 'finished'], ['learning_rate'])
+    >>> sorted(study.chosen().scheme)
+    ['vimco', 'wake_sleep']
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        datasets: Sequence[Any],
+        machines: Sequence[Any] = (),
+        schemes: Sequence[Any],
+        settings: Mapping[str, Any] | None = None,
+        budget: Any = "50 epochs",
+        restarts: int = 8,
+        seeds: Sequence[int] = (0,),
+        scores: Mapping[str, Any] | None = None,
+        reference: str = "",
+        name: str = "",
+        question: str = "",
+        save_every: float = 60.0,
+        training: Callable[..., Any] = fit,
+        measure: Callable[..., Any] | None = None,
+    ) -> None:
+        self.folder = made_folder(folder)
+        self.name, self.question, self.reference = name, question, reference
+        self.interrupted: int | None = None
+        plan = Plan(
+            datasets=datasets,
+            machines=machines,
+            schemes=schemes,
+            settings=settings or {},
+            budget=budget,
+            restarts=at_least_one("restarts", restarts),
+            seeds=[checked_seed(seed) for seed in seeds],
+            scores={"num_samples": 1000, "splits": list(SPLITS), **(scores or {})},
+            save_every=not_negative("save_every", save_every),
+            training=training,
+            measure=measure,
+        )
+        self.plan: list[Run] = plan.runs(self.folder)
+        labels = {run.labels["scheme"] for run in self.plan}
+        if reference and reference not in labels:
+            raise ValueError(f"reference is {reference!r}, expected one of the schemes {', '.join(sorted(labels))}")
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Study:
+        """A study as it is on disk, to be read; also several studies whose folders were copied together.
+
+        Raises:
+            FileNotFoundError: if there is no run below the folder.
+
+        """
+        study = cls.__new__(cls)
+        study.folder = Path(folder)
+        said = read_json(study.folder / STUDY_FILE) or {}
+        study.name, study.question, study.reference = (said.get(key, "") for key in ("name", "question", "reference"))
+        study.interrupted, study.plan = None, []
+        if not study._found()[0]:
+            raise FileNotFoundError(f"there is no study at {folder}: no run below it; expected a folder of Study.run()")
+        return study
+
+    def run(self, workers: int | None = None, *, client: Any = None, progress: bool = True) -> pd.DataFrame:
+        """Train what is not trained yet, and write the tables.
+
+        Args:
+            workers: processes of one thread on this computer; None for one per core, 1 for this process.
+            client: of ``dask.distributed``, instead: workers anywhere that see the folder under the same path.
+            progress: show a bar, or lines now and then, on standard error.
+
+        Returns:
+            one row per run with what came of it, see :meth:`runs`. Ctrl-C, SIGTERM and SIGHUP end it with what there
+            is, and ``interrupted`` is the number of the signal, else None.
+
+        Raises:
+            ConnectionError: if the scheduler is lost.
+            ImportError: for several workers without Dask.
+
+        """
+        self._write_plan()
+        todo = [run for run in self.plan if not _is_over(outcome_in(folder_of(run, self.folder)))]
+        self.interrupted = None
+        try:
+            with ending_signals(), StudyBar(len(todo), shown=progress and bool(todo)) as bar:
+                self._carry_out(todo, workers, client, bar)
+        except KeyboardInterrupt as ending:
+            self.interrupted = ending.args[0] if isinstance(ending, Ended) else signal.SIGINT
+        finally:
+            self._write_tables()
+        return self.runs()
+
+    def _carry_out(self, todo: Sequence[Run], workers: int | None, client: Any, bar: StudyBar) -> None:
+        number = min(number_of_cores() if workers is None else at_least_one("workers", workers), len(todo))
+        if client is None and number <= 1:
+            carry_out_here(todo, self.folder, bar, _warn)
+            return
+        chosen: AbstractContextManager[Any] = local_client(number) if client is None else nullcontext(client)
+        with chosen as cluster:
+            carry_out_on(cluster, todo, self.folder, bar, _warn)
+
+    def runs(self) -> pd.DataFrame:
+        """One row per run: labels, every setting, ``state`` and why, seconds and steps of training, folder."""
+        return runs_table(self._found()[0])
+
+    def table(self) -> pd.DataFrame:
+        """Final numbers, one row per run, restart, split and metric; settings that differ are columns."""
+        return final_table(self._found()[0])
+
+    def history(self) -> pd.DataFrame:
+        """Learning curves, one row per run, epoch, restart and metric."""
+        return history_table(self._found()[0])
+
+    def chosen(self) -> pd.DataFrame:
+        """The best setting of each scheme on validation data, reported on test data."""
+        return chosen_settings(self.table(), self.varied)
+
+    def differences(self, reference: str | None = None) -> pd.DataFrame:
+        """Paired differences of the chosen settings on test data, restart by restart, with intervals of 95 %."""
+        table = self.table()
+        chosen = chosen_settings(table, self.varied)
+        return paired_by_restart(table, chosen, self.varied, self.reference if reference is None else reference)
+
+    def conflicts(self) -> pd.DataFrame:
+        """Runs that are there twice with unlike numbers: ``run, folder, other, what``."""
+        return conflicts_table(self._found()[1])
+
+    @property
+    def varied(self) -> list[str]:
+        """Settings that differ between runs; each is a column of every table."""
+        return varied_settings(self._found()[0])
+
+    def machine(self, run: str) -> tuple[nn.Module, nn.Module | None]:
+        """Model and guide of a run, by its digest; of a user's own class only where the study was made here."""
+        plan = {each.digest: each for each in self.plan}
+        found = self._run(run)
+        if run not in plan:
+            return load(found.path)
+        width = self.data(run).train.shape[1]
+        built = plan[run].build(width, seed=found.description["seed"], restarts=found.description["restarts"])
+        return load(found.path, *built)
+
+    def data(self, run: str) -> Data:
+        """The data set of a run, by its digest."""
+        found = self._run(run)
+        return data_of(found.description["data"], found.path.parent.parent)
+
+    def _run(self, digest: str) -> RunFolder:
+        for run in self._found()[0]:
+            if run.digest == digest:
+                return run
+        raise ValueError(f"there is no run {digest!r} in {self.folder}")
+
+    def _found(self) -> tuple[list[RunFolder], list[tuple[RunFolder, RunFolder]]]:
+        runs, twice = found_runs(self.folder)
+        place = {run.digest: number for number, run in enumerate(self.plan)}
+        if place:
+            runs = [run for run in runs if run.digest in place]
+        return sorted(runs, key=lambda run: place.get(run.digest, 0)), twice
+
+    def _write_plan(self) -> None:
+        said = {"name": self.name, "question": self.question, "reference": self.reference}
+        with atomic_path(self.folder / STUDY_FILE) as path:
+            path.write_text(json.dumps(said | {"runs": [run.digest for run in self.plan]}, indent=1))
+
+    def _write_tables(self) -> None:
+        found = self._found()[0]
+        names, table = varied_settings(found), final_table(found)
+        chosen = chosen_settings(table, names)
+        differences = paired_by_restart(table, chosen, names, self.reference)
+        write_table(table, self.folder / "table")
+        for name, each in {"runs": runs_table(found), "chosen": chosen, "differences": differences}.items():
+            with atomic_path(self.folder / f"{name}.csv") as path:
+                each.to_csv(path, index=False)
+
+
+def _is_over(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome["state"] in ("finished", "intractable")
+
+
+def _warn(run: Run, outcome: Outcome) -> None:
+    """Say what a run warned of, or why it came to nothing."""
+    for text in outcome["warnings"]:
+        warnings.warn(f"{run}: {text}", RuntimeWarning, stacklevel=2)
+    if outcome["state"] != "finished":
+        warnings.warn(f"{run}: {outcome['why']}", RuntimeWarning, stacklevel=2)

@@ -1,0 +1,158 @@
+"""Who carries the runs of a study out: this process, one after another, or the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyro_helm.experiments.progress_bar import StudyBar
+from pyro_helm.experiments.run_folders import Outcome, carried_out, failure, folder_of, outcome_in
+from pyro_helm.experiments.run_plans import Run
+
+OnDone = Callable[[Run, Outcome], None]
+
+SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_TO_ANSWER = 5.0
+_INSTALL = "pip install 'pyro-helm[study]'"
+
+
+def number_of_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def carry_out_here(runs: Sequence[Run], study: Path, bar: StudyBar, on_done: OnDone) -> None:
+    """One run after another, in this process."""
+    for run in runs:
+        bar.show([str(run)])
+        outcome = carried_out(run, study)
+        bar.advance()
+        on_done(run, outcome)
+
+
+def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, on_done: OnDone) -> None:
+    """On the workers of a Dask cluster, which see the study's folder under the same path.
+
+    A run whose worker is killed is begun again on another, where it goes on from what is saved. One that kills its
+    workers again and again fails, and the others go on.
+
+    Raises:
+        ConnectionError: if the scheduler is lost; what is done is on disk.
+
+    """
+    study = study.absolute()
+    futures = {client.submit(carried_out, run, study, key=f"{run.digest}-{run}", pure=False): run for run in runs}
+    names = {future.key: str(run) for future, run in futures.items()}
+    try:
+        while futures:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            for future in [future for future in futures if future.done()]:
+                run = futures.pop(future)
+                outcome = _outcome(future, run, study)
+                bar.advance()
+                on_done(run, outcome)
+            if futures and client.status not in ("running", "connecting"):
+                raise _lost(len(futures))
+            bar.show(_at_work(client, names))
+    finally:
+        if futures and client.status == "running":
+            client.cancel(list(futures), force=True)
+
+
+def _outcome(future: Any, run: Run, study: Path) -> Outcome:
+    from distributed.scheduler import KilledWorker
+
+    if future.status == "finished":
+        outcome: Outcome = future.result()
+        return outcome
+    if future.status != "error":  # cancelled or lost, with the scheduler
+        known = outcome_in(folder_of(run, study))
+        if known is None:
+            raise _lost(1)
+        return known
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        error = RuntimeError("its worker was killed again and again, perhaps because the memory was not enough")
+    return failure("failed", error)
+
+
+def _lost(number: int) -> ConnectionError:
+    return ConnectionError(
+        f"the scheduler of the workers was lost with {number} runs unfinished; the same command goes on from what is "
+        "saved"
+    )
+
+
+def _at_work(client: Any, names: dict[Any, str]) -> list[str]:
+    """What each worker does; nothing where the scheduler can't say at the moment."""
+    try:
+        processing = client.processing()
+    except (OSError, TimeoutError, RuntimeError, ValueError):
+        return []
+    return [names.get(keys[0], "another's work") for keys in processing.values() if keys]
+
+
+@contextmanager
+def local_client(workers: int) -> Iterator[Any]:
+    """A client of a cluster of so many processes on this computer, of one thread each.
+
+    Raises:
+        ImportError: if Dask is not installed.
+
+    """
+    distributed = _distributed()
+    import dask
+
+    quiet = {
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.system-monitor.gil.enabled": False,
+        "distributed.comm.retry.count": 3,
+    }
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        dask.config.set(quiet),
+        distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            local_directory=scratch,
+            silence_logs="CRITICAL",
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def client_at(address: str) -> Iterator[Any]:
+    """A client of the scheduler at an address.
+
+    Raises:
+        ConnectionError: if none answers within five seconds.
+
+    """
+    distributed = _distributed()
+    try:
+        client = distributed.Client(address, timeout=SECONDS_TO_ANSWER)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ConnectionError(
+            f"no scheduler answers at {address} within {SECONDS_TO_ANSWER:g} seconds; start one with 'dask scheduler'"
+        ) from error
+    with client:
+        yield client
+
+
+def _distributed() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise ImportError(
+            f"several workers need Dask, which is not installed; {_INSTALL}, or take workers=1"
+        ) from error
+    return distributed
