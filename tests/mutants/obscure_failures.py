@@ -8,7 +8,9 @@ from tests.mutants import Mutant
 
 DREAMS = "programs/test_dreams.py"
 COPIES = "schemes/test_memory_of_schemes.py::test_a_copy_goes_on_alike_and_by_itself"
-NVIL_LABELS = "schemes/test_nvil.py::test_a_site_may_be_latent_in_one_call_and_observed_in_the_next"
+NVIL_LABELS = (
+    "schemes/test_nvil.py::test_a_site_that_is_drawn_from_more_in_one_call_than_in_the_next_has_two_baselines"
+)
 SCALES = "schemes/test_scales.py::test_terms_that_count_for_different_amounts_are_followed"
 CLI = "test_cli_misuse.py::test_a_misuse_is_answered_in_a_sentence"
 APP = "cli/test_app.py"
@@ -30,11 +32,11 @@ SCHEMES = [
            (f"{DREAMS}::test_dreams_that_would_teach_the_guide_something_else_are_refused[data-scheme0]",)),
     Mutant("a baseline has one size for all calls", "pyro_helm/schemes/nvil.py",
            'key = f"{site}, {0 if below is None else below.shape[-1]} inputs, {signal.shape[-2]} restarts"',
-           "key = site", (f"{NVIL_LABELS}[dtype0]",)),
+           "key = site", (NVIL_LABELS,)),
     Mutant("a baseline takes data of one dtype", "pyro_helm/schemes/nvil.py",
            "per_datum, below = per_datum.to(baseline.mean), None if below is None else below.to(baseline.mean)",
            "per_datum, below = per_datum, below",
-           ("schemes/test_nvil.py::test_baselines_learn_in_one_dtype_whatever_the_data_come_in",)),
+           ("schemes/test_nvil.py::test_a_site_may_be_latent_in_one_call_and_observed_in_the_next[dtype1]",)),
     Mutant("schemes that remember can't be pickled", "pyro_helm/programs/memory.py",
            "    def __getstate__(self)", "    def _state(self)", (COPIES,)),
     Mutant("a copy learns together with its original", "pyro_helm/schemes/base.py",
