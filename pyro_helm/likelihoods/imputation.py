@@ -63,9 +63,12 @@ class Imputation(Shown):
     def _card(self) -> Card:
         shape, ess = tuple(self.mean.shape), self.ess.double()
         unsure = int((self.std > 0).sum())
-        facts = [f"{unsure} of {self.mean.numel()} values are missing and uncertain, largest standard error of a mean "
-                 f"{float(self.stderr.max()):.3f}; {len(self.draws)} draws of whole rows",
-                 f"effective samples per datum: median {float(ess.median()):.1f}, least {float(ess.min()):.1f}"]  # fmt: skip
+        error, least, median = (float(value) for value in (self.stderr.max(), ess.min(), ess.median()))
+        facts = [
+            f"{unsure} of {self.mean.numel()} values are missing and uncertain; largest standard error of a mean "
+            f"{error:.3f}; {len(self.draws)} draws of whole rows",
+            f"effective samples per datum: median {median:.1f}, least {least:.1f}",
+        ]
         few = int((ess < FEW).sum())
         notes = [f"the means of {few} data rest on fewer than {FEW} effective samples; use more"] * (few > 0)
         return Card(f"Imputation of data of shape {' x '.join(map(str, shape))}", facts, notes=notes)
