@@ -130,8 +130,8 @@ def test_wide_names_and_values_fit_too(results: dict[str, Any]) -> None:
     posterior = replace(results["posterior"], marginals={f"{LONG}{n}": torch.zeros(3, 5, 1000) for n in range(99)})
     for shown in (wide, replace(scores, summary=huge), replace(data, name=LONG), posterior):
         assert fits(str(shown))
-    assert fits(str(helm.Comparison(rows, rows, False)))
-    assert fits(str(helm.Comparison(rows, rows.iloc[:0], True)))
+    assert fits(str(helm.Comparison(rows, rows, False, rows)))
+    assert fits(str(helm.Comparison(rows, rows.iloc[:0], True, rows)))
     assert ranking_card(rows, interrupted=False).table is not None
 
 
