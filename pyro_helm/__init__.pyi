@@ -1,5 +1,6 @@
 """The public names, each with where it is defined."""
 
+from .data.csv_files import Table, read_table
 from .data.sets import Data, PatternDistribution, available_data, load_data
 from .experiments.comparison import Comparison, compare, summarise
 from .experiments.study import Study
@@ -74,6 +75,7 @@ __all__ = [
     "Scores",
     "Settings",
     "Study",
+    "Table",
     "TrainingRun",
     "WakeSleep",
     "available_data",
@@ -86,6 +88,7 @@ __all__ = [
     "log_likelihood",
     "log_likelihood_gap",
     "paired_differences",
+    "read_table",
     "save",
     "summarise",
 ]
