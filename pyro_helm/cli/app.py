@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 import pyro_helm as helm
-from pyro_helm.cli.errors import fail, one_sentence_errors
+from pyro_helm.cli.ends import end_of_fit
+from pyro_helm.cli.errors import INTERRUPTED, fail, one_sentence_errors
 from pyro_helm.cli.options import (
     DATA_HELP,
     AdamBatchSize,
@@ -22,18 +23,21 @@ from pyro_helm.cli.options import (
     Device,
     Epochs,
     FixedLeak,
+    GoOn,
     LearningRate,
     MaxTerms,
     Method,
     OnDistribution,
     Optimizer,
     OutStem,
+    Overwrite,
     Particles,
     Patience,
     Restarts,
     Resume,
     Run,
     Samples,
+    SaveEvery,
     Schedule,
     Seconds,
     Seed,
@@ -93,8 +97,14 @@ def fit(
     step: StepKind = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    resume: GoOn = False,
+    save_every: SaveEvery = 60.0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train one machine with many restarts and keep the best of each.
+
+    Exit status: 0 finished; 1 every restart failed, or it could not be saved; 2 wrong input; 3 some restarts failed;
+    130 ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, in all three cases saved.
 
     Examples: pyro-helm fit shifter --sizes 24-2 --imaging odds --out runs/shifter;
     pyro-helm fit shifter --on-distribution --scheme mean_field --optimizer conjugate_gradient --sizes 24-2 --imaging
@@ -128,16 +138,17 @@ def fit(
             device=device,
             dataset=loaded.name,
             out=folder,
+            resume=resume,
+            save_every=save_every,
+            overwrite=overwrite,
         )
         if result.history.empty:
-            raise ValueError("training was interrupted before its first epoch was over")
+            fail(f"interrupted before the first epoch was over; --resume goes on in {folder}", INTERRUPTED)
         print_table(
             result.summary.rename(columns={"best": "valid_log_likelihood"}),
             f"{loaded.name}, best validation log-likelihood in nats per datum{' (interrupted)' * result.interrupted}",
         )
-        typer.echo(f"machine and history: {folder}")
-        if result.summary.failed.all():
-            fail("every restart failed, so nothing was learned; try a smaller learning rate")
+        end_of_fit(result, folder)
 
 
 @app.command()

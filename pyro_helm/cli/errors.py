@@ -1,19 +1,35 @@
-"""How a command ends that can't do what it was asked: a sentence on standard error, and an exit status."""
+"""How a command ends that can't do what it was asked, or is ended: a sentence on standard error, and an exit status.
+
+0: it is finished. 1: it came to nothing, or could not be saved. 2: it was asked for what can't be. 3: some restarts
+failed. 130, 143, 129: it was ended by Ctrl-C, SIGTERM or SIGHUP, 128 and the number of the signal, as shells have it.
+"""
 
 from __future__ import annotations
 
+import codecs
+import signal
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 import typer
 
+import pyro_helm as helm
+
+NOTHING_LEARNED, WRONG, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
+
+_SPELLED = {"±": "+/-"}
+
 
 @contextmanager
 def one_sentence_errors() -> Iterator[None]:
-    """Say what was wrong with the input in one sentence, without a traceback; warnings likewise."""
-    with warnings.catch_warnings():
+    """Say what was wrong with the input in one sentence, without a traceback; warnings and signals likewise."""
+    _spell_out_what_streams_lack()
+    with warnings.catch_warnings(), _ended_by_signals():
         warnings.showwarning = lambda message, *_, **__: typer.echo(f"pyro-helm: warning: {message}", err=True)
         try:
             yield
@@ -21,10 +37,50 @@ def one_sentence_errors() -> Iterator[None]:
             fail(f"there is not enough memory: {error}")
         except (ValueError, TypeError, OSError) as error:
             typer.echo(f"pyro-helm: {error}", err=True)
-            raise typer.Exit(2) from error
+            raise typer.Exit(WRONG) from error
 
 
-def fail(sentence: str) -> NoReturn:
-    """End a command whose input was right, but which came to nothing."""
+def fail(sentence: str, status: int = NOTHING_LEARNED) -> NoReturn:
+    """End a command whose input was right, but which came to nothing, or not to all."""
     typer.echo(f"pyro-helm: {sentence}", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the command as Ctrl-C does, with a status of their own; a training is saved first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _ = helm.fit  # the imports that take long, which Ctrl-C ends at once
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {}
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            before[number] = signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    typer.echo(f"pyro-helm: ended by {signal.Signals(number).name}", err=True)
+    raise SystemExit(128 + number)
+
+
+def _spell_out_what_streams_lack() -> None:
+    """On a terminal that knows ASCII alone, a sign is spelled and not an error."""
+    codecs.register_error("spelled", _spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure") and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="spelled")
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return "".join(_SPELLED.get(sign, "?") for sign in signs), error.end

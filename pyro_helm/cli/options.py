@@ -60,6 +60,11 @@ Optimizer = Annotated[
         "themselves, in double precision, for schemes that do not sample; an epoch is 50 iterations."
     ),
 ]
+GoOn = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --out, if there is one; its settings must be the same.")
+]
+SaveEvery = Annotated[float, typer.Option(min=0, help="Seconds between saves.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out holds already.")]
 StepKind = Annotated[
     str | None,
     typer.Option(

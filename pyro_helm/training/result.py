@@ -22,6 +22,7 @@ class Result:
             the ``valid_log_likelihood`` of the parameters that were kept, or without validation their ``train_bound``.
         interrupted: whether Ctrl-C ended the training.
         step: the kind of its steps, ``"eager"``, ``"captured"`` or ``"compiled"``.
+        unsaved: why the folder ``out`` does not hold this result, a full disk say; None if it does, or there is none.
 
     """
 
@@ -31,3 +32,4 @@ class Result:
     summary: pd.DataFrame
     interrupted: bool
     step: str
+    unsaved: str | None = None

@@ -233,7 +233,8 @@ class TrainingRun:
         """
         self.restarts.warn_of_failures(stacklevel=stacklevel + 1)
         history, summary = self.history.table(), self.restarts.table()
-        return Result(self.model, self.guide, history, summary, self.interrupted, self.kind)
+        failure = self.saving.failure
+        return Result(self.model, self.guide, history, summary, self.interrupted, self.kind, failure)
 
     def _evaluated(self) -> AbstractContextManager[Any]:
         """While what is validated and kept is in the parameters: their average, if one is asked for."""

@@ -49,6 +49,8 @@ class RunFolder:
             raise ValueError(
                 f"another run is being written to {self.path}; wait for its end, or choose another out"
             ) from error
+        except OSError as error:
+            raise OSError(f"out={str(self.path)!r} can't be written: {error.strerror or error}") from error
         try:
             take_up(self.path)
             yield

@@ -29,6 +29,9 @@ class Saving:
         run: which goes on from its folder.
         folder: where to; None for nowhere.
 
+    Attributes:
+        failure: why the last save failed, in a sentence; None where none did.
+
     """
 
     def __init__(self, run: TrainingRun, folder: RunFolder | None) -> None:
@@ -37,6 +40,7 @@ class Saving:
         self._kept: State | None = None
         self._due = math.inf
         self._saved: tuple[int, int] | None = None
+        self.failure: str | None = None
 
     @contextmanager
     def to_folder(self) -> Iterator[None]:
@@ -61,7 +65,10 @@ class Saving:
         if self.folder is None:
             return
         if self._kept is None:
-            self.folder.save(state_of(self.run), None)
+            try:
+                self.folder.save(state_of(self.run), None)
+            except OSError as error:
+                raise _sentence(self.folder, error) from error
         else:
             restore(self.run, self._kept)
         self._saved = self._stands_at()
@@ -72,7 +79,7 @@ class Saving:
         return time.monotonic() > self._due
 
     def save(self, *, whole: bool) -> None:
-        """Save what is new since the last time.
+        """Save what is new since the last time; where that fails, a warning tells, and the training goes on.
 
         Args:
             whole: whether the run stands between two steps, so that it can go on from here.
@@ -82,11 +89,19 @@ class Saving:
             return
         began = time.monotonic()
         write = self._write if self.run.history.records and self.run.epoch != self._saved[0] else None
-        if whole:
-            self.folder.save(state_of(self.run), write)
-        elif write is not None:
-            self.folder.write(write)
-        self._saved = self._stands_at()
+        try:
+            if whole:
+                self.folder.save(state_of(self.run), write)
+            elif write is not None:
+                self.folder.write(write)
+            self._saved, self.failure = self._stands_at(), None
+        except OSError as error:
+            self.failure = str(_sentence(self.folder, error))
+            warnings.warn(
+                f"{self.failure}; what was saved before is as it was, and the training goes on",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         took = time.monotonic() - began
         self._due = time.monotonic() + max(self.run.settings.save_every, took / _SHARE)
 
@@ -98,3 +113,7 @@ class Saving:
         with self.run.restarts.best.in_place():
             save(folder / FILE_NAME, self.run.model, self.run.guide)
         write_table(self.run.history.table(), folder / "history")
+
+
+def _sentence(folder: RunFolder, error: OSError) -> OSError:
+    return OSError(f"the run can't be saved in {folder.path}: {error.strerror or error}")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import pyro_helm as helm
 from pyro_helm.cli.app import app
+from pyro_helm.cli.ends import end_of_fit
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.training.progress import Bar
 
 RUNNER = CliRunner()
 QUICK = ["--epochs", "1", "--restarts", "2", "--particles", "2"]
@@ -222,3 +227,55 @@ def test_a_machine_without_a_guide_is_drawn_without_its_weights(own_data: Path, 
     shown = run("draw", tmp_path, "--data", own_data, "--out", tmp_path / "figures")
     assert "the machine has no guide, so its weights are not drawn" in shown
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["dreams.png"]
+
+
+def test_a_training_goes_on_where_it_was(own_data: Path, tmp_path: Path) -> None:
+    command = ["fit", own_data, "--sizes", "4-2", *QUICK, "--out"]
+    run(*command, tmp_path / "whole", "--epochs", "3")
+    run(*command, tmp_path / "parts", "--resume")
+    run(*command, tmp_path / "parts", "--resume", "--epochs", "3")
+    tables = [pd.read_csv(tmp_path / name / "history.csv").drop(columns="seconds") for name in ("whole", "parts")]
+    pd.testing.assert_frame_equal(*tables)
+    assert "holds a run already" in refused(*command, tmp_path / "parts")
+    assert "settings.seed: 0 there, 1 here" in refused(*command, tmp_path / "parts", "--resume", "--seed", "1")
+    run(*command, tmp_path / "parts", "--overwrite", "--seed", "1", "--save-every", "5")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_a_training_saved_and_with_a_status(
+    number: int, status: int, own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["fit", own_data, "--sizes", "4-2", *QUICK, "--epochs", "3", "--out", tmp_path]
+    with monkeypatch.context() as patched:
+        patched.setattr(Bar, "advance", lambda *_, by=1: os.kill(os.getpid(), number) if by else None)
+        result = RUNNER.invoke(app, [str(argument) for argument in command])
+    assert result.exit_code == status
+    assert len(set(pd.read_csv(tmp_path / "history.csv").epoch)) == 1
+    run(*command, "--resume")
+    assert len(set(pd.read_csv(tmp_path / "history.csv").epoch)) == 3
+
+
+@pytest.mark.parametrize(("failed", "status"), [([False, True], 3), ([True, True], 1), ([False, False], 0)])
+def test_the_status_tells_of_failed_restarts(failed: list[bool], status: int, tmp_path: Path) -> None:
+    summary = pd.DataFrame({"failed": failed})
+    model = BeliefNetwork((4, 2), restarts=2)
+    result = helm.Result(model, None, pd.DataFrame(), summary, interrupted=False, step="eager")
+    if status == 0:
+        end_of_fit(result, tmp_path)
+        return
+    with pytest.raises(typer.Exit) as ended:
+        end_of_fit(result, tmp_path)
+    assert ended.value.exit_code == status
+
+
+def test_a_machine_that_cannot_be_saved_is_saved_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    model, table = BeliefNetwork((4, 2)), pd.DataFrame()
+    result = helm.Result(model, None, table, table, interrupted=False, step="eager", unsaved="the disk is full")
+    with pytest.raises(typer.Exit):
+        end_of_fit(result, Path("out"))
+    (rescued,) = tmp_path.iterdir()
+    assert f"the disk is full; the machine is in {rescued} instead" in capsys.readouterr().err
+    assert helm.load(rescued)[0].sizes == (4, 2)

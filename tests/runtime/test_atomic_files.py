@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_helm.runtime.atomic_files import atomic_path
+from pyro_helm.runtime.atomic_files import atomic_path, newest, take_up, written_together
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -40,3 +40,33 @@ def test_the_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
         temporary.write_text("x")
     (tmp_path / "plain").write_text("x")
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def fail_half_way(folder: Path) -> None:
+    with written_together(folder) as together:
+        (together / "a").write_text("never")
+        (together / "missing" / "b").write_text("never")
+
+
+def test_files_take_their_places_together_or_not_at_all(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        with written_together(tmp_path) as together:
+            for name in ("a", "b"):
+                (together / name).write_text(text)
+    with pytest.raises(FileNotFoundError):
+        fail_half_way(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new"}
+
+
+def test_what_was_killed_between_two_files_is_finished(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("old")
+    (tmp_path / "a").write_text("new")  # one of the two was moved
+    (tmp_path / ".saved").mkdir()
+    (tmp_path / ".saved" / "b").write_text("new")
+    (tmp_path / ".saving").mkdir()
+    (tmp_path / ".saving" / "a").write_text("half")
+    assert newest(tmp_path, "b").read_text() == "new"
+    assert newest(tmp_path, "a").read_text() == "new"
+    take_up(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new"}

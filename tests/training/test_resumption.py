@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 import pyro_helm as helm
 from pyro_helm.training.clock import Clock
+from pyro_helm.training.run_folder import RunFolder
 
 SCHEMES: dict[str, tuple[Any, dict[str, Any]]] = {
     "wake-sleep": (helm.WakeSleep, {"schedule": "cosine"}),
@@ -43,15 +46,15 @@ def fit(programs: tuple[Any, Any], scheme: Any = None, **settings: Any) -> helm.
     return helm.fit(*programs, data(), scheme=scheme or helm.VIMCO(3), **chosen)
 
 
-def ends_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C after so many steps from now."""
+def ends_after(steps: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGINT) -> None:
+    """Ctrl-C, or another signal, after so many steps from now."""
     taken = 0
 
     def tick(clock: Clock) -> None:
         nonlocal taken
         taken += 1
         if taken == steps:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     monkeypatch.setattr(Clock, "tick", tick)
 
@@ -195,3 +198,70 @@ def test_settings_of_saving_are_checked(tmp_path: Path) -> None:
     for settings, sentence in cases:
         with pytest.raises(ValueError, match=sentence):
             fit(machine(), **settings)
+
+
+def test_sigterm_is_saved_and_then_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = fit(machine())
+    ends_after(13, monkeypatch, signal.SIGTERM)
+    positions: list[int] = []
+
+    def note(*_: Any) -> None:
+        positions.append(torch.load(tmp_path / "state.pt", weights_only=True)["pass"]["position"])
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        ended = fit(machine(), out=tmp_path)
+        assert signal.getsignal(signal.SIGTERM) is note
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.interrupted
+    assert positions == [15]
+    assert numbers(fit(machine(), out=tmp_path, resume=True)) == numbers(expected)
+
+
+def full_disk(*_: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_told_before_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    monkeypatch.setattr(Clock, "tick", None)  # no step can be taken
+    with pytest.raises(OSError, match=r"the run can't be saved in .*: No space left on device"):
+        fit(machine(), out=tmp_path)
+
+
+def test_a_disk_that_fills_costs_no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = fit(machine())
+    fit(machine(), out=tmp_path, num_epochs=2)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full_disk)
+        with pytest.warns(RuntimeWarning, match="No space left on device; what was saved before is as it was"):
+            result = fit(machine(), out=tmp_path, resume=True)
+    assert "No space left on device" in str(result.unsaved)
+    assert numbers(result) == numbers(expected)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert fit(machine(), out=tmp_path, resume=True).unsaved is None
+
+
+def test_saving_takes_a_fiftieth_of_the_time_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, saves = 0.0, []
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    original = RunFolder.save
+
+    def save(*arguments: Any) -> None:
+        nonlocal now
+        now += 1.0
+        saves.append(now)
+        original(*arguments)
+
+    def tick(clock: Clock) -> None:
+        nonlocal now
+        now += 10.0
+
+    monkeypatch.setattr(RunFolder, "save", save)
+    monkeypatch.setattr(Clock, "tick", tick)
+    fit(machine(), out=tmp_path, save_every=0.0)
+    gaps = [later - sooner for sooner, later in pairwise(saves[1:])]
+    assert len(gaps) > 3
+    assert all(gap > 50.0 for gap in gaps[:-1])  # but for the last, at the end
