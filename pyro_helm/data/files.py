@@ -35,9 +35,9 @@ def read_file(path: Path, *, missing: bool = False) -> tuple[dict[str, torch.Ten
     """Read the arrays that hold data, checked to be 0, 1 or missing and equally wide, and the image shape if given.
 
     A .npz may hold `train`, `valid`, `test`, `X` ([data, units] each), `observed` (of the shape of `X`, 0 where a value
-    is not known, which is NaN if `missing`) and `image_shape` (two integers). A .npy holds one array, a .csv the rows that
-    :func:`pyro_helm.read_table` reads, numbers included; they count as `X`. Headers are read first: arrays of more than
-    2 GiB are refused before memory is taken for them.
+    is not known, which is NaN if `missing`) and `image_shape` (two integers). A .npy holds one array, a .csv the rows
+    that :func:`pyro_helm.read_table` reads, numbers included; they count as `X`. Headers are read first: arrays of more
+    than 2 GiB are refused before memory is taken for them.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -94,7 +94,7 @@ def unit_names(path: Path) -> tuple[str, ...] | None:
 def _rows_of(table: Table) -> torch.Tensor:
     """0 and 1 as bytes, as long as there are no others."""
     values = table.frame.to_numpy()
-    return torch.from_numpy(values.astype(np.uint8) if np.isin(values, (0, 1)).all() else values)
+    return torch.from_numpy(values.astype(np.uint8) if np.isin(values, (0, 1)).all() else values.copy())
 
 
 def array_shapes(path: Path) -> dict[str, tuple[int, ...]]:

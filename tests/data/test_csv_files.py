@@ -118,7 +118,6 @@ def test_a_frame_s_index_does_not_become_a_unit(tmp_path: Path, names: list[str 
         ("1,1\n1,0\n1\n", ", line 3 has width 1, expected 2 cells as in line 1"),
         ("1,1\n\n1,0\n", ", line 2 is blank, expected 2 cells"),
         ("a,b\n", " has no rows of data, expected at least one"),
-        ("\n\n", " has no rows of data, expected at least one"),
     ],
 )
 def test_a_flaw_is_refused_with_its_line_and_column(tmp_path: Path, text: str, sentence: str) -> None:

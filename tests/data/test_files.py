@@ -255,7 +255,8 @@ def test_missing_values_are_nan_or_what_is_not_observed(tmp_path: Path) -> None:
     observed = np.ones(GOOD.shape, dtype=bool)
     observed[1, 2] = False
     np.savez(tmp_path / "x.npz", X=GOOD, observed=observed, names=np.array(["a", "b", "c"]))
-    assert read_file(tmp_path / "x.npz")[0]["X"].isnan().nonzero().tolist() == [[1, 2]]
+    assert read_file(tmp_path / "x.npz")[0]["X"].tolist() == GOOD.tolist()
+    assert read_file(tmp_path / "x.npz", missing=True)[0]["X"].isnan().nonzero().tolist() == [[1, 2]]
     assert unit_names(tmp_path / "x.npz") == ("a", "b", "c")
     np.savez(tmp_path / "x.npz", X=GOOD, observed=observed[:2])
     with pytest.raises(ValueError, match=r"array 'observed' has shape \(2, 3\), expected that of 'X', \(3, 3\)"):
