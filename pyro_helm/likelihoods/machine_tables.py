@@ -20,7 +20,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.data.named import DataLike, observed_data, unit_names
+from pyro_helm.data.named_observations import DataLike, observed_data, unit_names
 from pyro_helm.likelihoods.imputation import observed_site
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.discrete import elementwise
