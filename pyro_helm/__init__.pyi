@@ -2,9 +2,12 @@
 
 from .data.csv_files import Table, read_table
 from .data.sets import Data, PatternDistribution, available_data, load_data
-from .experiments.comparison import Comparison, compare, summarise
+from .experiments import plots
+from .experiments.comparison import Comparison, compare
 from .experiments.study import Study
-from .guides import FactorialRecognition
+from .experiments.study_report import report
+from .experiments.summaries import summarise
+from .guides import AutoregressiveRecognition, FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
     Gap,
@@ -56,6 +59,7 @@ __all__ = [
     "SCHEMES",
     "TVO",
     "VIMCO",
+    "AutoregressiveRecognition",
     "BeliefNetwork",
     "Comparison",
     "ConjugateGradient",
@@ -96,10 +100,12 @@ __all__ = [
     "log_likelihood",
     "log_likelihood_gap",
     "paired_differences",
+    "plots",
     "posterior_draws",
     "posterior_predictive",
     "read_table",
     "reconstructions",
+    "report",
     "save",
     "summarise",
     "weight_table",

@@ -11,8 +11,8 @@ from pyro.distributions import TorchDistribution, constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
-from pyro_helm.layers.imaging import drive_of
 from pyro_helm.layers.sigmoid import Sigmoid
+from pyro_helm.layers.unobserved import leaving_out
 from pyro_helm.runtime.captured_graphs import is_capturing
 
 IN_PLACE = 0.5
@@ -47,7 +47,8 @@ def without_missing(layer: TorchDistribution, values: Tensor) -> tuple[TorchDist
     """A layer whose log-probability leaves missing units out, and values of it with 0 in their place.
 
     What is left out is exact: the units of a layer are independent given the one above, so that the sum over a unit
-    that is missing is 1. No gradient sees the NaN.
+    that is missing is 1. Of a categorical layer a group goes as a whole, if any unit of it is missing. No gradient sees
+    the NaN.
 
     Args:
         layer: distribution with the units as its event.
@@ -60,7 +61,7 @@ def without_missing(layer: TorchDistribution, values: Tensor) -> tuple[TorchDist
     tensor(-0.6931)
     """
     observed = ~values.isnan()
-    return layer.base_dist.mask(observed).to_event(1), torch.where(observed, values, 0.0)
+    return leaving_out(layer, observed), torch.where(observed, values, 0.0)
 
 
 class PartlySeen(Sigmoid):
@@ -103,12 +104,10 @@ class PartlySeen(Sigmoid):
         """As :meth:`Imaging.drive`, of causes that are NaN where missing."""
         return self._seen(causes, super().drive, self._missing_weight)
 
-    def conditional(self) -> Callable[[Tensor | None], TorchDistribution]:
-        """As :meth:`Imaging.conditional`, of causes that are NaN where missing."""
-        weight, leak, missing_weight = self.weight, self.leak, self._missing_weight
-        return lambda causes: self.distribution(
-            self._seen(causes, lambda complete: drive_of(complete, weight, leak), missing_weight)
-        ).to_event(1)
+    def driven(self) -> Callable[[Tensor | None], Tensor]:
+        """As :meth:`Imaging.driven`, of causes that are NaN where missing."""
+        drive, missing_weight = super().driven(), self._missing_weight
+        return lambda causes: self._seen(causes, drive, missing_weight)
 
     @property
     def _missing_weight(self) -> Tensor | None:

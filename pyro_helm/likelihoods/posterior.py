@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
+import pandas as pd
 import pyro
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from torch import Tensor
 from pyro_helm.data.named_observations import DataLike, observed_data
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.latents.joint_states import DiscreteSite, all_joint_states, discrete_sites, log_joint
-from pyro_helm.latents.layer_states import JointTable, Level, Rows, levels, log_marginal, pieces
+from pyro_helm.latents.layer_states import Level, Rows, joint_table, levels, log_marginal, pieces
 from pyro_helm.layers import Imaging
 from pyro_helm.likelihoods.exact import (
     TERMS_AT_ONCE,
@@ -44,10 +45,11 @@ from pyro_helm.programs.rows import check_number, is_own, may_be_divided
 from pyro_helm.runtime.arguments import at_least_one
 from pyro_helm.runtime.device import check_scored
 from pyro_helm.runtime.seeding import forked_rng
+from pyro_helm.runtime.shown import Card, Shown, listed
 
 
-@dataclass(frozen=True)
-class Posterior:
+@dataclass(frozen=True, repr=False)
+class Posterior(Shown):
     """The exact posterior ``p(h | x)`` of each datum, in nats.
 
     Attributes:
@@ -66,6 +68,20 @@ class Posterior:
     kl: Tensor | None
     model: Program = field(repr=False)
     data: Tensor = field(repr=False)
+
+    def _card(self) -> Card:
+        columns = {"log_likelihood": self.log_likelihood, "entropy": self.entropy}
+        columns |= {} if self.kl is None else {"kl": self.kl}
+        means = {name: values.double().mean(1).tolist() for name, values in columns.items()}
+        sites = [f"{name} {'x'.join(map(str, values.shape[2:])) or 1}" for name, values in self.marginals.items()]
+        title = f"Posterior: exact p(h | x) of {self.log_likelihood.shape[1]} data, means in nats per datum"
+        facts = [f"marginals of the sites {listed(sites)}"]
+        facts += ["`kl` is KL(q || p(h | x)) of the guide"] * (self.kl is not None)
+        notes = []
+        if self.kl is not None and self.kl.isinf().any():
+            infinite = int(self.kl.isinf().any(0).sum())
+            notes = [f"on {infinite} data the guide gives probability to states that the posterior excludes: kl is inf"]
+        return Card(title, facts, pd.DataFrame({"restart": range(len(self.entropy)), **means}), notes)
 
     def log_prob(self, values: Mapping[str, Tensor]) -> Tensor:
         """``log p(h | x)`` of joint states, ``[states, restarts, data]``, given by site as ``[states, *event]``."""
@@ -113,13 +129,17 @@ def exact_posterior(
         check_sizes_agree(model, guide)
         model, guide, x = as_rows(model, guide, observations)
         own = is_own(model) and (guide is None or is_own(guide))
-        if own and isinstance(model, BeliefNetwork) and (guide is None or isinstance(guide, FactorialRecognition)):
+        if own and isinstance(model, BeliefNetwork) and model.is_chain and _is_summed_by_layer(guide):
             check_layers(model, len(x), max_terms, pairs_per_term=1)  # each pair has an entropy
             return _of_layers(model, guide, x, terms_at_once)
         check_joint_states(model, x, max_terms, divided=divided)
         if guide is not None:
             _check_pair(model, guide, x[:1] if divided else x)
         return _of_joint_states(model, guide, x, terms_at_once, divided)
+
+
+def _is_summed_by_layer(guide: Program | None) -> TypeGuard[FactorialRecognition | None]:
+    return guide is None or (isinstance(guide, FactorialRecognition) and guide.trunk is None)
 
 
 def _check_pair(model: Program, guide: Program, x: Tensor) -> None:
@@ -169,7 +189,7 @@ def _given_below(
     means = log_p.new_zeros(*log_p.shape, above.states[0:1].shape[-1] + known.means.shape[-1])
     for states, rows in pieces(layer, len(values), count, terms_at_once):
         some_states = above.states[states]
-        joint = JointTable(layer, some_states, above.log_prob[:, states])
+        joint = joint_table(layer, some_states, above.log_prob[:, states])
         features = torch.cat([some_states.expand(layer.restarts, -1, -1), known.means[:, states]], dim=-1)
         for some in rows:
             log_post = joint(values[some]) - log_p[:, some, None]
@@ -178,7 +198,7 @@ def _given_below(
             means[:, some] += post @ features
             if recogniser is not None:
                 nothing = log_p.new_zeros(layer.restarts, some.stop - some.start)
-                log_q = JointTable(recogniser, values[some], nothing)(some_states).mT
+                log_q = joint_table(recogniser, values[some], nothing)(some_states).mT
                 kl[:, some] += (log_q.exp() * (log_q - log_post + known.kl[:, None, states])).sum(-1)
     return _Summary(entropy, kl, means)
 

@@ -57,6 +57,7 @@ def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *
             f"got a {type(model).__name__} and a {type(guide).__name__}; for other programs use a scheme that samples"
         )
     check_sizes_agree(model, guide)
+    model.check_takes_means()
     x = _checked_x(name, model.restarts, *args, **kwargs)
     hidden = guide.mean_field({"x": x})
     means = [layer.mean for layer in hidden]
