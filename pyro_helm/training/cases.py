@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_helm.data.named import DataLike, main_name, observed_data
+from pyro_helm.data.named_observations import DataLike, main_name, observed_data
 from pyro_helm.data.patterns import PatternDistribution
 from pyro_helm.layers.missing import known_missing
 from pyro_helm.runtime.device import Placement

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pyro_helm.data.named import DataLike
+from pyro_helm.data.named_observations import DataLike
 from pyro_helm.programs.module_state import one_at_a_time
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.result import Result

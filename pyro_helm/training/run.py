@@ -11,7 +11,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_helm.data.named import DataLike
+from pyro_helm.data.named_observations import DataLike
 from pyro_helm.programs.module_state import Buffers, one_at_a_time, training
 from pyro_helm.programs.param_store import check_all_are_trained, own_param_store
 from pyro_helm.runtime.device import place_programs, placement
