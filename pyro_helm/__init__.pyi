@@ -32,6 +32,7 @@ from .schemes import (
     Scheme,
     WakeSleep,
 )
+from .training.callbacks import EpochState, JsonLines, TensorBoard
 from .training.checkpoint import load, save
 from .training.fitting import fit
 from .training.full_batch import LBFGS, ConjugateGradient
@@ -52,12 +53,14 @@ __all__ = [
     "ConjugateGradient",
     "Data",
     "DisARM",
+    "EpochState",
     "ExactEM",
     "ExactMeanField",
     "FactorialRecognition",
     "Gap",
     "Gibbs",
     "Intractable",
+    "JsonLines",
     "MeanField",
     "NoisyOrBernoulli",
     "OddsBernoulli",
@@ -71,6 +74,7 @@ __all__ = [
     "Scores",
     "Settings",
     "Study",
+    "TensorBoard",
     "TrainingRun",
     "WakeSleep",
     "available_data",

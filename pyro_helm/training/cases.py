@@ -36,6 +36,11 @@ class Cases(NamedTuple):
         order = torch.randperm if size < number else torch.arange
         return order(number, device=self.values.device)
 
+    def sizes(self, size: int) -> list[int]:
+        """How many rows the minibatches have, the last of which may be smaller."""
+        number = len(self.values)
+        return [min(size, number - start) for start in range(0, number, size)]
+
     def weighted(self, rows: Tensor) -> AbstractContextManager[Any]:
         """While programs run on these rows, each counts for its weight."""
         return nullcontext() if self.weights is None else poutine.scale(scale=self.weights[rows])
