@@ -1,0 +1,62 @@
+"""A study of published tables as a small table: the setting chosen for each scheme, beside the published numbers.
+
+    python -m analysis.published.table density results/published/density
+
+writes ``analysis/published/results/density.csv`` and prints it, best first within each data set. A published number of
+another estimator is printed with its estimator: a bound is not a log-likelihood.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+import pyro_helm as helm
+
+HERE = Path(__file__).parent
+COLUMNS = [
+    "dataset", "machine", "scheme", "budget", "num_particles", "learning_rate", "settings_tried", "restarts", "failed",
+    "valid_log_likelihood", "log_likelihood", "log_likelihood_stderr", "elbo", "steps", "ms_per_step", "seconds",
+]  # fmt: skip
+
+
+def published() -> pd.DataFrame:
+    """Numbers of papers and their code: dataset, method, network, value in nats, estimator, samples, source."""
+    return pd.read_csv(HERE / "published.csv")
+
+
+def beside_published(ours: pd.DataFrame) -> pd.DataFrame:
+    """Ours and the published numbers that were read at their source, by data set, best first."""
+    mine = pd.DataFrame(
+        {
+            "dataset": ours.dataset,
+            "method": "ours, " + ours.scheme,
+            "network": ours.machine,
+            "value": ours.log_likelihood,
+            "stderr": ours.log_likelihood_stderr,
+            "estimator": "importance",
+        }
+    )
+    theirs = published()
+    theirs = theirs[(theirs.verified == "yes") & theirs.dataset.isin(ours.dataset)]
+    both = pd.concat([mine, theirs[["dataset", "method", "network", "value", "estimator"]]], ignore_index=True)
+    return both.sort_values(["dataset", "value"], ascending=[True, False], ignore_index=True)
+
+
+def main(
+    name: Annotated[str, typer.Argument(help="Of the study: density, uci, mnist or others.")],
+    folder: Annotated[Path, typer.Argument(help="Where the study was trained.")],
+) -> None:
+    """Write the table of a study, and print it beside the published numbers."""
+    chosen = helm.Study.open(folder).chosen()
+    chosen = chosen[[column for column in COLUMNS if column in chosen]]
+    chosen.round(5).to_csv(HERE / "results" / f"{name}.csv", index=False)
+    print("Test log-likelihood, nats per datum; the setting of each scheme was chosen on validation data.")
+    print(beside_published(chosen).to_string(index=False, float_format="{:.3f}".format, na_rep=""))
+
+
+if __name__ == "__main__":
+    typer.run(main)
