@@ -3,7 +3,7 @@
     python -m analysis.kill_studies --kills 30
 
 A study of four runs is trained by two workers of Dask. At a random instant ``kill -9`` takes in turn a worker, the
-process that holds the study and the scheduler of its workers, or a scheduler of its own. Then the same study goes on. As
+process that holds the study and the scheduler of its workers, or a scheduler of its own. Then the study goes on. As
 often as it comes to its end, its table is compared with the undisturbed one, every number exactly, and it begins anew.
 Prints a line per kill and the count of tables that differed, which must be 0.
 """
