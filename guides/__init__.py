@@ -1,5 +1,6 @@
 """Recognition guides: Pyro programs that propose the hidden causes of data."""
 
+from pyro_helm.guides.autoregressive_recognition import AutoregressiveRecognition
 from pyro_helm.guides.factorial_recognition import FactorialRecognition
 
-__all__ = ["FactorialRecognition"]
+__all__ = ["AutoregressiveRecognition", "FactorialRecognition"]

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-import pyro
 import torch
 from pyro.distributions import Bernoulli
-from pyro.nn import PyroModule, pyro_method
+from pyro.nn import pyro_method
 
-from pyro_helm.layers import Sigmoid, local_parameters
-from pyro_helm.programs.layered import (
-    Observations,
-    checked_observations,
-    checked_sizes,
-    layer_plates,
-    seeded_generator,
-    site_names,
-)
-from pyro_helm.runtime.device import placement
+from pyro_helm.guides.bottom_up import BottomUp
+from pyro_helm.layers import local_parameters
+from pyro_helm.programs.layered import Observations
 
 
-class FactorialRecognition(PyroModule):  # type: ignore[misc]
+class FactorialRecognition(BottomUp):
     """Layered recognition network, ``q(h | x) = q(h1 | x) q(h2 | h1) ... q(hL | hL-1)``, factorial in each layer.
 
     A Pyro guide with one sample site per hidden layer, ``h1`` first; unit j of a layer is on with probability
@@ -33,9 +24,16 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
         sizes: units per layer, bottom to top, as the model's.
         restarts: independent machines in one batch, as the model's.
         seed: seed of the initial values, which differ per restart; None takes torch's global generator.
+        missing: whether it learns weights of an indicator that a visible unit is missing (NaN), beside 1/2 in its
+            place; ``fit`` adds them where data have missing values. Complete data are recognised without them.
+        trunk: any module from rows ``[rows, units]`` to features ``[rows, features]``, a convolution say, which stand
+            in the place of ``x`` in the first layer. With restarts each has its own, the first one this module's
+            values, the others drawn anew by ``reset_parameters``. A machine with a trunk is loaded by
+            ``load(path, guide=...)``.
 
     Raises:
-        ValueError: for sizes or restarts out of range.
+        TypeError: for a trunk that is no module.
+        ValueError: for sizes or restarts out of range, or a trunk that makes something else of rows.
 
     Source: Dayan, Hinton, Neal & Zemel 1995, section 3.
 
@@ -46,39 +44,16 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
 
     structure: ClassVar[Literal["generative", "recognition"]] = "recognition"
 
-    def __init__(self, sizes: Sequence[int], *, restarts: int = 1, seed: int | None = None) -> None:
-        super().__init__()
-        sizes, restarts = checked_sizes(sizes, restarts)
-        self.sizes = sizes
-        self.restarts = restarts
-        generator = seeded_generator(seed, stream=1)
-        self.recognition = PyroModule[torch.nn.ModuleList](
-            Sigmoid(below, above, restarts=restarts, generator=generator) for below, above in pairwise(sizes)
-        )
-
-    def forward(self, observations: Observations | None = None) -> list[torch.Tensor]:
-        """Run the program, bottom layer first, and return the hidden layers.
-
-        Each is ``[..., restarts, data, units]``, or ``[..., data, units]`` for a single restart.
-
-        Args:
-            observations: ``{"x": values}`` with values ``[..., data, units]``, and values of hidden layers if the model
-                is shown them too; those are not sampled.
-
-        Raises:
-            ValueError: for a missing ``x``, an unknown site or a wrong width.
-
-        """
-        observed = self._checked(observations)
-        with local_parameters():
-            conditionals = [layer.conditional() for layer in self.recognition]
-        units = observed["x"]
-        hidden = []
-        with layer_plates(self.restarts, units.shape[-2]):
-            for name, conditional in zip(site_names(self.sizes)[1:], conditionals, strict=True):
-                units = observed[name] if name in observed else pyro.sample(name, conditional(units))
-                hidden.append(units)
-        return hidden
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        restarts: int = 1,
+        seed: int | None = None,
+        missing: bool = False,
+        trunk: torch.nn.Module | None = None,
+    ) -> None:
+        super().__init__(sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk)
 
     @pyro_method  # type: ignore[untyped-decorator]
     def mean_field(self, observations: Observations) -> list[Bernoulli]:
@@ -93,20 +68,10 @@ class FactorialRecognition(PyroModule):  # type: ignore[misc]
             ValueError: for a missing ``x``, an unknown site or a wrong width.
 
         """
-        q = self._checked(observations)["x"]
+        q = self._seen(self._checked(observations)["x"])
         layers = []
         with local_parameters():
             for layer in self.recognition:
                 layers.append(layer.distribution(layer.drive(q)))
                 q = layers[-1].mean
         return layers
-
-    def _checked(self, observations: Observations | None) -> dict[str, torch.Tensor]:
-        if observations is None or (isinstance(observations, Mapping) and "x" not in observations):
-            raise ValueError('a recognition network needs data to recognise: call it with observations={"x": values}')
-        return checked_observations(observations, self.sizes, placement(self)["dtype"])
-
-    @property
-    def config(self) -> dict[str, object]:
-        """Arguments that rebuild this network, but for the values of its parameters."""
-        return {"sizes": self.sizes, "restarts": self.restarts}

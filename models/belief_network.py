@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import pyro
@@ -10,7 +10,9 @@ import torch
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor
 
-from pyro_helm.layers import IMAGING, Imaging, LogProbs, local_parameters
+from pyro_helm.layers import Categorical, Imaging, LogProbs, imaging_model, local_parameters, name_of
+from pyro_helm.layers.categorical import group_sizes
+from pyro_helm.layers.missing import has_missing, without_missing
 from pyro_helm.programs.layered import (
     Observations,
     checked_observations,
@@ -19,19 +21,32 @@ from pyro_helm.programs.layered import (
     seeded_generator,
     site_names,
 )
-from pyro_helm.runtime.arguments import flag, number
+from pyro_helm.runtime.arguments import flag, is_whole, number
 from pyro_helm.runtime.device import placement
+
+ImagingModel = str | type[Imaging]
+"""An imaging model by its name in :data:`~pyro_helm.layers.IMAGING`, or as a class."""
 
 
 class BeliefNetwork(PyroModule):  # type: ignore[misc]
     r"""Layered binary belief network, ``p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)``.
 
     A Pyro model with one sample site per layer, ``hL`` first and ``x`` last. Units are independent given the layer
-    above; how causes make probabilities is each layer's imaging model.
+    above; how causes make probabilities is each layer's imaging model. Hidden units are binary, visible ones are what
+    their imaging model says.
 
     Args:
         sizes: units per layer, bottom to top: ``(32, 24, 2)`` is 32 visible units, 24, then 2 on top.
-        imaging: ``"sigmoid"``, ``"noisy_or"`` or ``"odds"``, one for all or one per layer, bottom to top.
+        imaging: ``"sigmoid"``, ``"noisy_or"`` or ``"odds"``, one for all or one per layer, bottom to top. A subclass of
+            :class:`~pyro_helm.layers.Imaging` may stand for a name.
+        visible: imaging of the visible layer if it is another: ``"gaussian"`` for real numbers, ``"poisson"`` for
+            counts, ``"categorical"`` for groups of units of which one is on, any of the above, or a class.
+        groups: units in each group of a categorical layer, which add up to the layer's; a number if all are equal.
+        lateral: whether the units of a layer drive each other, one for all or one per layer: those of a block are
+            driven by all units of earlier blocks too.
+        blocks: how many blocks a layer with lateral connections has, one for all or one per layer; None for one per
+            unit, which is fully autoregressive.
+        skip: whether layers are also driven by those further above: True for all, or by site, ``{"x": ["h2", "h3"]}``.
         restarts: independent machines in one batch; R of them train as R separate machines would.
         fixed_leak: leak that is not learned, one for all or one per layer: a logit, a probability or odds, as the
             layer's imaging model has it; None for none.
@@ -39,13 +54,18 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         seed: seed of the initial values, which differ per restart; None takes torch's global generator.
 
     Raises:
-        ValueError: for sizes, restarts, imaging models or leaks out of range, or of another number than the layers.
+        ValueError: for sizes, restarts, imaging models, groups, blocks or leaks out of range, or of another number than
+            the layers; for hidden layers that are not binary, and sites to skip to that are not further above.
 
-    Source: Dayan, Hinton, Neal & Zemel 1995, section 2, equations 3.3 to 3.5 and appendix A.
+    Source: Dayan, Hinton, Neal & Zemel 1995, section 2, equations 3.3 to 3.5 and appendix A; lateral connections as in
+    Gregor, Danihelka, Mnih, Blundell & Wierstra, Deep autoregressive networks, 2014.
 
     >>> model = BeliefNetwork((32, 24, 2), imaging="odds", restarts=8, seed=0)
     >>> model().shape  # a dream: [restarts, data, units]
     torch.Size([8, 1, 32])
+    >>> survey = BeliefNetwork((5, 4), visible="categorical", groups=(2, 3), seed=0)
+    >>> survey(num_data=100).sum(-1).unique()  # two questions, one answer each
+    tensor([2.])
     """
 
     structure: ClassVar[Literal["generative", "recognition"]] = "generative"
@@ -53,8 +73,13 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
     def __init__(
         self,
         sizes: Sequence[int],
-        imaging: str | Sequence[str] = "sigmoid",
+        imaging: ImagingModel | Sequence[ImagingModel] = "sigmoid",
         *,
+        visible: ImagingModel | None = None,
+        groups: int | Sequence[int] | None = None,
+        lateral: bool | Sequence[bool] = False,
+        blocks: int | Sequence[int | None] | None = None,
+        skip: bool | Mapping[str, Sequence[str]] = False,
         restarts: int = 1,
         fixed_leak: float | Sequence[float | None] | None = None,
         learned_leak: bool | Sequence[bool] = True,
@@ -64,7 +89,11 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         sizes, restarts = checked_sizes(sizes, restarts)
         self.sizes = sizes
         self.restarts = restarts
-        self.imaging: tuple[str, ...] = _per_layer("imaging", imaging, len(sizes))
+        kinds = [imaging_model(which) for which in _per_layer("imaging", imaging, len(sizes))]
+        if visible is not None:
+            kinds[0] = imaging_model(visible)
+        self.imaging: tuple[str, ...] = tuple(map(name_of, kinds))
+        self.groups = _checked_groups(kinds, groups, sizes)
         self.fixed_leak: tuple[float | None, ...] = _per_layer("fixed_leak", fixed_leak, len(sizes))
         self.learned_leak: tuple[bool, ...] = _per_layer("learned_leak", learned_leak, len(sizes))
         for leak in self.fixed_leak:
@@ -72,31 +101,38 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                 number("fixed_leak", leak)
         for learned in self.learned_leak:
             flag("learned_leak", learned)
-        for name in self.imaging:
-            if not isinstance(name, str) or name not in IMAGING:
-                raise ValueError(f"imaging must be one of {', '.join(IMAGING)}; got {name!r}")
+        self.lateral = tuple(flag("lateral", one) for one in _per_layer("lateral", lateral, len(sizes)))
+        self.blocks = _checked_blocks(blocks, self.lateral, sizes)
+        self.parents = _parents(skip, sizes)
+        widths = dict(zip(site_names(sizes), sizes, strict=True))
+        num_causes = [sum(widths[parent] for parent in parents) for parents in self.parents.values()]
         generator = seeded_generator(seed, stream=0)
         self.generative = PyroModule[torch.nn.ModuleList](
-            IMAGING[name](
-                num_causes,
+            kind(
+                causes,
                 num_units,
                 restarts=restarts,
                 fixed_leak=fixed,
                 learned_leak=learned,
                 generator=generator,
+                **({"groups": self.groups} if kind is Categorical else {}),
             )
-            for name, num_causes, num_units, fixed, learned in zip(
-                self.imaging, (*sizes[1:], 0), sizes, self.fixed_leak, self.learned_leak, strict=True
+            for kind, causes, num_units, fixed, learned in zip(
+                kinds, num_causes, sizes, self.fixed_leak, self.learned_leak, strict=True
             )
         )
+        for layer, number_of_blocks in zip(self.generative, self.blocks, strict=True):
+            if number_of_blocks:
+                layer.connect(number_of_blocks, generator=generator)
 
     def forward(self, observations: Observations | None = None, *, num_data: int = 1) -> Tensor:
-        """Run the program, top layer first, and return the visible layer.
+        """Run the program, top layer first, and return the visible layer, with 0 where it is missing.
 
         It is ``[..., restarts, data, units]``, or ``[..., data, units]`` for a single restart.
 
         Args:
-            observations: values ``[..., data, units]`` of any of the sites; the others are sampled.
+            observations: values ``[..., data, units]`` of any of the sites; the others are sampled. Units of ``x`` that
+                are NaN are missing: their factors are left out.
             num_data: data to dream where nothing is observed.
 
         Raises:
@@ -108,12 +144,37 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             num_data = value.shape[-2]
         with local_parameters():
             conditionals = [layer.conditional() for layer in self.generative]
-        units: Tensor | None = None
+        units: dict[str, Tensor] = {}
         with layer_plates(self.restarts, num_data):
             for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
-                units = pyro.sample(name, conditional(units), obs=observed.get(name))
-        assert units is not None
-        return units
+                layer = conditional(side_by_side([units[parent] for parent in self.parents[name]]))
+                known = observed.get(name)
+                if known is not None and name == "x" and has_missing(known):
+                    layer, known = without_missing(layer, known)
+                units[name] = pyro.sample(name, layer, obs=known)
+        return units["x"]
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether each layer depends on the next above alone."""
+        return all(len(parents) < 2 for parents in self.parents.values())
+
+    def check_takes_means(self) -> None:
+        """Refuse a network through which means can't be passed in the place of states.
+
+        Raises:
+            TypeError: for layers that are not binary, or depend on more than the next above.
+
+        """
+        for name, layer, imaging in zip(site_names(self.sizes), self.generative, self.imaging, strict=True):
+            found = None if layer.is_binary else f"is {imaging}"
+            found = "has lateral connections" if layer.blocks else found
+            found = "has skip connections" if len(self.parents[name]) > 1 else found
+            if found:
+                raise TypeError(
+                    "means in the place of states pass through binary layers that depend on the next above alone, but "
+                    f"site {name!r} of the model {found}; use a scheme that samples, or ExactEM"
+                )
 
     @pyro_method  # type: ignore[untyped-decorator]
     def layer_log_probs(
@@ -126,7 +187,11 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                 log-probabilities are certain.
             means: probabilities of the hidden layers' units, bottom to top, each ``[..., data, units]``.
 
+        Raises:
+            TypeError: for layers that are not binary, or depend on more than the next above.
+
         """
+        self.check_takes_means()
         *layers, top = self.generative
         with local_parameters():
             return [*(log_probs(layer, q) for layer, q in zip(layers, means, strict=True)), top.log_probs()]
@@ -140,7 +205,65 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             "restarts": self.restarts,
             "fixed_leak": self.fixed_leak,
             "learned_leak": self.learned_leak,
+            **({} if self.groups is None else {"groups": self.groups}),
+            **({"lateral": self.lateral, "blocks": self.blocks} if any(self.lateral) else {}),
+            **({} if self.is_chain else {"skip": {name: list(above[1:]) for name, above in self.parents.items()}}),
         }
+
+
+def side_by_side(layers: Sequence[Tensor]) -> Tensor | None:
+    """Units of several layers as the causes of one, ``[..., units of all]``; None for none."""
+    if len(layers) < 2:
+        return layers[0] if layers else None
+    leading = torch.broadcast_shapes(*(layer.shape[:-1] for layer in layers))
+    return torch.cat([layer.expand(*leading, layer.shape[-1]) for layer in layers], -1)
+
+
+def _parents(skip: bool | Mapping[str, Sequence[str]], sizes: Sequence[int]) -> dict[str, tuple[str, ...]]:
+    """The layers that drive each, bottom to top, the next above first."""
+    names = site_names(sizes)
+    above = {name: names[level + 1 :] for level, name in enumerate(names)}
+    if isinstance(skip, Mapping):
+        for name, wanted in skip.items():
+            further = above.get(name, [])[1:]
+            if isinstance(wanted, str) or name not in above or not set(wanted) <= set(further):
+                raise ValueError(
+                    f"skip must say by site which layers further above drive it, got {name!r}: {wanted!r}; the sites "
+                    f"are {', '.join(names)}, and those further above {name!r} are {', '.join(further) or 'none'}"
+                )
+        return {
+            name: (*others[:1], *(other for other in others[1:] if other in skip.get(name, ())))
+            for name, others in above.items()
+        }
+    return {name: tuple(others if flag("skip", skip) else others[:1]) for name, others in above.items()}
+
+
+def _checked_blocks(blocks: Any, lateral: Sequence[bool], sizes: Sequence[int]) -> tuple[int | None, ...]:
+    """Blocks of each layer with lateral connections, as many as units at most; None for a layer without."""
+    found: list[int | None] = []
+    for count, has_lateral, size in zip(_per_layer("blocks", blocks, len(sizes)), lateral, sizes, strict=True):
+        if count is not None and (not is_whole(count) or count < 2):
+            raise ValueError(f"blocks must be two or more in a layer, or None for one per unit; got {count!r}")
+        found.append(min(size, count or size) if has_lateral else None)
+    if blocks is not None and not any(lateral):
+        raise ValueError(f"blocks are of layers with lateral connections; got blocks={blocks!r} and lateral=False")
+    return tuple(found)
+
+
+def _checked_groups(
+    kinds: Sequence[type[Imaging]], groups: int | Sequence[int] | None, sizes: Sequence[int]
+) -> tuple[int, ...] | None:
+    """Groups of the visible layer, None for one without; refuse hidden layers that are not binary."""
+    for name, kind in zip(site_names(sizes)[1:], kinds[1:], strict=True):
+        if not kind.is_binary:
+            raise ValueError(
+                f"hidden layers are of binary units, sigmoid, noisy_or or odds, but the imaging of {name!r} is "
+                f'{name_of(kind)}; give it as visible="{name_of(kind)}"'
+            )
+    if (kinds[0] is Categorical) != (groups is not None):
+        wanted = "a categorical layer needs groups" if groups is None else "groups are of a categorical layer"
+        raise ValueError(f'{wanted}; got visible="{name_of(kinds[0])}" and groups={groups!r}')
+    return None if groups is None else group_sizes(groups, sizes[0])
 
 
 def _per_layer(name: str, value: Any, num_layers: int) -> tuple[Any, ...]:

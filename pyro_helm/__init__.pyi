@@ -1,16 +1,20 @@
 """The public names, each with where it is defined."""
 
 from .data.sets import Data, PatternDistribution, available_data, load_data
+from .experiments import plots
 from .experiments.comparison import Comparison, compare
 from .experiments.study import Study
+from .experiments.study_report import report
 from .experiments.summaries import summarise
-from .guides import FactorialRecognition
+from .guides import AutoregressiveRecognition, FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
     Gap,
+    Imputation,
     Posterior,
     Scores,
     exact_posterior,
+    impute,
     log_likelihood,
     log_likelihood_gap,
     paired_differences,
@@ -48,6 +52,7 @@ __all__ = [
     "SCHEMES",
     "TVO",
     "VIMCO",
+    "AutoregressiveRecognition",
     "BeliefNetwork",
     "Comparison",
     "ConjugateGradient",
@@ -58,6 +63,7 @@ __all__ = [
     "FactorialRecognition",
     "Gap",
     "Gibbs",
+    "Imputation",
     "Intractable",
     "MeanField",
     "NoisyOrBernoulli",
@@ -78,11 +84,14 @@ __all__ = [
     "compare",
     "exact_posterior",
     "fit",
+    "impute",
     "load",
     "load_data",
     "log_likelihood",
     "log_likelihood_gap",
     "paired_differences",
+    "plots",
+    "report",
     "save",
     "summarise",
 ]

@@ -102,8 +102,8 @@ def test_examples_in_the_docs_run(code: str, tmp_path: Path, monkeypatch: pytest
     exec(compile(code.replace("num_samples=1000", "num_samples=10"), "example", "exec"), {"__name__": "example"})
 
 
-def test_there_are_eight_examples() -> None:
-    assert len(examples()) == 8
+def test_there_are_eight_examples_or_more() -> None:
+    assert len(examples()) >= 8
 
 
 def test_docs_have_no_gaps_and_no_dead_links() -> None:

@@ -1,10 +1,10 @@
-"""The one rule for binary data: two dimensions, at least one row and column, every value 0 or 1."""
+"""The rules for rows of data, two dimensions with at least one row and column, and for binary ones: 0 or 1."""
 
 from __future__ import annotations
 
 import torch
 
-__all__ = ["check_binary"]
+__all__ = ["check_binary", "check_rows"]
 
 
 def check_binary(x: torch.Tensor, *, name: str, width: int | None = None) -> None:
@@ -26,6 +26,27 @@ def check_binary(x: torch.Tensor, *, name: str, width: int | None = None) -> Non
         ValueError: train has 0.5 at row 1, column 0 (counted from 0), expected 0 or 1
 
     """
+    check_rows(x, name=name, width=width)
+    # Asked this way round because NaN equals nothing.
+    allowed = (x == 0) | (x == 1)
+    if not allowed.all():
+        row, column = (~allowed).nonzero()[0].tolist()
+        place = f"row {row}, column {column} (counted from 0)"
+        raise ValueError(f"{name} has {x[row, column].item()} at {place}, expected 0 or 1")
+
+
+def check_rows(x: torch.Tensor, *, name: str, width: int | None = None) -> None:
+    """Refuse anything but a non-empty, dense [data, units] tensor of real numbers.
+
+    Args:
+        x: [data, units], of any dtype, on any device.
+        name: what the caller's user knows the tensor as; it begins the error's sentence.
+        width: the number of units to expect, if that is known.
+
+    Raises:
+        ValueError: for another type, layout, shape or width.
+
+    """
     if not isinstance(x, torch.Tensor):
         raise ValueError(f"{name} is of type {type(x).__name__}, expected a torch.Tensor")
     if x.layout != torch.strided or x.is_nested:
@@ -40,9 +61,3 @@ def check_binary(x: torch.Tensor, *, name: str, width: int | None = None) -> Non
         raise ValueError(f"{name} has shape {tuple(x.shape)}, expected at least one row and one column")
     if width is not None and x.shape[1] != width:
         raise ValueError(f"{name} has width {x.shape[1]}, expected {width} columns")
-    # Asked this way round because NaN equals nothing.
-    allowed = (x == 0) | (x == 1)
-    if not allowed.all():
-        row, column = (~allowed).nonzero()[0].tolist()
-        place = f"row {row}, column {column} (counted from 0)"
-        raise ValueError(f"{name} has {x[row, column].item()} at {place}, expected 0 or 1")

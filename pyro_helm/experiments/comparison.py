@@ -17,11 +17,13 @@ import torch
 
 from pyro_helm.data.sets import Data
 from pyro_helm.experiments.machines import belief_network
+from pyro_helm.experiments.ranking import ranking_card
 from pyro_helm.experiments.run_folders import scored
 from pyro_helm.experiments.study import Study
 from pyro_helm.experiments.summaries import summarise
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.runtime.arguments import at_least_one, checked_seed
+from pyro_helm.runtime.shown import Card, Shown
 from pyro_helm.runtime.tables import COLUMNS, tidy, write_table
 from pyro_helm.schemes import Intractable, Scheme
 from pyro_helm.training.checks import made_folder
@@ -51,8 +53,8 @@ class Training(TypedDict, total=False):
     save_every: float
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """What a comparison measured.
 
     Attributes:
@@ -70,6 +72,9 @@ class Comparison:
     summary: pd.DataFrame
     interrupted: bool
     runs: pd.DataFrame
+
+    def _card(self) -> Card:
+        return ranking_card(self.summary, interrupted=self.interrupted)
 
 
 def compare(

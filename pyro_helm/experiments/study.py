@@ -19,6 +19,7 @@ from pyro_helm.experiments.data_sets import data_of
 from pyro_helm.experiments.ending import Ended, ending_signals
 from pyro_helm.experiments.grids import Plan
 from pyro_helm.experiments.progress_bar import StudyBar
+from pyro_helm.experiments.ranking import study_card
 from pyro_helm.experiments.run_folders import Outcome, TrainingInterrupted, folder_of, outcome_in, read_json
 from pyro_helm.experiments.run_plans import Run
 from pyro_helm.experiments.scoring import SPLITS
@@ -35,6 +36,7 @@ from pyro_helm.experiments.study_tables import (
 from pyro_helm.experiments.workers import OnDone, carry_out_here, carry_out_on, local_client, number_of_cores
 from pyro_helm.runtime.arguments import at_least_one, checked_seed, not_negative
 from pyro_helm.runtime.atomic_files import atomic_path
+from pyro_helm.runtime.shown import Card, Shown
 from pyro_helm.runtime.tables import write_table
 from pyro_helm.training.checkpoint import load
 from pyro_helm.training.checks import made_folder
@@ -44,7 +46,7 @@ from pyro_helm.training.result import Result
 STUDY_FILE = "study.json"
 
 
-class Study:
+class Study(Shown):
     """Trainings of data sets x machines x schemes x settings x seeds, each with many restarts.
 
     A study is a table of runs. Each run is a folder named by a digest of what decides its numbers: what is there is not
@@ -202,6 +204,13 @@ class Study:
     def step_times(self) -> pd.DataFrame:
         """Milliseconds per step, measured in turns before the runs of a budget in seconds; empty without one."""
         return kept_step_times(self.folder)
+
+    def _card(self) -> Card:
+        name, runs = self.name or self.folder.name, self.runs()
+        try:
+            return study_card(name, runs, self.chosen(), self.varied)
+        except ValueError as error:  # there is no choosing without validation data, but the runs are there
+            return study_card(name, runs, pd.DataFrame(), [], str(error))
 
     def runs(self) -> pd.DataFrame:
         """One row per run: labels, every setting, ``state`` and why, seconds and steps of training, folder."""

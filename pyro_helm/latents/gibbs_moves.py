@@ -21,8 +21,9 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor
 
-from pyro_helm.guides import FactorialRecognition
+from pyro_helm.guides.bottom_up import BottomUp
 from pyro_helm.layers import Imaging
+from pyro_helm.layers.missing import has_missing
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.discrete import elementwise, num_values
 from pyro_helm.programs.layered import site_names
@@ -31,15 +32,19 @@ from pyro_helm.programs.rows import is_own
 
 
 class Factor(NamedTuple):
-    """``p(child layer | parent layer)`` and its powers at either end of the path; layer 0 is the data."""
+    """``p(child layer | parent layers)`` and its powers at either end of the path; layer 0 is the data.
+
+    ``weights`` are those from each parent, of which the child itself is one where it has lateral connections. Units of
+    the child layer that are not ``observed`` are left out; None where none is missing.
+    """
 
     layer: Imaging
-    weight: Tensor
+    weights: Mapping[int, Tensor]
     leak: Tensor
-    parent: int | None
     child: int
     start: float
     end: float
+    observed: Tensor | None = None
 
     def power(self, beta: float) -> float:
         """At one point of the path."""
@@ -47,41 +52,75 @@ class Factor(NamedTuple):
 
     def drive(self, units: Sequence[Tensor]) -> Tensor:
         """Of the child layer, ``[chains, restarts, data, units]``."""
-        return self.leak if self.parent is None else units[self.parent] @ self.weight + self.leak
+        drive = self.leak
+        for parent, weight in self.weights.items():
+            drive = units[parent] @ weight + drive
+        return drive
 
     def log_prob(self, drive: Tensor, units: Sequence[Tensor]) -> Tensor:
         """Of the child layer, ``[chains, restarts, data]``."""
-        log_prob: Tensor = self.layer.distribution(drive).log_prob(units[self.child]).sum(-1)
-        return log_prob
+        return self.layer.log_prob(drive, units[self.child], self.observed)
 
-    def turned_over(self, drive: Tensor, unit: int, value: Tensor) -> Tensor:
-        """The drive with a unit of the parent layer turned over, from a value ``[..., 1]`` to the other."""
-        other = torch.addcmul(drive, 1 - 2 * value, self.weight[:, unit, None, :])
+    def turned_over(self, drive: Tensor, parent: int, unit: int, value: Tensor) -> Tensor:
+        """The drive with a unit of a parent layer turned over, from a value ``[..., 1]`` to the other."""
+        other = torch.addcmul(drive, 1 - 2 * value, self.weights[parent][:, unit, None, :])
         # weights that are positive by their constraint: below the leak there is only rounding
         return other if self.layer.constraint is constraints.real else torch.maximum(other, self.leak)
 
 
 def path_dtype(model: BeliefNetwork) -> torch.dtype:
     """Double precision where drives are sums of positive terms: a large one that is taken off leaves its rounding."""
-    return model.generative[0].leak.dtype if set(model.imaging) == {"sigmoid"} else torch.float64
+    are_real = all(layer.constraint is constraints.real for layer in model.generative)
+    return model.generative[0].leak.dtype if are_real else torch.float64
 
 
-def factors(model: BeliefNetwork, guide: FactorialRecognition | None) -> list[Factor]:
+def factors(model: BeliefNetwork, guide: BottomUp | None) -> list[Factor]:
     """The path from the guide to the posterior, or without a guide that from the prior."""
-    dtype, top = path_dtype(model), len(model.sizes) - 1
+    dtype, names = path_dtype(model), site_names(model.sizes)
     path = []
     for child, layer in enumerate(model.generative):
         stands = guide is None and child > 0
-        path.append(_factor(layer, None if child == top else child + 1, child, 1.0 if stands else 0.0, 1.0, dtype))
+        parents = [names.index(name) for name in model.parents[names[child]]]
+        path.append(_factor(layer, parents, model.sizes, child, (1.0 if stands else 0.0, 1.0), dtype))
     for parent, layer in enumerate([] if guide is None else guide.recognition):
-        path.append(_factor(layer, parent, parent + 1, 1.0, 0.0, dtype))
+        path.append(_factor(layer, [parent], model.sizes, parent + 1, (1.0, 0.0), dtype))
     return path
 
 
-def _factor(layer: Imaging, parent: int | None, child: int, start: float, end: float, dtype: torch.dtype) -> Factor:
-    leak = layer.leak.to(dtype)
-    weight = leak.new_zeros(layer.restarts, 0, layer.num_units) if parent is None else layer.weight.to(dtype)
-    return Factor(layer, weight, leak, parent, child, start, end)
+def _factor(
+    layer: Imaging,
+    parents: list[int],
+    sizes: Sequence[int],
+    child: int,
+    powers: tuple[float, float],
+    dtype: torch.dtype,
+) -> Factor:
+    weights: dict[int, Tensor] = {}
+    if parents:
+        split = layer.weight.to(dtype).split([sizes[parent] for parent in parents], dim=-2)
+        weights = dict(zip(parents, split, strict=True))
+    if layer.blocks:
+        weights[child] = (layer.lateral * layer.earlier).to(dtype)
+    return Factor(layer, weights, layer.leak.to(dtype), child, *powers)
+
+
+def without_missing_units(path: Sequence[Factor], x: Tensor) -> tuple[Sequence[Factor], Tensor]:
+    """The path where units of the data are missing (NaN), and the data with 0 in their place.
+
+    The model's factors of those units are left out, and the guide's first layer sees that they are missing.
+    """
+    if not has_missing(x):
+        return path, x
+    observed = ~x.isnan()
+    seen = []
+    for factor in path:
+        if factor.child == 0:
+            factor = factor._replace(observed=observed)
+        elif 0 in factor.weights:
+            others = {parent: weight for parent, weight in factor.weights.items() if parent}
+            factor = factor._replace(weights=others, leak=factor.layer.drive(x.to(factor.layer.leak)).to(factor.leak))
+        seen.append(factor)
+    return seen, torch.where(observed, x, 0.0)
 
 
 def gibbs(path: Sequence[Factor], units: list[Tensor], level: int, beta: float) -> None:
@@ -90,29 +129,38 @@ def gibbs(path: Sequence[Factor], units: list[Tensor], level: int, beta: float) 
     at_work = [(factor, factor.power(beta)) for factor in path if factor.power(beta)]
     logits = torch.zeros_like(values)
     for factor, power in at_work:
-        if factor.child == level:
+        if factor.child == level and level not in factor.weights:
             logits += power * factor.layer.distribution(factor.drive(units)).logits
-    children = [
+    followed = [
         (factor, power, drive := factor.drive(units), factor.log_prob(drive, units))
         for factor, power in at_work
-        if factor.parent == level
+        if level in factor.weights
     ]
+    is_lateral = any(factor.child == level for factor, *_ in followed)
     uniform = torch.rand_like(values)
     for unit in range(values.shape[-1]):
         logit, value = logits[..., unit], values[..., unit].clone()
+        # with lateral connections a layer's own log-probability follows its unit as those of the layers below do
+        turned = _with_unit_turned(units, level, values, unit) if is_lateral else units
         tried = []
-        for factor, power, drive, log_prob in children:
-            other = factor.turned_over(drive, unit, value[..., None])
-            log_other = factor.log_prob(other, units)
+        for factor, power, drive, log_prob in followed:
+            other = factor.turned_over(drive, level, unit, value[..., None])
+            log_other = factor.log_prob(other, turned if factor.child == level else units)
             logit = logit + power * (1 - 2 * value) * (log_other - log_prob)
             tried.append((other, log_other))
         values[..., unit] = (uniform[..., unit] < torch.sigmoid(logit)).to(values)
         turns = values[..., unit] != value
-        children = [
+        followed = [
             (factor, power, torch.where(turns[..., None], other, drive), torch.where(turns, log_other, log_prob))
-            for (factor, power, drive, log_prob), (other, log_other) in zip(children, tried, strict=True)
+            for (factor, power, drive, log_prob), (other, log_other) in zip(followed, tried, strict=True)
         ]
     units[level] = values
+
+
+def _with_unit_turned(units: Sequence[Tensor], level: int, values: Tensor, unit: int) -> list[Tensor]:
+    turned = values.clone()
+    turned[..., unit] = 1 - turned[..., unit]
+    return [turned if layer == level else other for layer, other in enumerate(units)]
 
 
 def sweep(
@@ -177,8 +225,10 @@ def _blocks(total: int, size: int) -> list[slice]:
 
 
 def _sweep_of_layers(model: BeliefNetwork, states: Mapping[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-    names, path, dtype = site_names(model.sizes)[1:], factors(model, None), path_dtype(model)
+    path: Sequence[Factor] = factors(model, None)
+    names, dtype = site_names(model.sizes)[1:], path_dtype(model)
     chains, restarts, data = states[names[0]].shape[:3]
+    path, x = without_missing_units(path, x)
     units = [x.to(dtype).expand(chains, restarts, data, -1), *(states[name].to(dtype) for name in names)]
     for level in range(1, len(units)):
         gibbs(path, units, level, beta=1.0)

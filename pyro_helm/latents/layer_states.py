@@ -9,7 +9,7 @@ where v takes every state of a layer the sum is a product of two small matrices 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pyro_helm.layers import Imaging
 from pyro_helm.layers.binary_states import AllStates
+from pyro_helm.layers.missing import has_missing
 from pyro_helm.models import BeliefNetwork
 
 Rows = Tensor | AllStates
@@ -60,7 +61,7 @@ def log_marginal(layer: Imaging, values: Rows, above: Level, terms_at_once: int)
     """``log p(value)``, ``[restarts, values]``, in pieces of bounded size."""
     total = above.log_prob.new_full((layer.restarts, len(values)), -torch.inf)
     for states, rows in pieces(layer, len(values), len(above.states), terms_at_once):
-        joint = JointTable(layer, above.states[states], above.log_prob[:, states])
+        joint = joint_table(layer, above.states[states], above.log_prob[:, states])
         for some in rows:
             total[:, some] = torch.logaddexp(total[:, some], joint(values[some]).logsumexp(-1))
     return total
@@ -77,6 +78,8 @@ def log_prior(layer: Imaging, above: Level, terms_at_once: int) -> Tensor:
     state and s. The sum is in double precision whatever the model's; states too improbable for that have one in log
     space.
     """
+    if layer.blocks:
+        return log_marginal(layer, AllStates(layer.num_units, above.log_prob), above, terms_at_once)
     half, restarts = layer.num_units // 2, layer.restarts
     scale = above.log_prob.amax(1, keepdim=True)
     states = AllStates(layer.num_units, scale)
@@ -110,14 +113,35 @@ def levels(model: BeliefNetwork, terms_at_once: int, like: Tensor) -> Iterator[L
 def pieces(layer: Imaging, num_values: int, num_states: int, terms_at_once: int) -> Iterator[tuple[slice, list[slice]]]:
     """Slices of the states, each with slices of the values, that keep within the memory granted."""
     states_at_once = max(1, terms_at_once // (layer.restarts * (2 * layer.num_units + 1)))
+    # without a product of matrices every pair takes its units
+    numbers = 1 if layer.is_binary and not layer.blocks else layer.num_units
     for states in _slices(num_states, states_at_once):
-        rows_at_once = max(1, terms_at_once // (layer.restarts * (states.stop - states.start)))
+        rows_at_once = max(1, terms_at_once // (layer.restarts * (states.stop - states.start) * numbers))
         yield states, list(_slices(num_values, rows_at_once))
 
 
 def _slices(total: int, size: int) -> Iterator[slice]:
     for start in range(0, total, size):
         yield slice(start, min(start + size, total))
+
+
+def joint_table(layer: Imaging, states: Tensor, log_prior: Tensor) -> Callable[[Tensor], Tensor]:
+    """From values ``[values, units]`` to ``log p(value, state)``, ``[restarts, values, states]``."""
+    if layer.is_binary and not layer.blocks:
+        return JointTable(layer, states, log_prior)
+    drive = layer.drive(states if states.shape[-1] else None).reshape(layer.restarts, 1, -1, layer.num_units)
+
+    def of_values(values: Tensor) -> Tensor:
+        values, observed = values[:, None, :], None
+        if has_missing(values):
+            observed, values = ~values.isnan(), values.nan_to_num(nan=0.0)
+        of_pairs = drive
+        if layer.blocks:
+            lateral = values[:, 0] @ layer.lateral_weight
+            of_pairs = drive + lateral.reshape(-1, len(values), 1, layer.num_units)
+        return layer.log_prob(of_pairs, values, observed) + log_prior[:, None]
+
+    return of_values
 
 
 class JointTable:
@@ -134,5 +158,8 @@ class JointTable:
     def __call__(self, values: Tensor) -> Tensor:
         """``[restarts, values, states]`` for values ``[values, units]``."""
         ones = values.new_ones(len(values), 1)
-        log_joint: Tensor = torch.cat([values, 1 - values, ones], dim=-1) @ self.table.mT
+        indicators = torch.cat([values, 1 - values, ones], dim=-1)
+        if has_missing(values):  # a missing unit is neither on nor off, which leaves its factor out
+            indicators = indicators.nan_to_num(nan=0.0)
+        log_joint: Tensor = indicators @ self.table.mT
         return log_joint

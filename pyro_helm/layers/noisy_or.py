@@ -17,6 +17,7 @@ from pyro_helm.layers.quadrature import mean_exponential, rate_rule
 class NoisyOr(Imaging):
     """``p = 1 - exp(-drive)`` (the paper, A.1): each active cause turns the unit on independently of the others."""
 
+    is_binary = True
     # softplus maps the logit of the paper's theta = 1 - exp(-weight) to the weight
     constraint = constraints.softplus_positive
 

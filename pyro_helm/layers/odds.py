@@ -18,6 +18,7 @@ from pyro_helm.layers.quadrature import mean_exponential, odds_rule
 class Odds(Imaging):
     """``p = drive / (1 + drive)`` (the paper, A.2): the odds that the active causes contribute add up."""
 
+    is_binary = True
     constraint = constraints.positive
 
     def distribution(self, drive: Tensor) -> TorchDistribution:

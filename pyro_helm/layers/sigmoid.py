@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pyro.distributions import TorchDistribution, constraints
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -16,28 +16,11 @@ from pyro_helm.layers.quadrature import cosine_rule, mean_cosine
 class Sigmoid(Imaging):
     """``p = 1 / (1 + exp(-drive))`` (the paper, equation 3.3)."""
 
-    constraint = constraints.real
+    is_binary = True
 
     def distribution(self, drive: Tensor) -> TorchDistribution:
         """Bernoulli with logit ``drive``."""
         return SigmoidBernoulli(drive)
-
-    def initial_weight(self, noise: Tensor) -> Tensor:
-        """Of either sign; large enough for restarts to begin differently, small enough for units not to saturate."""
-        scale: float = min(0.3, 1.5 / noise.shape[-2] ** 0.5)
-        return scale * noise
-
-    def initial_leak(self, noise: Tensor) -> Tensor:
-        """Even odds, nearly."""
-        return 0.1 * noise
-
-    def drive_of_leak(self, leak: float) -> float:
-        """The leak of a sigmoid is a logit already."""
-        return float(leak)
-
-    def without_leak(self, num_units: int) -> float:
-        """A sigmoid unit turns on by itself half of the time."""
-        return 0.0
 
     def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:
         """Of ``sigmoid(q @ weight + leak)``, as in 3.10: not the mean of the sigmoid, but the sigmoid of the mean."""

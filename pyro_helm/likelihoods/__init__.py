@@ -1,6 +1,7 @@
 """Log-likelihoods, one file per method, and the frames they come in."""
 
 from pyro_helm.likelihoods.gap import Gap, log_likelihood_gap
+from pyro_helm.likelihoods.imputation import Imputation, impute
 from pyro_helm.likelihoods.paired import paired_differences
 from pyro_helm.likelihoods.posterior import Posterior, exact_posterior
 from pyro_helm.likelihoods.proposals import mean_field, mixed_with_prior, prior, tempered
@@ -9,9 +10,11 @@ from pyro_helm.likelihoods.scores import METHODS, Scores, log_likelihood
 __all__ = [
     "METHODS",
     "Gap",
+    "Imputation",
     "Posterior",
     "Scores",
     "exact_posterior",
+    "impute",
     "log_likelihood",
     "log_likelihood_gap",
     "mean_field",

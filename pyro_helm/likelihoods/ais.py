@@ -16,8 +16,8 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.guides import FactorialRecognition
-from pyro_helm.latents.gibbs_moves import Factor, factors, path_dtype
+from pyro_helm.guides.bottom_up import BottomUp
+from pyro_helm.latents.gibbs_moves import Factor, factors, path_dtype, without_missing_units
 from pyro_helm.likelihoods.annealing import anneal, temperatures
 from pyro_helm.likelihoods.importance import ImportanceEstimate, RunningWeights
 from pyro_helm.likelihoods.proposals import prior
@@ -70,8 +70,9 @@ def annealed_importance_sampling(
     with torch.no_grad(), pyro.validation_enabled(False):
         for rows in x.split(rows_at_once, dim=-2):
             weights = RunningWeights(num_chains)
+            seen, _ = without_missing_units(path, rows)
             for number in chains_at_once:
-                weights.add(anneal(path, _start(model, guide, rows, number, start), betas))
+                weights.add(anneal(seen, _start(model, guide, rows, number, start), betas))
             estimates.append(weights.estimate())
     return ImportanceEstimate(*(torch.cat(parts, dim=-1) for parts in zip(*estimates, strict=True)))
 
@@ -124,9 +125,11 @@ def path_from(model: Program, guide: Program | None, num_chains: int, start: str
     if start == "prior":
         with torch.no_grad():
             return factors(model, None)
-    if not (isinstance(guide, FactorialRecognition) and is_own(guide)):
+    if not (isinstance(guide, BottomUp) and is_own(guide) and guide.trunk is None):
+        what = "one with a trunk" if isinstance(guide, BottomUp) else type(guide).__name__
         raise TypeError(
-            f'annealing from the guide needs a FactorialRecognition, got {type(guide).__name__}; use start="prior"'
+            "annealing from the guide needs a FactorialRecognition or AutoregressiveRecognition without a trunk, got "
+            f'{what}; use start="prior"'
         )
     with torch.no_grad():
         return factors(model, guide)
@@ -144,5 +147,6 @@ def _start(model: BeliefNetwork, guide: Program | None, x: Tensor, num_chains: i
     # scored under itself, since only the draws are wanted
     sites = draw_from_proposal(proposal, proposal, num_chains, {"observations": {"x": x}}).guide_sites
     shape = (num_chains, model.restarts, x.shape[-2])
+    x = x.nan_to_num(nan=0.0)  # missing units are left out of the path
     hidden = [sites[name]["value"].reshape(*shape, -1) for name in site_names(model.sizes)[1:]]
     return [layer.to(path_dtype(model)) for layer in (x.expand(1, model.restarts, *x.shape[-2:]), *hidden)]

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
+import pandas as pd
 import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.data.named import DataLike, observed_data
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.latents.joint_states import DiscreteSite, all_joint_states, discrete_sites, log_joint
-from pyro_helm.latents.layer_states import JointTable, Level, Rows, levels, log_marginal, pieces
+from pyro_helm.latents.layer_states import Level, Rows, joint_table, levels, log_marginal, pieces
 from pyro_helm.layers import Imaging
 from pyro_helm.likelihoods.exact import (
     TERMS_AT_ONCE,
@@ -34,7 +36,8 @@ from pyro_helm.likelihoods.exact import (
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import check_sizes_agree, site_names
 from pyro_helm.programs.module_state import evaluating
-from pyro_helm.programs.observations import as_observed, check_data, observing
+from pyro_helm.programs.observations import check_data, observing
+from pyro_helm.programs.packed import as_rows
 from pyro_helm.programs.param_store import stores_apart
 from pyro_helm.programs.particles import Program, draw_from_guide
 from pyro_helm.programs.rows import Rows as HowRows
@@ -42,10 +45,11 @@ from pyro_helm.programs.rows import check_number, is_own, may_be_divided
 from pyro_helm.runtime.arguments import at_least_one
 from pyro_helm.runtime.device import check_scored
 from pyro_helm.runtime.seeding import forked_rng
+from pyro_helm.runtime.shown import Card, Shown, listed
 
 
-@dataclass(frozen=True)
-class Posterior:
+@dataclass(frozen=True, repr=False)
+class Posterior(Shown):
     """The exact posterior ``p(h | x)`` of each datum, in nats.
 
     Attributes:
@@ -65,6 +69,20 @@ class Posterior:
     model: Program = field(repr=False)
     data: Tensor = field(repr=False)
 
+    def _card(self) -> Card:
+        columns = {"log_likelihood": self.log_likelihood, "entropy": self.entropy}
+        columns |= {} if self.kl is None else {"kl": self.kl}
+        means = {name: values.double().mean(1).tolist() for name, values in columns.items()}
+        sites = [f"{name} {'x'.join(map(str, values.shape[2:])) or 1}" for name, values in self.marginals.items()]
+        title = f"Posterior: exact p(h | x) of {self.log_likelihood.shape[1]} data, means in nats per datum"
+        facts = [f"marginals of the sites {listed(sites)}"]
+        facts += ["`kl` is KL(q || p(h | x)) of the guide"] * (self.kl is not None)
+        notes = []
+        if self.kl is not None and self.kl.isinf().any():
+            infinite = int(self.kl.isinf().any(0).sum())
+            notes = [f"on {infinite} data the guide gives probability to states that the posterior excludes: kl is inf"]
+        return Card(title, facts, pd.DataFrame({"restart": range(len(self.entropy)), **means}), notes)
+
     def log_prob(self, values: Mapping[str, Tensor]) -> Tensor:
         """``log p(h | x)`` of joint states, ``[states, restarts, data]``, given by site as ``[states, *event]``."""
         with evaluating(self.model), stores_apart(self.model), torch.no_grad(), pyro.validation_enabled(False):
@@ -75,7 +93,7 @@ class Posterior:
 def exact_posterior(
     model: Program,
     guide: Program | None,
-    data: Tensor,
+    data: DataLike,
     *,
     max_terms: int | None = None,
     terms_at_once: int = TERMS_AT_ONCE,
@@ -87,7 +105,7 @@ def exact_posterior(
         model: a :class:`BeliefNetwork`, or any Pyro model with Bernoulli and Categorical latent sites.
         guide: of the same sites; None for the posterior alone. A :class:`FactorialRecognition` is summed layer by layer
             as the network is, any other guide over joint states.
-        data: ``[data, units]``; zeros and ones if the model's are.
+        data: as for :func:`~pyro_helm.likelihoods.scores.log_likelihood`, NaN where missing.
         max_terms: refuse to sum over more; None for what takes some minutes.
         terms_at_once: numbers held in memory.
         rows: as for :func:`~pyro_helm.likelihoods.scores.log_likelihood`.
@@ -104,19 +122,24 @@ def exact_posterior(
     """
     check_scored(model, guide)
     terms_at_once = at_least_one("terms_at_once", terms_at_once)
+    observations, _ = observed_data(data)
     with evaluating(model, guide), stores_apart(model, guide), torch.no_grad(), pyro.validation_enabled(False):
         divided = may_be_divided(rows, model, guide)
-        check_data(model, data, divided=divided)
+        check_data(model, observations, divided=divided)
         check_sizes_agree(model, guide)
-        x = as_observed(model, data)
+        model, guide, x = as_rows(model, guide, observations)
         own = is_own(model) and (guide is None or is_own(guide))
-        if own and isinstance(model, BeliefNetwork) and (guide is None or isinstance(guide, FactorialRecognition)):
+        if own and isinstance(model, BeliefNetwork) and model.is_chain and _is_summed_by_layer(guide):
             check_layers(model, len(x), max_terms, pairs_per_term=1)  # each pair has an entropy
             return _of_layers(model, guide, x, terms_at_once)
         check_joint_states(model, x, max_terms, divided=divided)
         if guide is not None:
             _check_pair(model, guide, x[:1] if divided else x)
         return _of_joint_states(model, guide, x, terms_at_once, divided)
+
+
+def _is_summed_by_layer(guide: Program | None) -> TypeGuard[FactorialRecognition | None]:
+    return guide is None or (isinstance(guide, FactorialRecognition) and guide.trunk is None)
 
 
 def _check_pair(model: Program, guide: Program, x: Tensor) -> None:
@@ -166,7 +189,7 @@ def _given_below(
     means = log_p.new_zeros(*log_p.shape, above.states[0:1].shape[-1] + known.means.shape[-1])
     for states, rows in pieces(layer, len(values), count, terms_at_once):
         some_states = above.states[states]
-        joint = JointTable(layer, some_states, above.log_prob[:, states])
+        joint = joint_table(layer, some_states, above.log_prob[:, states])
         features = torch.cat([some_states.expand(layer.restarts, -1, -1), known.means[:, states]], dim=-1)
         for some in rows:
             log_post = joint(values[some]) - log_p[:, some, None]
@@ -175,7 +198,7 @@ def _given_below(
             means[:, some] += post @ features
             if recogniser is not None:
                 nothing = log_p.new_zeros(layer.restarts, some.stop - some.start)
-                log_q = JointTable(recogniser, values[some], nothing)(some_states).mT
+                log_q = joint_table(recogniser, values[some], nothing)(some_states).mT
                 kl[:, some] += (log_q.exp() * (log_q - log_post + known.kl[:, None, states])).sum(-1)
     return _Summary(entropy, kl, means)
 

@@ -17,6 +17,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_helm.data.named import DataLike, observed_data
 from pyro_helm.latents.excluded_states import states_missed
 from pyro_helm.likelihoods.ais import annealed_importance_sampling, path_from
 from pyro_helm.likelihoods.annealing import temperatures
@@ -27,13 +28,15 @@ from pyro_helm.likelihoods.resumable import by_chunks
 from pyro_helm.likelihoods.score_tables import per_restart_and_datum, summarise
 from pyro_helm.programs.layered import check_sizes_agree
 from pyro_helm.programs.module_state import evaluating
-from pyro_helm.programs.observations import as_observed, check_data
+from pyro_helm.programs.observations import check_data
+from pyro_helm.programs.packed import as_rows
 from pyro_helm.programs.param_store import stores_apart
 from pyro_helm.programs.particles import Program
 from pyro_helm.programs.rows import Rows, may_be_divided
 from pyro_helm.runtime.arguments import at_least_one, checked_seed, flag
 from pyro_helm.runtime.device import check_scored
 from pyro_helm.runtime.seeding import forked_rng
+from pyro_helm.runtime.shown import Card, Shown, grouped_warnings
 from pyro_helm.runtime.tables import write_table
 
 METHODS = ("importance", "exact", "ais")
@@ -42,8 +45,8 @@ METHODS = ("importance", "exact", "ais")
 _ROWS_AT_ONCE = {"importance": 1000, "ais": 100}
 
 
-@dataclass(frozen=True)
-class Scores:
+@dataclass(frozen=True, repr=False)
+class Scores(Shown):
     """Log-likelihoods in nats.
 
     Attributes:
@@ -64,6 +67,18 @@ class Scores:
     summary: pd.DataFrame
     weights: np.ndarray | None = None
     data_digest: str | None = None
+
+    def _card(self) -> Card:
+        num_data, restarts = self.table.datum.nunique(), len(self.summary)
+        what = f"{num_data} data" if self.weights is None else f"a distribution over {num_data} patterns"
+        method = "exact" if "ess" not in self.summary else "importance sampling" if "elbo" in self.summary else "AIS"
+        values = self.summary.log_likelihood
+        facts = [f"{restarts} restarts: median {values.median():.3f}, best {values.max():.3f}"] * (restarts > 1)
+        shown = ["restart", "log_likelihood", "stderr", "elbo", "ess", "khat"]
+        table = self.summary[[name for name in shown if name in self.summary]]
+        notes = grouped_warnings(zip(self.summary.restart, self.summary.warnings, strict=True))
+        return Card(f"Scores: mean log-likelihood of {what} in nats per datum, {method}", facts,
+                    table.sort_values("log_likelihood", ascending=False), notes)  # fmt: skip
 
     def write(self, stem: str | Path) -> None:
         """Write ``STEM.parquet`` and ``STEM.csv``, the table, and ``STEM-summary.parquet`` and ``.csv``."""
@@ -101,7 +116,7 @@ class Scores:
 def log_likelihood(
     model: Program,
     guide: Program | None,
-    data: Tensor,
+    data: DataLike,
     *,
     method: str = "importance",
     num_samples: int = 1000,
@@ -123,7 +138,10 @@ def log_likelihood(
     Args:
         model: Pyro model that takes ``observations={"x": ...}``.
         guide: its guide, or any proposal; may be None for ``"exact"``, and for ``"ais"`` from the prior.
-        data: ``[data, units]``; zeros and ones where the observed site is binary, otherwise finite numbers.
+        data: ``[data, units]``, of what the model's observed sites can take, NaN where missing: a tensor, numpy array
+            or pandas DataFrame; observations by name with the data in front, ``{"x": ..., "label": ...}``; a map-style
+            ``torch.utils.data.Dataset`` of them; or a :class:`PatternDistribution`, with its probabilities as
+            ``weights``.
         method: ``"importance"`` (any model and guide), ``"exact"`` (a belief network, or Bernoulli and Categorical
             sites, of few enough states) or ``"ais"`` (a belief network).
         num_samples: importance samples per datum and restart; memory does not grow with them.
@@ -161,11 +179,13 @@ def log_likelihood(
     if method == "exact" and resume is not None:
         raise ValueError('method="exact" has no chunks to resume from; leave resume out')
     divided = may_be_divided(rows, model, guide)
+    observations, weights = observed_data(data, weights)
     with evaluating(model, guide), stores_apart(model, guide):
-        check_data(model, data, divided=divided)
+        check_data(model, observations, divided=divided)
         check_sizes_agree(model, guide)
+        model, guide, x = as_rows(model, guide, observations)
+        data = observations["x"] if set(observations) == {"x"} else x
         per_datum = None if weights is None else _checked_weights(weights, len(data))
-        x = as_observed(model, data)
         if method == "exact":
             log_p = exact_log_likelihood(model, x, max_terms=max_terms, rows=rows)
             return _scores({"log_likelihood": log_p, "stderr": torch.zeros_like(log_p)}, data, per_datum, method, 0)

@@ -12,6 +12,8 @@ from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent
 
+from pyro_helm.layers.autoregressive import Autoregressive
+
 _WRAPPERS = (Independent, MaskedDistribution, ExpandedDistribution)
 
 
@@ -21,6 +23,12 @@ def elementwise(fn: Any) -> Distribution:
         fn = base
     single: Distribution = fn
     return single
+
+
+def single_units(fn: Any) -> Distribution:
+    """As :func:`elementwise`; of units with lateral connections, what they are but for these."""
+    single = elementwise(fn)
+    return elementwise(single.units) if isinstance(single, Autoregressive) else single
 
 
 def without_events(fn: Any) -> Any:
@@ -36,7 +44,7 @@ def num_values(fn: Any) -> int | None:
     >>> num_values(Bernoulli(torch.full((3,), 0.5)))
     2
     """
-    single = elementwise(fn)
+    single = single_units(fn)
     if isinstance(single, Bernoulli):
         return 2
     if isinstance(single, Categorical):
@@ -74,5 +82,8 @@ def uniform_log_prob(fn: Any, value: Tensor) -> Tensor:
     return elementwise_log_prob(
         fn,
         value,
-        lambda _, elements: torch.full(elements.shape, -math.log(count), dtype=torch.float64, device=value.device),
+        lambda single, elements: sum_rightmost(
+            torch.full(elements.shape, -math.log(count), dtype=torch.float64, device=value.device),
+            len(single.event_shape),
+        ),
     )

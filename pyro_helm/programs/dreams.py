@@ -12,6 +12,7 @@ from pyro.distributions import Unit
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from pyro_helm.layers.missing import has_missing
 from pyro_helm.programs.contract import Site, check_observes, check_plates
 from pyro_helm.programs.discrete import elementwise
 from pyro_helm.programs.layered import structure_of
@@ -36,7 +37,7 @@ def draw_from_model(
     ``observations={site: value}``, as for :class:`pyro.infer.ReweightedWakeSleep`. It is run once for every particle,
     and shown dreams in the shape of the data, ``[data, ...]`` or with a plate of restarts ``[restarts, data, ...]``, in
     which a minibatch stands at its rows; observations of other names than the dreams stay as they are. The library's
-    own guides are run once for all particles.
+    own guides are run once for all particles. Where a value of the data is missing (NaN), it is in the dream.
 
     Raises:
         ValueError: where sites and plates break the shape convention, naming the site and the remedy; for a model with
@@ -51,11 +52,13 @@ def draw_from_model(
     check_no_factors(model_sites)
     dreamt = {name: site for name, site in model_sites.items() if site["infer"].get("was_observed")}
     latents = {name: site for name, site in model_sites.items() if name not in dreamt}
+    given = kwargs.get("observations")
+    given = given if isinstance(given, Mapping) else {}
     if structure_of(guide) == "recognition":
-        runs = _all_at_once(latents, dreamt, num_particles)
+        runs = _all_at_once(latents, dreamt, num_particles, given)
     else:
         check_plates(without_subsamples(model_sites).values())
-        runs = _one_by_one(latents, dreamt, num_particles, kwargs.get("observations"), minibatch_of(model_sites))
+        runs = _one_by_one(latents, dreamt, num_particles, given, minibatch_of(model_sites))
     particles = [
         paired(model_sites, _recognised(guide, recorder, args, kwargs, dreamt, shown), shared=shared)
         for recorder, shown in runs
@@ -67,18 +70,22 @@ def draw_from_model(
 
 
 def _all_at_once(
-    latents: Mapping[str, Site], dreamt: Mapping[str, Site], num_particles: int
+    latents: Mapping[str, Site], dreamt: Mapping[str, Site], num_particles: int, given: Mapping[str, Any]
 ) -> Iterator[tuple[Recorder, Shown]]:
     """One run of the guide, that is shown the dreams of all particles."""
-    values, dream = ({name: site["value"] for name, site in sites.items()} for sites in (latents, dreamt))
-    yield Recorder(num_particles, values), Shown(dream)
+    values = {name: site["value"] for name, site in latents.items()}
+    dream = {name: missing_as(given.get(name), site["value"]) for name, site in dreamt.items()}
+    yield Recorder(num_particles, values), Shown({**others(given, dreamt, {}), **dream})
 
 
 def _one_by_one(
-    latents: Mapping[str, Site], dreamt: Mapping[str, Site], num_particles: int, given: Any, rows: Mapping[str, Tensor]
+    latents: Mapping[str, Site],
+    dreamt: Mapping[str, Site],
+    num_particles: int,
+    given: Mapping[str, Any],
+    rows: Mapping[str, Tensor],
 ) -> Iterator[tuple[Recorder, Shown]]:
     """A run of the guide for each particle, that is shown its dreams beside the caller's other observations."""
-    given = given if isinstance(given, Mapping) else {}
     kept = others(given, dreamt, rows)
     for number in range(num_particles):
         values = {name: of_particle(site, number) for name, site in latents.items()}
@@ -252,5 +259,14 @@ def in_its_place(dream: Tensor, site: Site, given: Any, rows: Mapping[str, Tenso
         if given.shape[dim] == frame.full_size != frame.size:
             place = rows[frame.name].to(dream.device)
             whole = given.to(dream).expand(*dream.shape[:dim], *given.shape[dim:])
-            return whole.index_copy(dim, place, dream)
-    return dream
+            return missing_as(given, whole.index_copy(dim, place, dream))
+    return missing_as(given, dream)
+
+
+def missing_as(given: Any, dream: Tensor) -> Tensor:
+    """The dream with missing values (NaN) where the data have them; as it is if they are of another shape."""
+    if not isinstance(given, Tensor) or not has_missing(given):
+        return dream
+    if given.shape != dream.shape[max(0, dream.dim() - given.dim()) :]:
+        return dream
+    return torch.where(given.isnan(), torch.nan, dream)

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from pyro.distributions import MaskedDistribution
 from torch import Tensor
 
 from pyro_helm.programs.contract import Site
+from pyro_helm.programs.discrete import without_events
 from pyro_helm.programs.particles import Particles
 
 
@@ -28,8 +30,11 @@ def keys_of(particles: Particles, args: tuple[Any, ...] = (), kwargs: Mapping[st
     if not rows:
         raise ValueError("the model has no observed site, by whose values Gibbs would know a datum and its chain again")
     number = particles.log_joint.shape[-1]
-    masks = [site["mask"] for site in particles.model_sites.values() if isinstance(site["mask"], Tensor)]
-    rows += [_by_datum(mask, 0) for mask in masks]
+    for site in particles.model_sites.values():
+        fn = without_events(site["fn"])
+        rows += [_by_datum(mask, 0) for mask in (site["mask"],) if isinstance(mask, Tensor)]
+        if isinstance(fn, MaskedDistribution) and isinstance(fn._mask, Tensor):  # single values that are missing
+            rows.append(_by_datum(fn._mask, len(fn.batch_shape) - len(site["fn"].batch_shape)))
     index, full_size = _places(particles, number)
     if full_size != number or not torch.equal(index, torch.arange(number, device=index.device)):
         rows.append(index[:, None])

@@ -84,5 +84,12 @@ def distinct(x: Tensor, *, divided: bool) -> tuple[Tensor, Tensor]:
     """Rows of which none repeats, and the place of each of the data among them; all rows where they are together."""
     if not divided:
         return x, torch.arange(len(x), device=x.device)
+    missing = x.isnan()
+    if bool(missing.any()):
+        # NaN is not equal to itself: rows are told apart by what is there and by where something is not
+        told = torch.cat([x.nan_to_num(nan=0.0), missing.to(x)], dim=-1)
+        told, place = torch.unique(told, dim=0, return_inverse=True)
+        values, missing = told.chunk(2, dim=-1)
+        return values.masked_fill(missing == 1, torch.nan), place
     rows, place = torch.unique(x, dim=0, return_inverse=True)
     return rows, place

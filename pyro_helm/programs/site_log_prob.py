@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from pyro.distributions import MaskedDistribution
 from torch import Tensor
+from torch.distributions import Bernoulli
 
 from pyro_helm.programs.contract import Site, check_batch_shape
-from pyro_helm.programs.discrete import without_events
+from pyro_helm.programs.discrete import elementwise, without_events
 from pyro_helm.programs.unclamped import drawable, unclamped_log_prob
 
 
@@ -48,4 +49,6 @@ def _masked_inside(fn: Any, value: Tensor) -> Tensor:
     mask = getattr(fn, "_mask", None) if isinstance(fn, MaskedDistribution) else None
     if not isinstance(mask, Tensor):
         return value
-    return torch.where(mask.reshape(mask.shape + (1,) * fn.event_dim), value, drawable(fn).sample().detach())
+    # 0 is a value of any Bernoulli; of other distributions a draw is one
+    other = 0.0 if isinstance(elementwise(fn), Bernoulli) else drawable(fn).sample().detach()
+    return torch.where(mask.reshape(mask.shape + (1,) * fn.event_dim), value, other)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.layers import Imaging, LogProbs
+from pyro_helm.layers.missing import has_missing
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import check_sizes_agree, layer_plates
 from pyro_helm.programs.rows import is_own
@@ -56,12 +57,18 @@ def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *
             f"got a {type(model).__name__} and a {type(guide).__name__}; for other programs use a scheme that samples"
         )
     check_sizes_agree(model, guide)
+    model.check_takes_means()
     x = _checked_x(name, model.restarts, *args, **kwargs)
     hidden = guide.mean_field({"x": x})
     means = [layer.mean for layer in hidden]
     x = x.to(means[0])
     energy: Tensor = -sum(layer.entropy().sum(-1) for layer in hidden)
-    for q, layer in zip([x, *means], model.layer_log_probs(log_probs, means), strict=True):
+    visible, *layers = model.layer_log_probs(log_probs, means)
+    if has_missing(x):  # a missing unit is neither on nor off
+        observed = ~x.isnan()
+        visible = LogProbs(*(torch.where(observed, log_prob, 0.0) for log_prob in visible))
+        x = torch.where(observed, x, 0.0)
+    for q, layer in zip([x, *means], [visible, *layers], strict=True):
         energy = energy - _mean(q, layer).sum(-1)
     return _sum_over_data(energy, model.restarts)
 
@@ -90,8 +97,8 @@ def _checked_x(name: str, restarts: int, observations: Any = None, *others: Any,
             f"observations of 'x' must have shape [data, units] or [{restarts}, data, units], data for each restart; "
             f"got {list(x.shape)}"
         )
-    if is_validation_enabled() and not bool(constraints.boolean.check(x).all()):
-        raise ValueError("observations of 'x' must be 0 or 1 everywhere")
+    if is_validation_enabled() and not bool((constraints.boolean.check(x) | x.isnan()).all()):
+        raise ValueError("observations of 'x' must be 0 or 1 everywhere, or NaN where missing")
     return x
 
 

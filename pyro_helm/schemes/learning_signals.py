@@ -4,10 +4,11 @@
 
 A term that does not depend on them has mean zero times the score of s, so leaving it out changes no mean. (As a
 control variate it may still be of use, as in REINFORCE.) A term is left out only where the structure of the programs
-shows that it is independent, and that is known of the library's own pair alone, :class:`BeliefNetwork` with
-:class:`FactorialRecognition`: there h2 is judged by ``log p(h2) + log p(h1 | h2) - log q(h2 | h1)`` and not by how well
-h1 explains the data. What any other program does with a draw can't be seen from outside (it may write it into a buffer,
-pass it through numpy or remember it until the next call), so that each of its sites is judged by all terms.
+shows that it is independent, and that is known of the library's own pairs alone, a :class:`BeliefNetwork` with a
+:class:`FactorialRecognition` or an :class:`AutoregressiveRecognition`: there, without skip connections, h2 is judged by
+``log p(h2) + log p(h1 | h2) - log q(h2 | h1)`` and not by how well h1 explains the data. What any other program does
+with a draw can't be seen from outside (it may write it into a buffer, pass it through numpy or remember it until the
+next call), so that each of its sites is judged by all terms.
 
 Schulman, Heess, Weber & Abbeel, Gradient estimation using stochastic computation graphs, 2015; for layered networks
 Mnih & Gregor, Neural variational inference and learning in belief networks, 2014, section 2.4.
@@ -25,8 +26,9 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from pyro_helm.guides import FactorialRecognition
+from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition
 from pyro_helm.layers import IMAGING
+from pyro_helm.layers.missing import PartlySeen
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.contract import Site
 from pyro_helm.programs.layered import site_names
@@ -154,14 +156,14 @@ def in_shape_of(value: Tensor, impossible: Tensor) -> Tensor:
 
 
 def is_unaltered(program: object) -> bool:
-    """Whether a program is one of the library's own two, of which is known all that it does.
+    """Whether a program is one of the library's own, of which is known all that it does.
 
-    Only the two classes themselves are known: a subclass, a wrapper, a hook, or a layer or method put in the place of
-    theirs may do anything.
+    Only the classes themselves are known: a subclass, a wrapper, a hook, a trunk, or a layer or method put in the place
+    of theirs may do anything.
     """
     if type(program) is BeliefNetwork:
         layers = list(program.generative)
-    elif type(program) is FactorialRecognition:
+    elif isinstance(program, _GUIDES) and type(program) in _GUIDES and program.trunk is None:
         layers = list(program.recognition)
     else:
         return False
@@ -170,17 +172,18 @@ def is_unaltered(program: object) -> bool:
 
 def _layered(model: Program, guide: Program) -> Dependencies | None:
     """The structure of a belief network and its recognition network; None for any other pair."""
-    if type(model) is not BeliefNetwork or type(guide) is not FactorialRecognition:
+    if type(model) is not BeliefNetwork or not isinstance(guide, _GUIDES):
         return None
     if not is_unaltered(model) or not is_unaltered(guide):
         return None
     names = site_names(model.sizes)
-    generative = {below: frozenset({above}) for below, above in pairwise(names)}
+    generative = {name: frozenset(parents) for name, parents in model.parents.items()}
     recognition = {above: frozenset({below} - {"x"}) for below, above in pairwise(names)}
-    return Dependencies({**generative, names[-1]: frozenset()}, recognition, declared=True)
+    return Dependencies(generative, recognition, declared=True)
 
 
-_LAYERS = frozenset(IMAGING.values())
+_GUIDES = (FactorialRecognition, AutoregressiveRecognition)
+_LAYERS = frozenset({*IMAGING.values(), PartlySeen})
 
 
 def _is_altered(module: Module) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import torch
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
 
-from pyro_helm.data.sets import PatternDistribution, check_binary
-from pyro_helm.programs.layered import check_sizes_agree, visible_units
-from pyro_helm.programs.param_store import check_names_differ
+from pyro_helm.data.checks import check_rows
+from pyro_helm.data.sets import PatternDistribution
+from pyro_helm.programs.layered import check_sizes_agree
+from pyro_helm.programs.module_state import Buffers, evaluating
+from pyro_helm.programs.observations import check_data
+from pyro_helm.programs.param_store import check_names_differ, own_param_store
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.full_batch import FullBatchOptimizer
@@ -87,7 +91,7 @@ def check_step(step: str | None, scheme: Scheme) -> None:
 def check_distribution(name: str, distribution: PatternDistribution) -> None:
     """Refuse probabilities that are not one per pattern, negative, or of another sum than 1."""
     patterns, probabilities = distribution.patterns, distribution.probabilities
-    check_binary(patterns, name=f"patterns of {name}")
+    check_rows(patterns, name=f"patterns of {name}")
     if not isinstance(probabilities, Tensor):
         raise TypeError(f"probabilities of {name} must be a tensor, got {type(probabilities).__name__}")
     if probabilities.shape != patterns.shape[:1]:
@@ -100,8 +104,8 @@ def check_distribution(name: str, distribution: PatternDistribution) -> None:
         raise ValueError(f"probabilities of {name} must be 0 or more and sum to 1, their sum is {total}")
 
 
-def check_programs(model: Any, guide: Any, scheme: Any, data: Tensor, valid: Tensor | None) -> None:
-    """Refuse what is no module or scheme, programs that differ, and data that they can't take."""
+def check_programs(model: Any, guide: Any, scheme: Any, valid: Any) -> None:
+    """Refuse what is no module or scheme, and programs that differ."""
     if not isinstance(scheme, Scheme):
         raise TypeError(f"scheme must be an inference scheme such as ReweightedWakeSleep(), got {scheme!r}")
     if guide is None:
@@ -115,9 +119,20 @@ def check_programs(model: Any, guide: Any, scheme: Any, data: Tensor, valid: Ten
         _check_has_shapes(part, module)
     check_sizes_agree(model, guide)
     check_names_differ(model, guide)
-    check_binary(data, name="data", width=visible_units(model))
-    if valid is not None:
-        check_binary(valid, name="valid", width=visible_units(model))
+
+
+def check_can_observe(model: nn.Module, observations: Mapping[str, Tensor], name: str, batch_size: int | None) -> None:
+    """Refuse data that the model's own sites can't take, shown to it as in training, in evaluation mode.
+
+    Args:
+        model: generative model.
+        observations: by name, each with the data in front.
+        name: of the argument, for errors.
+        batch_size: rows of a minibatch; None for all.
+
+    """
+    with evaluating(model), own_param_store(), Buffers([model]).restored():
+        check_data(model, observations, name=name, divided=batch_size is not None, rows_at_once=batch_size or 0)
 
 
 def _check_has_shapes(part: str, module: nn.Module | None) -> None:
@@ -125,7 +140,7 @@ def _check_has_shapes(part: str, module: nn.Module | None) -> None:
         raise ValueError(f"{part} has parameters without a shape yet (a lazy module); call it once before the training")
 
 
-def _check_guide_can_be_left_out(scheme: Scheme, valid: Tensor | None) -> None:
+def _check_guide_can_be_left_out(scheme: Scheme, valid: Any) -> None:
     if scheme.needs_guide:
         raise TypeError(f"{type(scheme).__name__} draws from a guide, got None; without one use Gibbs or ExactEM")
     if valid is not None:
@@ -194,11 +209,13 @@ def check_separable(descent: torch.optim.Optimizer, restarts: int) -> None:
         )
 
 
-def try_out(model: nn.Module, guide: nn.Module | None, batch: Tensor, scheme: Scheme, num_restarts: int) -> None:
+def try_out(
+    model: nn.Module, guide: nn.Module | None, batch: Mapping[str, Tensor], scheme: Scheme, num_restarts: int
+) -> None:
     """One loss with all of Pyro's checks, which in training would only cost time."""
     try:
-        with forked_rng(0, batch.device), torch.no_grad(), pyro.validation_enabled(True):
-            scheme.restart_losses(model, guide, observations={"x": batch})
+        with forked_rng(0, next(iter(batch.values())).device), torch.no_grad(), pyro.validation_enabled(True):
+            scheme.restart_losses(model, guide, observations=dict(batch))
     except ValueError as error:
         # parameters of one restart that are out of range are no reason to end the others: it will be marked failed
         if num_restarts == 1 or not str(error).startswith("Expected parameter"):

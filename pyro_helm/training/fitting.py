@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pyro_helm.data.sets import PatternDistribution
+from pyro_helm.data.named import DataLike
 from pyro_helm.programs.module_state import one_at_a_time
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.result import Result
@@ -20,10 +20,10 @@ from pyro_helm.training.settings import FUSED_ADAM, Settings
 def fit(
     model: nn.Module,
     guide: nn.Module | None,
-    data: Tensor | PatternDistribution,
+    data: DataLike,
     *,
     scheme: Scheme,
-    valid: Tensor | PatternDistribution | None = None,
+    valid: DataLike | None = None,
     num_epochs: int = 50,
     max_seconds: float | None = None,
     batch_size: int | None = 100,
@@ -61,8 +61,10 @@ def fit(
         model: called with ``observations={"x": batch}``. With ``model.restarts`` above 1, the first dimension of every
             parameter is the restart.
         guide: called likewise; may be None for a scheme that needs none, without ``valid``.
-        data: ``[data, units]`` of zeros and ones; or a :class:`PatternDistribution`, whose patterns are then the
-            data, each counting in proportion to its probability.
+        data: ``[data, units]``, of what the model's observed sites can take, NaN where missing: a tensor, numpy array
+            or pandas DataFrame; observations by name with the data in front, ``{"x": ..., "label": ...}``, which both
+            programs are shown in every phase; a map-style ``torch.utils.data.Dataset`` of such rows; or a
+            :class:`PatternDistribution`, whose patterns count in proportion to their probabilities.
         scheme: inference scheme; its loss is averaged over the data of a minibatch.
         valid: validation data, likewise; the parameters kept are those of each restart's best ``valid_log_likelihood``,
             estimated with the same random numbers in every epoch. Without, the last ones are kept.

@@ -24,6 +24,7 @@ from pyro_helm.runtime.device import placement
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.cases import Cases
 from pyro_helm.training.settings import Settings
+from pyro_helm.training.streamed_cases import StreamedCases
 
 Manifest = dict[str, Any]
 
@@ -40,7 +41,12 @@ _OF_PYRO = vars(Trace_ELBO()).keys() - {"num_particles"}
 
 
 def manifest_of(
-    model: nn.Module, guide: nn.Module | None, scheme: Scheme, cases: Cases, valid: Cases | None, settings: Settings
+    model: nn.Module,
+    guide: nn.Module | None,
+    scheme: Scheme,
+    cases: Cases | StreamedCases,
+    valid: Cases | None,
+    settings: Settings,
 ) -> Manifest:
     """All that decides the numbers of a training, and where and with what they are made."""
     place = placement(model)
@@ -125,9 +131,9 @@ def _of_program(program: nn.Module) -> dict[str, Any]:
     return {"class": _name(type(program)), "config": described(config), "parameters": parameters}
 
 
-def _of_cases(cases: Cases) -> dict[str, Any]:
-    parts = {name: value for name, value in cases._asdict().items() if value is not None}
-    return {"rows": len(cases.values), **{name: described(value) for name, value in parts.items()}}
+def _of_cases(cases: Cases | StreamedCases) -> dict[str, Any]:
+    parts = {name: value for name, value in cases._asdict().items() if value is not None and value is not False}
+    return {"rows": cases.number, **{name: described(value) for name, value in parts.items()}}
 
 
 def _digest(value: Tensor) -> str:

@@ -11,14 +11,14 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_helm.data.sets import PatternDistribution
+from pyro_helm.data.named import DataLike
 from pyro_helm.programs.module_state import Buffers, one_at_a_time, training
 from pyro_helm.programs.param_store import check_all_are_trained, own_param_store
 from pyro_helm.runtime.device import place_programs, placement
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.runtime.signals import EndingSignals
 from pyro_helm.schemes import Scheme
-from pyro_helm.training.cases import cases_of
+from pyro_helm.training.cases import checked_cases
 from pyro_helm.training.checks import (
     check_programs,
     check_step,
@@ -39,6 +39,7 @@ from pyro_helm.training.saving import Saving
 from pyro_helm.training.settings import Settings, checked_settings
 from pyro_helm.training.step_choice import chosen_kind, may_narrow, numbers_of
 from pyro_helm.training.steps import Step, training_step
+from pyro_helm.training.streamed_cases import StreamedCases, training_cases
 from pyro_helm.training.validation import Metrics, validated
 from pyro_helm.training.weight_average import WeightAverage
 
@@ -88,16 +89,17 @@ class TrainingRun:
         self,
         model: nn.Module,
         guide: nn.Module | None,
-        data: Tensor | PatternDistribution,
+        data: DataLike,
         *,
         scheme: Scheme,
         settings: Settings,
-        valid: Tensor | PatternDistribution | None = None,
+        valid: DataLike | None = None,
     ) -> None:
         self.model, self.guide, self.scheme = model, guide, scheme
         self.settings = settings = checked_settings(settings, has_valid=valid is not None)
-        cases, valid_cases = cases_of("data", data), None if valid is None else cases_of("valid", valid)
-        check_programs(model, guide, scheme, cases.values, None if valid_cases is None else valid_cases.values)
+        check_programs(model, guide, scheme, valid)
+        cases = training_cases(data, model, guide, settings)
+        valid_cases = None if valid is None else checked_cases("valid", valid, model, guide, settings.batch_size)
         check_step(settings.step, scheme)
         path = None if settings.out is None else made_folder(settings.out)  # refused before the training
         self.programs = [program for program in (model, guide) if program is not None]
@@ -106,11 +108,11 @@ class TrainingRun:
             place = placement(model)
             self.device = place["device"]
             self.cases, self.valid = cases.to(place), None if valid_cases is None else valid_cases.to(place)
-            self.batch_size = min(settings.batch_size or len(cases.values), len(cases.values))
+            self.batch_size = min(settings.batch_size or cases.number, cases.number)
             parameters = list(dict.fromkeys(each for program in self.programs for each in program.parameters()))
             self.restarts = Restarts(parameters, getattr(model, "restarts", 1), Buffers(self.programs))
             self.descent = checked_optimizer(
-                settings, self.restarts, scheme, rows=len(cases.values), batch_size=self.batch_size
+                settings, self.restarts, scheme, rows=cases.number, batch_size=self.batch_size
             )
             self.scheduler = made_scheduler(settings.schedule, self.descent, settings.num_epochs)
             self.averaged = None if settings.average is None else WeightAverage(self.restarts, settings.average)
@@ -161,7 +163,8 @@ class TrainingRun:
         if self._block is None:
             raise RuntimeError("a TrainingRun goes on inside a with block: with TrainingRun(...) as run")
         self._try_out()
-        self.kind = self.settings.step or self._chosen_kind()
+        streams = isinstance(self.cases, StreamedCases)
+        self.kind = self.settings.step or ("eager" if streams else self._chosen_kind())
         self.saving.begin()
         self.bar.advance(self.restarts.best.score, by=self.epoch)
         self._take_step = self._new_step()
@@ -173,19 +176,19 @@ class TrainingRun:
 
     def train(self) -> Tensor:
         """One pass over the data; the scheme's bound averaged over it, ``[restarts]``, NaN out of the batch."""
-        batch, values = self.restarts.batch, self.cases.values
+        batch, place = self.restarts.batch, placement(self.model)
         if numbers_of(self.scheme) != self._numbers:  # a captured step would go on with the old ones
             self._take_step = self._new_step()
         if self.under_way is None:
-            total = values.new_zeros(len(batch.members))
+            total = torch.zeros(len(batch.members), **place)
             self.under_way = Pass(self.cases.order(self.batch_size), total, self.restarts.active.clone())
         while not self.under_way.is_over():
             with batch.narrowed(self.programs), self.clock.running():
                 self._go_on(self.under_way)
             if not self.under_way.is_over():
                 self._rest()
-        bound = values.new_full((batch.number,), torch.nan)
-        bound[batch.members] = self.under_way.total / len(values)
+        bound = torch.full((batch.number,), torch.nan, **place)
+        bound[batch.members] = self.under_way.total / self.cases.number
         if self.scheduler is not None:
             self.scheduler.step()
         self._trained, self.under_way = self.under_way.trained, None
@@ -238,7 +241,7 @@ class TrainingRun:
         return nullcontext() if self.averaged is None else self.averaged.in_place()
 
     def _chosen_kind(self) -> str:
-        number, size = len(self.cases.values), self.batch_size
+        number, size = self.cases.number, self.batch_size
         sizes = [min(size, number - start) for start in range(0, number, size)]
         return chosen_kind(self.programs, self.scheme, self.descent, sizes, self.settings.num_epochs)
 
@@ -259,10 +262,10 @@ class TrainingRun:
     def _losses(self, rows: Tensor) -> Tensor:
         """Of a minibatch, ``[restarts]``."""
         with self.cases.weighted(rows):
-            return self.scheme.restart_losses(self.model, self.guide, observations={"x": self.cases.values[rows]})
+            return self.scheme.restart_losses(self.model, self.guide, observations=self.cases.of(rows))
 
     def _try_out(self) -> None:
-        first = self.cases.values[: self.batch_size]
+        first = self.cases.of(slice(self.batch_size))
         with self.restarts.best.buffers.restored():
             try_out(self.model, self.guide, first, self.scheme, self.restarts.number)
             self.restarts.best.check_buffers()

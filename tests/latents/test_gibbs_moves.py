@@ -46,6 +46,6 @@ def test_large_odds_leave_no_rounding_behind() -> None:
         model.generative[0].weight_unconstrained[0, 0].fill_(20.0)
     (likelihood, *_), on = factors(model, None), torch.ones(1, 1, 1, 1, dtype=torch.float64)
     units = [torch.ones(1, 1, 1, 3).double(), torch.ones(1, 1, 1, 2).double()]
-    off = likelihood.turned_over(likelihood.drive(units), 0, on[0])
+    off = likelihood.turned_over(likelihood.drive(units), 1, 0, on[0])
     units[1][..., 0] = 0
     assert torch.allclose(off, likelihood.drive(units), rtol=1e-6)

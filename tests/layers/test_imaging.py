@@ -66,8 +66,9 @@ def test_the_mean_of_the_log_is_below_the_log_of_the_mean(name: str, scale: floa
     assert bool((below.off <= above.off + 1e-9).all())
 
 
-def test_the_registry_names_the_papers_imaging_models() -> None:
-    assert tuple(REGISTRY) == IMAGING
+def test_the_registry_names_the_papers_imaging_models_and_those_of_other_data() -> None:
+    assert tuple(name for name, kind in REGISTRY.items() if kind.is_binary) == IMAGING
+    assert REGISTRY.keys() - set(IMAGING) == {"gaussian", "poisson", "categorical"}
 
 
 @pytest.mark.parametrize("name", IMAGING)

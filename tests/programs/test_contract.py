@@ -136,7 +136,7 @@ def test_without_a_guide_a_model_has_to_observe_as_well(scheme: Scheme) -> None:
 @every_claim
 def test_fit_refuses_a_machine_the_wrong_way_round(claim: Claim) -> None:
     network, recognition = BeliefNetwork((2, 1), seed=0), FactorialRecognition((2, 1), seed=0)
-    with pytest.raises(ValueError, match="the guide observes site 'x'"):
+    with pytest.raises(ValueError, match="the guide second if they were swapped"):
         helm.fit(recognition, network, X, scheme=claim.scheme, num_epochs=1, progress=False)
 
 

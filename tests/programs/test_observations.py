@@ -34,9 +34,10 @@ def test_only_binary_models_want_zeros_and_ones() -> None:
             check_data(model, torch.tensor([[0.3, 1.0]]))
 
 
-def test_what_is_no_number_is_refused_by_all() -> None:
+def test_what_is_no_number_is_refused_but_for_missing_values_that_a_model_leaves_out() -> None:
+    check_data(BeliefNetwork((2, 1)), torch.tensor([[1.0, 1.0], [torch.nan, 1.0]]))
     for model in (binary, gaussian, BeliefNetwork((2, 1))):
-        for bad in (torch.nan, torch.inf):
+        for bad in (torch.inf,) if isinstance(model, BeliefNetwork) else (torch.nan, torch.inf):
             with pytest.raises(ValueError, match=r"data has (nan|inf) at row 1, column 0 \(counted from 0\)"):
                 check_data(model, torch.tensor([[1.0, 1.0], [bad, 1.0]]))
         with pytest.raises(ValueError, match="expected two dimensions"):
@@ -93,7 +94,7 @@ def test_values_that_the_distribution_can_not_have_are_refused(fn: dist.Distribu
     data = torch.full((1100, 2), good)  # more than are looked at at once
     check_data(observing(fn), data)
     data[1050, 1] = bad
-    with pytest.raises(ValueError, match=f"data has values such as {bad:g} that the model's site 'pixels', a "):
+    with pytest.raises(ValueError, match=rf"data has {bad}.* at row 1050, .*a value of the model's site 'pixels', a "):
         check_data(observing(fn), data)
 
 

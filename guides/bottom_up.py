@@ -1,0 +1,102 @@
+"""What recognition networks share: layers drawn bottom up, each from the one below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pyro
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor
+
+from pyro_helm.guides.trunk import Trunk
+from pyro_helm.layers import Imaging, Sigmoid, local_parameters
+from pyro_helm.layers.missing import PartlySeen
+from pyro_helm.programs.layered import (
+    Observations,
+    checked_observations,
+    checked_sizes,
+    layer_plates,
+    seeded_generator,
+    site_names,
+)
+from pyro_helm.runtime.arguments import flag
+from pyro_helm.runtime.device import placement
+
+
+class BottomUp(PyroModule):  # type: ignore[misc]
+    """A recognition network, ``q(h | x) = q(h1 | x) q(h2 | h1) ... q(hL | hL-1)``, of sigmoid layers.
+
+    Arguments are those of :class:`~pyro_helm.guides.FactorialRecognition`.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], *, restarts: int, seed: int | None, missing: bool, trunk: torch.nn.Module | None
+    ) -> None:
+        super().__init__()
+        sizes, restarts = checked_sizes(sizes, restarts)
+        self.sizes = sizes
+        self.restarts = restarts
+        generator = seeded_generator(seed, stream=1)
+        settings: dict[str, Any] = {"restarts": restarts, "generator": generator}
+        (visible, lowest), *layers = pairwise(sizes)
+        self.trunk = None if trunk is None else Trunk(trunk, visible, restarts=restarts, seed=seed)
+        first: Imaging
+        if self.trunk is None:
+            first = PartlySeen(visible, lowest, missing=flag("missing", missing), **settings)
+        else:
+            first = Sigmoid(self.trunk.num_features, lowest, **settings)
+        self.recognition = PyroModule[torch.nn.ModuleList](
+            [first, *(Sigmoid(below, above, **settings) for below, above in layers)]
+        )
+
+    def forward(self, observations: Observations | None = None) -> list[Tensor]:
+        """Run the program, bottom layer first, and return the hidden layers.
+
+        Each is ``[..., restarts, data, units]``, or ``[..., data, units]`` for a single restart.
+
+        Args:
+            observations: ``{"x": values}`` with values ``[..., data, units]``, NaN where missing, and values of hidden
+                layers if the model is shown them too; those are not sampled.
+
+        Raises:
+            ValueError: for a missing ``x``, an unknown site or a wrong width.
+
+        """
+        observed = self._checked(observations)
+        with local_parameters():
+            conditionals = [layer.conditional() for layer in self.recognition]
+        units = self._seen(observed["x"])
+        hidden = []
+        with layer_plates(self.restarts, units.shape[-2]):
+            for name, conditional in zip(site_names(self.sizes)[1:], conditionals, strict=True):
+                units = observed[name] if name in observed else pyro.sample(name, conditional(units))
+                hidden.append(units)
+        return hidden
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """What the first layer sees of the data."""
+        return x if self.trunk is None else self.trunk(x)
+
+    def _checked(self, observations: Observations | None) -> dict[str, Tensor]:
+        if observations is None or (isinstance(observations, Mapping) and "x" not in observations):
+            raise ValueError('a recognition network needs data to recognise: call it with observations={"x": values}')
+        return checked_observations(observations, self.sizes, placement(self)["dtype"])
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Arguments that rebuild this network, but for the values of its parameters and its trunk."""
+        config = {"sizes": self.sizes, "restarts": self.restarts}
+        if self.trunk is not None:
+            return config | {"trunk": self.trunk.name}
+        return config | {"missing": True} if self.recognition[0].learns_missing else config
+
+    def learn_missing(self) -> None:
+        """Learn weights of an indicator for each visible unit that may be missing, from 0 on, if it does not yet.
+
+        A trunk is shown 1/2 in the place of what is missing, and nothing else.
+        """
+        if self.trunk is None:
+            self.recognition[0].learn_missing()

@@ -1,0 +1,117 @@
+"""What the suite's models and guides are, written out unit by unit from their parameters, summed over all states."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.claims import Exact
+from tests.oracle import binary_rows
+
+
+def log_density(layer: Any, imaging: str, drive: Tensor, values: Tensor) -> Tensor:
+    """log p of a layer's values given its drive, [...], by the textbook; NaN is left out."""
+    of_units: Tensor
+    missing, values = values.isnan(), values.nan_to_num()
+    if imaging == "gaussian":
+        scale = layer.scale[0, 0]
+        of_units = -((values - drive) ** 2) / (2 * scale**2) - scale.log() - math.log(2 * math.pi) / 2
+    elif imaging == "poisson":
+        of_units = values * drive - drive.exp() - torch.lgamma(values + 1)
+    elif imaging == "categorical":
+        pairs = zip(values.split(layer.groups, -1), drive.split(layer.groups, -1), strict=True)
+        chances = [(value * (logits.exp() / logits.exp().sum(-1, keepdim=True))).sum(-1) for value, logits in pairs]
+        missing = torch.stack([group.any(-1) for group in missing.split(layer.groups, -1)], -1)
+        of_units = torch.where(missing, 1.0, torch.stack(chances, -1)).log()
+    elif imaging.endswith(":StudentT"):
+        of_units = torch.distributions.StudentT(5.0, drive, 0.5).log_prob(values)
+    else:
+        odds = {"sigmoid": torch.exp, "noisy_or": torch.expm1, "odds": lambda odds: odds}[imaging](drive)
+        of_units = torch.where(values == 1, odds / (1 + odds), 1 / (1 + odds)).log()
+    return torch.where(missing, 0.0, of_units).sum(-1)
+
+
+def drive_of(layer: Any, values: Tensor, causes: Tensor | None) -> Tensor:
+    """The drive of each unit, one term after the other."""
+    drive: Tensor = layer.leak[0, 0].expand(torch.broadcast_shapes(values.shape, layer.leak[0, 0].shape))
+    if causes is not None:
+        # a recognition network takes what is missing for one half
+        causes = causes.nan_to_num(nan=0.5)
+        drive = drive + sum(causes[..., k, None] * layer.weight[0, k] for k in range(causes.shape[-1]))
+    for block in layer.blocks:
+        for i in range(block.start, block.stop):
+            is_later = torch.arange(values.shape[-1]) >= block.stop
+            drive = drive + values[..., i, None] * layer.lateral[0, i] * is_later
+    return drive
+
+
+def hidden_states(sizes: tuple[int, ...]) -> list[Tensor]:
+    """All joint hidden states, one tensor [states, units] per layer."""
+    return list(binary_rows(sum(sizes[1:])).split(list(sizes[1:]), -1))
+
+
+def log_joint(model: Any, x: Tensor) -> Tensor:
+    """log p(x, h) of every datum and state, [data, states]."""
+    return _log_layers(model, [x[:, None], *(states[None] for states in hidden_states(model.sizes))], lowest=0)
+
+
+def log_prior(model: Any) -> Tensor:
+    """log p(h) of every state, [states]."""
+    return _log_layers(model, [torch.empty(0), *hidden_states(model.sizes)], lowest=1)
+
+
+def visible_means(model: Any) -> Tensor:
+    """E[x | h] of every state where that is a function of the drive, [states, units], detached."""
+    hidden = hidden_states(model.sizes)
+    means = torch.zeros(len(hidden[0]), model.sizes[0], dtype=torch.float64)
+    for _ in range(model.sizes[0]):  # of units that are driven by earlier ones, once these are known
+        means = drive_of(model.generative[0], means, hidden[0])
+    return (means.exp() if model.imaging[0] == "poisson" else means).detach()
+
+
+def _log_layers(model: Any, units: list[Tensor], lowest: int) -> Tensor:
+    total = torch.zeros(())
+    for level, (layer, imaging) in enumerate(zip(model.generative, model.imaging, strict=True)):
+        above = [units[int(parent[1:])] for parent in list(model.parents.values())[level]]
+        causes = torch.cat(above, -1) if above else None
+        if level >= lowest:
+            total = total + log_density(layer, imaging, drive_of(layer, units[level], causes), units[level])
+    return total
+
+
+def log_guide(guide: Any, x: Tensor) -> Tensor:
+    """log q(h | x) of every datum and state, [data, states]."""
+    below, total = x[:, None], torch.zeros(())
+    if guide.trunk is not None:
+        weight, bias = (getattr(guide.trunk, f"0:{name}")[0] for name in ("weight", "bias"))
+        below = torch.tanh(sum(below.nan_to_num(nan=0.5)[..., k, None] * weight[:, k] for k in range(3)) + bias)
+    for layer, states in zip(guide.recognition, hidden_states(guide.sizes), strict=True):
+        total = total + log_density(layer, "sigmoid", drive_of(layer, states[None], below), states[None])
+        below = states[None]
+    return total
+
+
+class Enumerated(Exact):
+    """Exact values of a pair of one restart."""
+
+    def __init__(self, model: Any, guide: Any, x: Tensor) -> None:
+        self.log_p, self.log_q = log_joint(model, x), log_guide(guide, x)
+
+
+def sleep(model: Any, guide: Any) -> Tensor:
+    """E of log q(h | x) under the model, held fixed, where every x can be listed."""
+    rows = every_x(model)
+    return (log_joint(model, rows).exp().detach() * log_guide(guide, rows)).sum()
+
+
+def every_x(model: Any) -> Tensor:
+    """All rows that a model of binary or categorical units may dream."""
+    width, groups = model.sizes[0], getattr(model, "groups", None)
+    if groups is None:
+        return binary_rows(width)
+    codes = [torch.eye(size, dtype=torch.float64) for size in groups]
+    return torch.stack([torch.cat(rows) for rows in itertools.product(*codes)])
