@@ -18,7 +18,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.data.named import DataLike, observed_data
+from pyro_helm.data.named_observations import DataLike, observed_data
 from pyro_helm.programs.discrete import elementwise
 from pyro_helm.programs.layered import check_sizes_agree
 from pyro_helm.programs.module_state import evaluating

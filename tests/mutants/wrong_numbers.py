@@ -18,9 +18,9 @@ TOLD_APART = "likelihoods/test_fingerprints.py::test_it_tells_apart"
 
 LEARNING_SIGNALS = [
     Mutant("a subclass is believed to be what its class is", "pyro_helm/schemes/learning_signals.py",
-           "    if type(model) is not BeliefNetwork or type(guide) is not FactorialRecognition:\n        return None\n"
+           "    if type(model) is not BeliefNetwork or not isinstance(guide, _GUIDES):\n        return None\n"
            "    if not is_unaltered(model) or not is_unaltered(guide):\n",
-           "    if not isinstance(model, BeliefNetwork) or not isinstance(guide, FactorialRecognition):\n",
+           "    if not isinstance(model, BeliefNetwork) or not isinstance(guide, _GUIDES):\n",
            (f"{SIGNALS}[subclass]",)),
     Mutant("a machine with a hook is taken for one without", "pyro_helm/schemes/learning_signals.py",
            "if module._forward_hooks or module._forward_pre_hooks:", "if False:", (f"{SIGNALS}[hooked]",)),
@@ -83,7 +83,7 @@ ROWS_IN_PLACE = [
            "divided, restarts = True, restarts_of(model)",
            (f"{ROWS}::test_where_rows_are_together_it_is_the_samples_that_are_divided",)),
     Mutant("a full batch is shuffled", "pyro_helm/training/cases.py",
-           "order = torch.randperm if size < number else torch.arange", "order = torch.randperm",
+           "order = torch.randperm if size < self.number else torch.arange", "order = torch.randperm",
            (f"{ROWS}::test_a_full_batch_is_trained_on_and_judged_in_the_callers_order[None]",)),
     Mutant("a plate of other rows than the data's makes up numbers", "pyro_helm/programs/rows.py",
            "    if number == num_rows or (number == 1 and not divided):\n", "    if True:\n",
@@ -200,7 +200,7 @@ MEMORY = [
            "keys_of(start) if type(model) is BeliefNetwork else keys_of(start, args, kwargs)", "keys_of(start)",
            ("schemes/test_gibbs.py::test_equal_data_with_other_covariates_have_chains_of_their_own",)),
     Mutant("data under other masks share a chain", "pyro_helm/programs/row_keys.py",
-           "    rows += [_by_datum(mask, 0) for mask in masks]\n", "",
+           "        rows += [_by_datum(mask, 0) for mask in (site[\"mask\"],) if isinstance(mask, Tensor)]\n", "",
            ("programs/test_row_keys.py::test_data_are_known_by_their_masks",)),
     Mutant("equal data of a subsampled plate share a chain", "pyro_helm/programs/row_keys.py",
            "    if full_size != number or not torch.equal(", "    if False and not torch.equal(",
