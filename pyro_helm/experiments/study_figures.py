@@ -118,26 +118,44 @@ def best_restart(table: pd.DataFrame, runs: list[str]) -> tuple[str, int, float]
 def _pictures(
     model: BeliefNetwork, guide: FactorialRecognition, data: Data, restart: int
 ) -> tuple[list[str], list[Picture]]:
-    shape = data.image_shape or (1, data.test.shape[-1])
-    cases = data.test[:CASES]
-    sheet = {"data": data.test[:DREAMS], "dreams": dreams(model, restart=restart, seed=0, number=DREAMS)}
+    """What can be drawn of a restart, and of what can't be, why: not every machine dreams or is summed unasked."""
     notes: list[str] = []
     found: list[Picture] = []
-    try:
-        weights = plots.weight_diagram(model, guide, restart=restart, image_shape=data.image_shape)
-        found.append(picture(weights, "what it has learned", is_wide=True))
-    except ValueError as error:
-        notes.append(f"The weights are left out: {error}.")
-    kept = plots.reconstruction_sheet(model, guide, cases, image_shape=shape, restart=restart)
-    found += [
-        picture(plots.dream_sheet(sheet, image_shape=shape), "test cases, and dreams of the machine"),
-        picture(kept, "test cases, and what the machine keeps of them"),
-    ]
-    try:
-        posterior = exact_posterior(model, guide, cases[:POSTERIORS], max_terms=MAX_TERMS)
-    except ValueError as error:
-        return [*notes, f"The exact posterior is left out: {error}."], found
-    for datum in range(len(cases[:POSTERIORS])):
-        figure = plots.posterior_chart(posterior, guide, datum=datum, restart=restart, image_shape=data.image_shape)
-        found.append(picture(figure, f"test case {datum}: the exact posterior beside recognition"))
+    kinds = {"weights": _weights, "dreams": _dreams, "reconstructions": _kept, "posterior": _posteriors}
+    for what, drawn in kinds.items():
+        try:
+            found += drawn(model, guide, data, restart)
+        except (ValueError, TypeError) as error:
+            notes.append(f"Left out: {what}. The reason: {error}.")
     return notes, found
+
+
+def _weights(model: BeliefNetwork, guide: FactorialRecognition, data: Data, restart: int) -> list[Picture]:
+    figure = plots.weight_diagram(model, guide, restart=restart, image_shape=data.image_shape)
+    return [picture(figure, "what it has learned", is_wide=True)]
+
+
+def _dreams(model: BeliefNetwork, guide: FactorialRecognition, data: Data, restart: int) -> list[Picture]:
+    sheet = {"data": data.test[:DREAMS], "dreams": dreams(model, restart=restart, seed=0, number=DREAMS)}
+    return [picture(plots.dream_sheet(sheet, image_shape=_shape(data)), "test cases, and dreams of the machine")]
+
+
+def _kept(model: BeliefNetwork, guide: FactorialRecognition, data: Data, restart: int) -> list[Picture]:
+    figure = plots.reconstruction_sheet(model, guide, data.test[:CASES], image_shape=_shape(data), restart=restart)
+    return [picture(figure, "test cases, and what the machine keeps of them")]
+
+
+def _posteriors(model: BeliefNetwork, guide: FactorialRecognition, data: Data, restart: int) -> list[Picture]:
+    cases = data.test[:POSTERIORS]
+    posterior = exact_posterior(model, guide, cases, max_terms=MAX_TERMS)
+    return [
+        picture(
+            plots.posterior_chart(posterior, guide, datum=datum, restart=restart, image_shape=data.image_shape),
+            f"test case {datum}: the exact posterior beside recognition",
+        )
+        for datum in range(len(cases))
+    ]
+
+
+def _shape(data: Data) -> tuple[int, int]:
+    return data.image_shape or (1, data.test.shape[-1])

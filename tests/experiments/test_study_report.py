@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import pyro_helm as helm
 from pyro_helm.cli.app import app
 from pyro_helm.experiments.html_tables import Cell, page_table
-from pyro_helm.experiments.study_figures import best_restart
+from pyro_helm.experiments.study_figures import _pictures, best_restart
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 EVIL = "</script><img src=http://example.org/x.png onerror=alert(1)>"
@@ -169,6 +169,14 @@ def test_the_best_restart_is_the_one_of_the_largest_validation_score(study: helm
     run, restart, value = best_restart(table, list(rows.run.unique()))
     assert value == rows.value.max()
     assert rows[(rows.run == run) & (rows.restart == restart)].value.item() == value
+
+
+def test_of_a_machine_that_is_too_large_the_posterior_is_left_out_with_the_reason() -> None:
+    data = helm.Data("noise", *[torch.zeros(3, 6)] * 3)
+    machine = helm.BeliefNetwork((6, 30), seed=0), helm.FactorialRecognition((6, 30), seed=0)
+    notes, found = _pictures(*machine, data, 0)
+    assert [note[:20] for note in notes] == ["Left out: posterior."]
+    assert len(found) == 3
 
 
 def test_a_study_prints_its_runs_and_its_best_settings(study: helm.Study) -> None:
