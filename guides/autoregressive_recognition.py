@@ -28,6 +28,7 @@ class AutoregressiveRecognition(BottomUp):
         seed: seed of the initial values, which differ per restart; None takes torch's global generator.
         missing: as for :class:`FactorialRecognition`.
         trunk: likewise.
+        condition: likewise.
 
     Raises:
         ValueError: for sizes, blocks or restarts out of range.
@@ -51,8 +52,9 @@ class AutoregressiveRecognition(BottomUp):
         seed: int | None = None,
         missing: bool = False,
         trunk: torch.nn.Module | None = None,
+        condition: int | None = None,
     ) -> None:
-        super().__init__(sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk)
+        super().__init__(sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk, condition=condition)
         if blocks is not None and (not is_whole(blocks) or blocks < 2):
             raise ValueError(f"blocks must be two or more, or None for one per unit; got {blocks!r}")
         self.blocks = blocks

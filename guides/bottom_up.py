@@ -14,6 +14,7 @@ from torch import Tensor
 from pyro_helm.guides.trunk import Trunk
 from pyro_helm.layers import Imaging, Sigmoid, local_parameters
 from pyro_helm.layers.missing import PartlySeen
+from pyro_helm.programs.labels import checked_condition, label_apart, side_by_side
 from pyro_helm.programs.layered import (
     Observations,
     checked_observations,
@@ -33,7 +34,14 @@ class BottomUp(PyroModule):  # type: ignore[misc]
     """
 
     def __init__(
-        self, sizes: Sequence[int], *, restarts: int, seed: int | None, missing: bool, trunk: torch.nn.Module | None
+        self,
+        sizes: Sequence[int],
+        *,
+        restarts: int,
+        seed: int | None,
+        missing: bool,
+        trunk: torch.nn.Module | None,
+        condition: int | None,
     ) -> None:
         super().__init__()
         sizes, restarts = checked_sizes(sizes, restarts)
@@ -41,15 +49,17 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         self.restarts = restarts
         generator = seeded_generator(seed, stream=1)
         settings: dict[str, Any] = {"restarts": restarts, "generator": generator}
+        self.condition = checked_condition(condition)
+        labels = self.condition or 0
         (visible, lowest), *layers = pairwise(sizes)
         self.trunk = None if trunk is None else Trunk(trunk, visible, restarts=restarts, seed=seed)
         first: Imaging
         if self.trunk is None:
-            first = PartlySeen(visible, lowest, missing=flag("missing", missing), **settings)
+            first = PartlySeen(visible + labels, lowest, missing=flag("missing", missing), **settings)
         else:
-            first = Sigmoid(self.trunk.num_features, lowest, **settings)
+            first = Sigmoid(self.trunk.num_features + labels, lowest, **settings)
         self.recognition = PyroModule[torch.nn.ModuleList](
-            [first, *(Sigmoid(below, above, **settings) for below, above in layers)]
+            [first, *(Sigmoid(below + labels, above, **settings) for below, above in layers)]
         )
 
     def forward(self, observations: Observations | None = None) -> list[Tensor]:
@@ -59,20 +69,23 @@ class BottomUp(PyroModule):  # type: ignore[misc]
 
         Args:
             observations: ``{"x": values}`` with values ``[..., data, units]``, NaN where missing, and values of hidden
-                layers if the model is shown them too; those are not sampled.
+                layers if the model is shown them too; those are not sampled. With a condition also ``label``.
 
         Raises:
-            ValueError: for a missing ``x``, an unknown site or a wrong width.
+            ValueError: for a missing ``x`` or label, an unknown site or a wrong width, or a label out of range.
 
         """
-        observed = self._checked(observations)
+        observed, known_to_all = self._checked(observations)
         with local_parameters():
             conditionals = [layer.conditional() for layer in self.recognition]
         units = self._seen(observed["x"])
         hidden = []
         with layer_plates(self.restarts, units.shape[-2]):
             for name, conditional in zip(site_names(self.sizes)[1:], conditionals, strict=True):
-                units = observed[name] if name in observed else pyro.sample(name, conditional(units))
+                if name in observed:
+                    units = observed[name]
+                else:
+                    units = pyro.sample(name, conditional(side_by_side([units, *known_to_all])))
                 hidden.append(units)
         return hidden
 
@@ -80,15 +93,19 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         """What the first layer sees of the data."""
         return x if self.trunk is None else self.trunk(x)
 
-    def _checked(self, observations: Observations | None) -> dict[str, Tensor]:
+    def _checked(self, observations: Observations | None) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Observations of sites, and the label, if there is one, one-hot."""
         if observations is None or (isinstance(observations, Mapping) and "x" not in observations):
             raise ValueError('a recognition network needs data to recognise: call it with observations={"x": values}')
-        return checked_observations(observations, self.sizes, placement(self)["dtype"])
+        dtype = placement(self)["dtype"]
+        observations, label = label_apart(observations, self.condition, dtype)
+        return checked_observations(observations, self.sizes, dtype), [] if label is None else [label]
 
     @property
     def config(self) -> dict[str, object]:
         """Arguments that rebuild this network, but for the values of its parameters and its trunk."""
-        config = {"sizes": self.sizes, "restarts": self.restarts}
+        config: dict[str, object] = {"sizes": self.sizes, "restarts": self.restarts}
+        config |= {} if self.condition is None else {"condition": self.condition}
         if self.trunk is not None:
             return config | {"trunk": self.trunk.name}
         return config | {"missing": True} if self.recognition[0].learns_missing else config

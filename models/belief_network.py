@@ -13,6 +13,7 @@ from torch import Tensor
 from pyro_helm.layers import Categorical, Imaging, LogProbs, imaging_model, local_parameters, name_of
 from pyro_helm.layers.categorical import group_sizes
 from pyro_helm.layers.missing import has_missing, without_missing
+from pyro_helm.programs.labels import checked_condition, label_apart, side_by_side
 from pyro_helm.programs.layered import (
     Observations,
     checked_observations,
@@ -47,6 +48,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         blocks: how many blocks a layer with lateral connections has, one for all or one per layer; None for one per
             unit, which is fully autoregressive.
         skip: whether layers are also driven by those further above: True for all, or by site, ``{"x": ["h2", "h3"]}``.
+        condition: number of labels that the network is conditioned on, ``p(x, h | label)``: the observation ``label``
+            drives every layer, as one more cause for each of its values; None for none.
         restarts: independent machines in one batch; R of them train as R separate machines would.
         fixed_leak: leak that is not learned, one for all or one per layer: a logit, a probability or odds, as the
             layer's imaging model has it; None for none.
@@ -80,6 +83,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         lateral: bool | Sequence[bool] = False,
         blocks: int | Sequence[int | None] | None = None,
         skip: bool | Mapping[str, Sequence[str]] = False,
+        condition: int | None = None,
         restarts: int = 1,
         fixed_leak: float | Sequence[float | None] | None = None,
         learned_leak: bool | Sequence[bool] = True,
@@ -105,7 +109,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         self.blocks = _checked_blocks(blocks, self.lateral, sizes)
         self.parents = _parents(skip, sizes)
         widths = dict(zip(site_names(sizes), sizes, strict=True))
-        num_causes = [sum(widths[parent] for parent in parents) for parents in self.parents.values()]
+        self.condition = checked_condition(condition)
+        num_causes = [sum(widths[p] for p in parents) + (self.condition or 0) for parents in self.parents.values()]
         generator = seeded_generator(seed, stream=0)
         self.generative = PyroModule[torch.nn.ModuleList](
             kind(
@@ -133,21 +138,25 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         Args:
             observations: values ``[..., data, units]`` of any of the sites; the others are sampled. Units of ``x`` that
                 are NaN are missing: their factors are left out.
+                A network with a condition needs ``label`` too, ``[data]``.
             num_data: data to dream where nothing is observed.
 
         Raises:
-            ValueError: for an unknown site or a wrong width.
+            ValueError: for an unknown site or a wrong width, or a label that is missing or out of range.
 
         """
-        observed = checked_observations(observations, self.sizes, placement(self)["dtype"])
-        for value in observed.values():
+        dtype = placement(self)["dtype"]
+        observations, label = label_apart(observations, self.condition, dtype)
+        observed = checked_observations(observations, self.sizes, dtype)
+        known_to_all = [] if label is None else [label]
+        for value in (*known_to_all, *observed.values()):
             num_data = value.shape[-2]
         with local_parameters():
             conditionals = [layer.conditional() for layer in self.generative]
         units: dict[str, Tensor] = {}
         with layer_plates(self.restarts, num_data):
             for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
-                layer = conditional(side_by_side([units[parent] for parent in self.parents[name]]))
+                layer = conditional(side_by_side([*(units[p] for p in self.parents[name]), *known_to_all]))
                 known = observed.get(name)
                 if known is not None and name == "x" and has_missing(known):
                     layer, known = without_missing(layer, known)
@@ -157,7 +166,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
     @property
     def is_chain(self) -> bool:
         """Whether each layer depends on the next above alone."""
-        return all(len(parents) < 2 for parents in self.parents.values())
+        return self.condition is None and all(len(parents) < 2 for parents in self.parents.values())
 
     def check_takes_means(self) -> None:
         """Refuse a network through which means can't be passed in the place of states.
@@ -170,6 +179,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             found = None if layer.is_binary else f"is {imaging}"
             found = "has lateral connections" if layer.blocks else found
             found = "has skip connections" if len(self.parents[name]) > 1 else found
+            found = "is conditioned on a label" if self.condition else found
             if found:
                 raise TypeError(
                     "means in the place of states pass through binary layers that depend on the next above alone, but "
@@ -199,6 +209,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
     @property
     def config(self) -> dict[str, object]:
         """Arguments that rebuild this network, but for the values of its parameters."""
+        skipped = {name: list(above[1:]) for name, above in self.parents.items()}
         return {
             "sizes": self.sizes,
             "imaging": self.imaging,
@@ -207,16 +218,9 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             "learned_leak": self.learned_leak,
             **({} if self.groups is None else {"groups": self.groups}),
             **({"lateral": self.lateral, "blocks": self.blocks} if any(self.lateral) else {}),
-            **({} if self.is_chain else {"skip": {name: list(above[1:]) for name, above in self.parents.items()}}),
+            **({"skip": skipped} if any(skipped.values()) else {}),
+            **({} if self.condition is None else {"condition": self.condition}),
         }
-
-
-def side_by_side(layers: Sequence[Tensor]) -> Tensor | None:
-    """Units of several layers as the causes of one, ``[..., units of all]``; None for none."""
-    if len(layers) < 2:
-        return layers[0] if layers else None
-    leading = torch.broadcast_shapes(*(layer.shape[:-1] for layer in layers))
-    return torch.cat([layer.expand(*leading, layer.shape[-1]) for layer in layers], -1)
 
 
 def _parents(skip: bool | Mapping[str, Sequence[str]], sizes: Sequence[int]) -> dict[str, tuple[str, ...]]:

@@ -187,7 +187,7 @@ def sweep(
 
     """
     only_x = not args and set(kwargs.get("observations") or ()) == {"x"}
-    if isinstance(model, BeliefNetwork) and is_own(model) and block_size == 1 and only_x:
+    if isinstance(model, BeliefNetwork) and is_own(model) and model.condition is None and block_size == 1 and only_x:
         return _sweep_of_layers(model, states, kwargs["observations"]["x"])
     counts = {}
     sites = score(model, {**minibatch, **states}, args, kwargs).model_sites

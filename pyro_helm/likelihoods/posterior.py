@@ -123,7 +123,9 @@ def exact_posterior(
 
 
 def _is_summed_by_layer(guide: Program | None) -> TypeGuard[FactorialRecognition | None]:
-    return guide is None or (isinstance(guide, FactorialRecognition) and guide.trunk is None)
+    return guide is None or (
+        isinstance(guide, FactorialRecognition) and guide.trunk is None and guide.condition is None
+    )
 
 
 def _check_pair(model: Program, guide: Program, x: Tensor) -> None:

@@ -82,7 +82,8 @@ def test_restarts_train_as_machines_of_their_own() -> None:
     assert guide.trunk is not None
     module = restart_of(guide.trunk, convolution(), 1)
     alone: list[Any] = [helm.BeliefNetwork(sizes), helm.FactorialRecognition(sizes, trunk=module)]
-    for one, many in zip(alone, (model, guide), strict=True):
+    both: list[Any] = [model, guide]
+    for one, many in zip(alone, both, strict=True):
         one.load_state_dict({name: value[1:] for name, value in many.state_dict().items()})
     helm.ExactEM().restart_losses(*alone, observations={"x": data}).sum().backward()
     for name, parameter in alone[1].named_parameters():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -54,14 +55,24 @@ def hidden_states(sizes: tuple[int, ...]) -> list[Tensor]:
     return list(binary_rows(sum(sizes[1:])).split(list(sizes[1:]), -1))
 
 
-def log_joint(model: Any, x: Tensor) -> Tensor:
+def log_joint(model: Any, observations: Mapping[str, Tensor]) -> Tensor:
     """log p(x, h) of every datum and state, [data, states]."""
-    return _log_layers(model, [x[:, None], *(states[None] for states in hidden_states(model.sizes))], lowest=0)
+    x = observations["x"]
+    units = [x[:, None], *(states[None] for states in hidden_states(model.sizes))]
+    return _log_layers(model, units, label_of(model, observations), lowest=0)
 
 
-def log_prior(model: Any) -> Tensor:
-    """log p(h) of every state, [states]."""
-    return _log_layers(model, [torch.empty(0), *hidden_states(model.sizes)], lowest=1)
+def label_of(program: Any, observations: Mapping[str, Tensor]) -> list[Tensor]:
+    """The label one-hot, [data, 1, labels], if the program is conditioned on one."""
+    if program.condition is None:
+        return []
+    return [torch.eye(program.condition, dtype=torch.float64)[observations["label"]][:, None]]
+
+
+def log_prior(model: Any, label: int = 0) -> Tensor:
+    """log p(h) of every state, [states], given a label if the model is conditioned on one."""
+    given = [] if model.condition is None else [torch.eye(model.condition, dtype=torch.float64)[label]]
+    return _log_layers(model, [torch.empty(0), *hidden_states(model.sizes)], given, lowest=1)
 
 
 def visible_means(model: Any) -> Tensor:
@@ -73,24 +84,31 @@ def visible_means(model: Any) -> Tensor:
     return (means.exp() if model.imaging[0] == "poisson" else means).detach()
 
 
-def _log_layers(model: Any, units: list[Tensor], lowest: int) -> Tensor:
+def _log_layers(model: Any, units: list[Tensor], label: list[Tensor], lowest: int) -> Tensor:
     total = torch.zeros(())
     for level, (layer, imaging) in enumerate(zip(model.generative, model.imaging, strict=True)):
-        above = [units[int(parent[1:])] for parent in list(model.parents.values())[level]]
-        causes = torch.cat(above, -1) if above else None
+        above = [*(units[int(parent[1:])] for parent in list(model.parents.values())[level]), *label]
+        causes = side_by_side(above)
         if level >= lowest:
             total = total + log_density(layer, imaging, drive_of(layer, units[level], causes), units[level])
     return total
 
 
-def log_guide(guide: Any, x: Tensor) -> Tensor:
+def side_by_side(causes: list[Tensor]) -> Tensor | None:
+    shape = torch.broadcast_shapes(*(units.shape[:-1] for units in causes)) if causes else ()
+    return torch.cat([units.expand(*shape, -1) for units in causes], -1) if causes else None
+
+
+def log_guide(guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
     """log q(h | x) of every datum and state, [data, states]."""
+    x, label = observations["x"], label_of(guide, observations)
     below, total = x[:, None], torch.zeros(())
     if guide.trunk is not None:
         weight, bias = (getattr(guide.trunk, f"0:{name}")[0] for name in ("weight", "bias"))
         below = torch.tanh(sum(below.nan_to_num(nan=0.5)[..., k, None] * weight[:, k] for k in range(3)) + bias)
     for layer, states in zip(guide.recognition, hidden_states(guide.sizes), strict=True):
-        total = total + log_density(layer, "sigmoid", drive_of(layer, states[None], below), states[None])
+        drive = drive_of(layer, states[None], side_by_side([below, *label]))
+        total = total + log_density(layer, "sigmoid", drive, states[None])
         below = states[None]
     return total
 
@@ -98,14 +116,18 @@ def log_guide(guide: Any, x: Tensor) -> Tensor:
 class Enumerated(Exact):
     """Exact values of a pair of one restart."""
 
-    def __init__(self, model: Any, guide: Any, x: Tensor) -> None:
-        self.log_p, self.log_q = log_joint(model, x), log_guide(guide, x)
+    def __init__(self, model: Any, guide: Any, observations: Mapping[str, Tensor]) -> None:
+        self.log_p, self.log_q = log_joint(model, observations), log_guide(guide, observations)
 
 
-def sleep(model: Any, guide: Any) -> Tensor:
-    """E of log q(h | x) under the model, held fixed, where every x can be listed."""
-    rows = every_x(model)
-    return (log_joint(model, rows).exp().detach() * log_guide(guide, rows)).sum()
+def sleep(model: Any, guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
+    """E of log q(h | x) under the model, held fixed, where every x can be listed; for each datum, summed."""
+    rows, total = every_x(model), torch.zeros(())
+    for datum in range(len(observations["x"])):
+        dreams = {name: value[datum].expand(len(rows)) for name, value in observations.items() if name != "x"}
+        dreams["x"] = rows
+        total = total + (log_joint(model, dreams).exp().detach() * log_guide(guide, dreams)).sum()
+    return total
 
 
 def every_x(model: Any) -> Tensor:

@@ -59,6 +59,7 @@ MODELS = {
     "lateral gaussian": Model((3, 2), {"visible": "gaussian", "lateral": (True, False)}),
     "lateral groups": Model((6, 2), {"visible": "categorical", "groups": (2, 2, 2), "lateral": (True, False)}),
     "skip": Model((3, 2, 2, 1), {"skip": True, "imaging": ("noisy_or", "sigmoid", "sigmoid", "sigmoid")}),
+    "condition": Model((3, 2, 2), {"condition": 3, "imaging": ("sigmoid", "odds", "sigmoid")}),
     "skip, lateral": Model((3, 2, 2), {"skip": {"x": ("h2",)}, "lateral": True}),
 }
 GUIDES = {
@@ -67,8 +68,9 @@ GUIDES = {
     "trunk": Guide({"trunk": nn.Sequential(nn.Linear(3, 4), nn.Tanh())}),
 }
 PAIRS = {
-    **{f"{name}, factorial": (model, GUIDES["factorial"]) for name, model in MODELS.items()},
+    **{f"{name}, factorial": (model, GUIDES["factorial"]) for name, model in MODELS.items() if name != "condition"},
     **{f"binary, {name}": (MODELS["binary"], guide) for name, guide in GUIDES.items() if name != "factorial"},
+    "condition, both": (MODELS["condition"], Guide({"condition": 3})),
 }
 
 
@@ -107,5 +109,6 @@ def observed(model: Any, num_data: int = NUM_DATA, seed: int = 0) -> dict[str, T
     """Observations that the model can have: dreams of it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        trace = poutine.trace(model).get_trace(num_data=num_data)
-    return {"x": trace.nodes["x"]["value"].detach()}
+        given = {} if model.condition is None else {"label": torch.arange(num_data) % model.condition}
+        trace = poutine.trace(model).get_trace(given, num_data=num_data)
+    return given | {"x": trace.nodes["x"]["value"].detach()}
