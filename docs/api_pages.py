@@ -14,6 +14,7 @@ import re
 import textwrap
 from functools import cache
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 
 import pyro_helm
@@ -36,7 +37,10 @@ def names_by_package() -> dict[str, dict[str, str]]:
     for node in stub.body:
         if isinstance(node, ast.ImportFrom) and node.module:
             names = found.setdefault(node.module.split(".")[0], {})
-            names.update({f"pyro_helm.{alias.name}": f"pyro_helm.{node.module}" for alias in node.names})
+            for alias in node.names:
+                names[f"pyro_helm.{alias.name}"] = f"pyro_helm.{node.module}"
+                parts = getattr(getattr(pyro_helm, alias.name), "__all__", [])  # of a module among the names
+                names.update({f"pyro_helm.{alias.name}.{part}": "" for part in parts})
     for package in pkgutil.iter_modules(pyro_helm.__path__, "pyro_helm."):
         for name in getattr(importlib.import_module(package.name), "__all__", []):
             if name not in pyro_helm.__all__:
@@ -89,7 +93,9 @@ def table(package: str) -> str:
 
 
 def _directive(name: str, module: str) -> str:
-    value = getattr(importlib.import_module(name.rpartition(".")[0]), _last(name))
+    value = attrgetter(name.removeprefix("pyro_helm."))(pyro_helm)
+    if inspect.ismodule(value):
+        return f".. py:module:: {name}\n\n{inspect.getdoc(value)}"
     if inspect.isclass(value):
         bases = "" if value.__bases__ == (object,) else "\n   :show-inheritance:"
         return f".. autoclass:: {name}\n   :members:{bases}"
@@ -99,8 +105,8 @@ def _directive(name: str, module: str) -> str:
 
 
 def _docstring(name: str, module: str) -> str:
-    value = getattr(importlib.import_module(name.rpartition(".")[0]), _last(name))
-    if inspect.isclass(value) or inspect.isroutine(value):
+    value = attrgetter(name.removeprefix("pyro_helm."))(pyro_helm)
+    if inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value):
         return inspect.getdoc(value) or ""
     return _docstring_below(_last(name), module)
 

@@ -1,8 +1,11 @@
 """The public names, each with where it is defined."""
 
 from .data.sets import Data, PatternDistribution, available_data, load_data
-from .experiments.comparison import Comparison, compare, summarise
+from .experiments import plots
+from .experiments.comparison import Comparison, compare
 from .experiments.study import Study
+from .experiments.study_report import report
+from .experiments.summaries import summarise
 from .guides import AutoregressiveRecognition, FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
@@ -87,6 +90,8 @@ __all__ = [
     "log_likelihood",
     "log_likelihood_gap",
     "paired_differences",
+    "plots",
+    "report",
     "save",
     "summarise",
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import pydoc
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -119,3 +122,67 @@ def test_links_pictures_and_anchors_of_the_site_are_checked(tmp_path: Path) -> N
     (tmp_path / "index.html").write_text(f'<p id="here"></p>{body}<img src="gone.png">')
     wrong = [f"index.html: {target}" for target in ("#gone", "gone.html", "gone.png", "other.html#gone")]
     assert script("check_site").missing(tmp_path) == wrong
+
+
+def test_the_gallery_is_up_to_date_and_has_every_figure() -> None:
+    gallery = script("gallery_page")
+    assert (SITE / "gallery.md").read_text() == gallery.page(), "run python docs/gallery_page.py"
+    figures = set(pyro_helm.plots.__all__) - {"save_figure"}
+    shown = {path.stem for path in (SITE / "figures" / "gallery").glob("*.png")}
+    assert shown == {entry.name for entry in gallery.ENTRIES}
+    assert all(any(name in entry.code or name == entry.name for entry in gallery.ENTRIES) for name in figures)
+
+
+def test_the_code_of_the_gallery_runs() -> None:
+    """As printed, but for fewer epochs, restarts and draws."""
+    gallery = script("gallery_page")
+    smaller = {"num_epochs=40": "num_epochs=1", "num_epochs=10": "num_epochs=1", "num_samples=100": "num_samples=5",
+               "schedule=100": "schedule=3", "test[:20]": "test[:10]"}  # fmt: skip
+    names: dict[str, object] = {}
+    for code in (gallery.MACHINE, *(entry.code for entry in gallery.ENTRIES)):
+        for old, new in smaller.items():
+            code = code.replace(old, new)
+        exec(code, names)
+        assert code == gallery.MACHINE or "figure" in names or "result" in names
+
+
+# --- tutorials: `make docs` runs them; here only what can be seen without ------------------------------------------
+
+TUTORIALS = sorted((SITE / "tutorials").glob("*.md"))
+CELL = re.compile(r"```\{code-cell\} python\n(.*?)```", re.DOTALL)
+
+
+def names_used(tree: ast.AST) -> Iterator[str]:
+    """Names of the library in a page's code, as ``package.name``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "helm":
+            yield f"pyro_helm.{node.attr}"
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyro_helm"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_answers_one_question_and_ends_with_a_picture(page: Path) -> None:
+    text = page.read_text()
+    assert text.startswith("---\nfile_format: mystnb\n")
+    assert text.count("**Question: ") == 1
+    assert re.search(r"plt\.show\(\)|dream_sheet\(|learning_curves\(|plot\w*\(", CELL.findall(text)[-1])
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_uses_names_that_there_are(page: Path) -> None:
+    used = set(names_used(ast.parse("\n".join(CELL.findall(page.read_text())))))
+    assert used
+    assert [name for name in used if pydoc.locate(name) is None] == []
+
+
+def test_the_study_of_the_tutorial_is_the_same_as_a_file() -> None:
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11 or newer
+    text = (SITE / "tutorials" / "study.md").read_text()
+    (call,) = [
+        node
+        for node in ast.walk(ast.parse(CELL.findall(text)[0]))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "Study"
+    ]
+    said = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    assert tomllib.loads(re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[0]) == said

@@ -115,8 +115,7 @@ def figure_of(machine: Machine, restart: int, data: helm.Data, caption: str) -> 
     width, height = figure.get_size_inches()
     lines = textwrap.wrap(caption, int(13.5 * width))
     ax.text(MARGIN, height, "\n".join(lines), fontsize=9, va="top")
-    set_size(figure, ax, width, height + (len(lines) + 1) * LINE)
-    return figure
+    return set_size(ax, width, height + (len(lines) + 1) * LINE)
 
 
 def draw(out: Path, *, quick: bool = False) -> Path:

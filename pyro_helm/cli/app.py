@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import pyro_helm as helm
+from pyro_helm.cli.completion import data_names, imaging_names, scheme_names
 from pyro_helm.cli.ends import end_of_fit
 from pyro_helm.cli.errors import INTERRUPTED, fail, one_sentence_errors
 from pyro_helm.cli.options import (
@@ -70,7 +71,6 @@ app = typer.Typer(
     help="Train and compare Helmholtz machines, and estimate their log-likelihoods. All log-likelihoods and bounds are "
     "in nats per datum; higher is better.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -80,9 +80,13 @@ app = typer.Typer(
 def fit(
     data: DataName,
     sizes: Sizes,
-    out: Annotated[str, typer.Option(help="Folder for the machine and its history.")],
-    scheme: Annotated[str, typer.Option(help="Inference scheme.")] = "reweighted_wake_sleep",
-    imaging: Annotated[str, typer.Option(help="sigmoid, noisy_or or odds.")] = "sigmoid",
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the machine and its history.")],
+    scheme: Annotated[
+        str, typer.Option(metavar="NAME", help="Inference scheme.", autocompletion=scheme_names)
+    ] = "reweighted_wake_sleep",
+    imaging: Annotated[
+        str, typer.Option(metavar="NAME", help="sigmoid, noisy_or or odds.", autocompletion=imaging_names)
+    ] = "sigmoid",
     fixed_leak: FixedLeak = None,
     particles: Particles = 5,
     restarts: Restarts = 8,
@@ -106,9 +110,13 @@ def fit(
     Exit status: 0 finished; 1 every restart failed, or it could not be saved; 2 wrong input; 3 some restarts failed;
     130 ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, in all three cases saved.
 
-    Examples: pyro-helm fit shifter --sizes 24-2 --imaging odds --out runs/shifter;
-    pyro-helm fit shifter --on-distribution --scheme mean_field --optimizer conjugate_gradient --sizes 24-2 --imaging
-    odds --out runs/deterministic
+    For example:
+
+    \b
+    pyro-helm fit shifter --sizes 24-2 --imaging odds --out runs/odds
+    pyro-helm fit digits --sizes 32-16 --scheme vimco --out runs/digits
+    pyro-helm fit shifter --sizes 24-2 --on-distribution --scheme mean_field
+        --optimizer conjugate_gradient --out runs/deterministic
     """
     from pyro_helm.experiments.console import print_table
     from pyro_helm.guides import FactorialRecognition
@@ -155,11 +163,13 @@ def fit(
 def compare(
     data: DataName,
     sizes: Sizes,
-    out: Annotated[str, typer.Option(help="Folder for the tables, the figures and the machines.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the tables, the figures and the machines.")],
     schemes: Annotated[
-        str, typer.Option(help="Inference schemes, separated by commas, or all.")
+        str, typer.Option(metavar="NAMES", help="Inference schemes, separated by commas, or all.")
     ] = "reinforce,wake_sleep,reweighted_wake_sleep",
-    imaging: Annotated[str, typer.Option(help="Imaging models, separated by commas, or all.")] = "sigmoid",
+    imaging: Annotated[
+        str, typer.Option(metavar="NAMES", help="Imaging models, separated by commas, or all.")
+    ] = "sigmoid",
     fixed_leak: FixedLeak = None,
     particles: Particles = 5,
     restarts: Restarts = 8,
@@ -171,16 +181,21 @@ def compare(
     patience: Patience = None,
     step: StepKind = None,
     samples: Samples = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train at once, one thread each.")] = 1,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
     """Train with several schemes and imaging models; print one table, write it and figures to --out.
 
     Writes results.parquet and results.csv (tidy: every epoch, restart and metric), summary.csv, learning_curves.png,
-    and for the best machine of each imaging model weights and dreams.
+    and for the best machine of each imaging model weights and dreams. The same command goes on where it was ended.
 
-    Example: pyro-helm compare shifter --sizes 24-2 --imaging all --out results/shifter
+    For example:
+
+    \b
+    pyro-helm compare digits --sizes 32-16 --imaging all --out results/digits
     """
+    from pyro_helm.cli.studies import end_of_comparison
     from pyro_helm.experiments.console import print_summary
     from pyro_helm.experiments.report import write_report
 
@@ -202,6 +217,7 @@ def compare(
             num_samples=samples,
             seed=seed,
             out=folder,
+            workers=workers,
             num_epochs=epochs,
             max_seconds=seconds,
             batch_size=batch_size,
@@ -214,14 +230,13 @@ def compare(
         write_report(comparison, loaded, folder)
         print_summary(comparison.summary, interrupted=comparison.interrupted)
         typer.echo(f"tables, figures and machines: {folder}")
-        if not comparison.summary.empty and (comparison.summary.failed == comparison.summary.restarts).all():
-            fail("every restart failed, so nothing was learned; try a smaller learning rate")
+        end_of_comparison(comparison)
 
 
 @app.command()
 def loglik(
     run: Run,
-    data: Annotated[str, typer.Option(help=DATA_HELP)],
+    data: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP, autocompletion=data_names)],
     method: Method = "importance",
     samples: Samples = 1000,
     chains: Chains = 16,
@@ -238,10 +253,13 @@ def loglik(
     With --against, the differences between the restarts of two machines, with the standard error of paired
     differences.
 
-    Example: pyro-helm loglik runs/shifter --data shifter --against runs/shifter-odds
+    For example:
+
+    \b
+    pyro-helm loglik runs/odds --data shifter --against runs/deterministic
     """
-    from pyro_helm.experiments.comparison import cases_to_score
     from pyro_helm.experiments.console import print_scores, print_table
+    from pyro_helm.experiments.scoring import cases_to_score
     from pyro_helm.runtime.tables import write_table
 
     with one_sentence_errors():
@@ -287,14 +305,20 @@ def loglik(
 @app.command()
 def draw(
     run: Run,
-    out: Annotated[str, typer.Option(help="Folder for weights.png and dreams.png.")],
-    data: Annotated[str | None, typer.Option(help="Data to show beside the dreams. " + DATA_HELP)] = None,
-    restart: Annotated[int, typer.Option(min=0, help="Which restart to draw.")] = 0,
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for weights.png and dreams.png.")],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Data to show beside the dreams. " + DATA_HELP, autocompletion=data_names),
+    ] = None,
+    restart: Annotated[int, typer.Option(metavar="NUMBER", min=0, help="Which restart to draw.")] = 0,
     seed: Seed = 0,
 ) -> None:
     """Draw a trained machine: its weights and its dreams.
 
-    Example: pyro-helm draw runs/shifter --data shifter --out figures
+    For example:
+
+    \b
+    pyro-helm draw runs/odds --data shifter --out figures
     """
     from pyro_helm.experiments.report import draw_machine
 
@@ -312,7 +336,8 @@ def draw(
 def study(
     file: Annotated[str, typer.Argument(metavar="STUDY.toml", help="What to train, see docs/studies.md.")],
     out: Annotated[
-        str | None, typer.Option(help="Folder for runs and tables.", show_default="STUDY, beside the file")
+        str | None,
+        typer.Option(metavar="FOLDER", help="Folder for runs and tables.", show_default="STUDY, beside the file"),
     ] = None,
     workers: Workers = None,
     scheduler: Annotated[
@@ -325,7 +350,10 @@ def study(
     The same command goes on where it was ended. Exit status: 0 when all is finished, 1 if every run failed, 3 if some
     did, 130 after Ctrl-C and 143 after SIGTERM.
 
-    Example: pyro-helm study schemes.toml --out results/schemes --workers 2
+    For example:
+
+    \b
+    pyro-helm study schemes.toml --out results/schemes --workers 2
     """
     from pyro_helm.cli.studies import end_of_study, print_study, run_study
     from pyro_helm.experiments.study_files import study_from_file
@@ -335,6 +363,21 @@ def study(
         run_study(asked, workers, scheduler)
         print_study(asked)
         end_of_study(asked)
+
+
+@app.command()
+def report(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Of a study, or of several copied together.")],
+    out: Annotated[str | None, typer.Option(help="File to write.", show_default="report.html in the folder")] = None,
+) -> None:
+    """Write one page of HTML about a study: the answer, tables that sort, curves, machines, warnings.
+
+    The page holds everything itself, and can be opened, printed and sent as it is.
+
+    Example: pyro-helm report results/schemes
+    """
+    with one_sentence_errors():
+        typer.echo(f"report: {helm.report(folder, out)}")
 
 
 @app.command("data")

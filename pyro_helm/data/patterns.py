@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pyro_helm.runtime.shown import Card, Shown
+
 __all__ = ["PatternDistribution", "draw", "merge_equal"]
 
 
-@dataclass(frozen=True, eq=False)  # eq: comparing tensors gives no single truth value
-class PatternDistribution:
+@dataclass(frozen=True, eq=False, repr=False)  # eq: comparing tensors gives no single truth value
+class PatternDistribution(Shown):
     """Every pattern that can occur, once, with its probability.
 
     Attributes:
@@ -32,6 +34,10 @@ class PatternDistribution:
     def entropy(self) -> float:
         """-sum_x p(x) log p(x) in nats: minus the best expected log-likelihood any model can have."""
         return float(torch.special.entr(self.probabilities).sum())
+
+    def _card(self) -> Card:
+        states, units = self.patterns.shape
+        return Card(f"PatternDistribution: {states} patterns of {units} units, entropy {self.entropy:.3f} nats")
 
 
 def merge_equal(patterns: torch.Tensor, probabilities: torch.Tensor) -> PatternDistribution:

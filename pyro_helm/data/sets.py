@@ -23,6 +23,8 @@ from pyro_helm.data.remote import PublishedData, fetch, published_data
 from pyro_helm.data.shifter import SHIFTER_SHAPE, shifter_distribution
 from pyro_helm.data.splits import PARTS, split_rows
 from pyro_helm.runtime.paths import expanded
+from pyro_helm.runtime.pictures import images_svg
+from pyro_helm.runtime.shown import Card, Shown, shortened
 from pyro_helm.runtime.suggestions import unknown
 
 __all__ = ["Data", "PatternDistribution", "available_data", "check_binary", "load_data"]
@@ -47,8 +49,8 @@ _KNOWN_SHAPES = {
 }
 
 
-@dataclass(frozen=True, eq=False)  # eq: comparing tensors gives no single truth value
-class Data:
+@dataclass(frozen=True, eq=False, repr=False)  # eq: comparing tensors gives no single truth value
+class Data(Shown):
     """A binary data set, divided into train, valid and test.
 
     Attributes:
@@ -65,6 +67,24 @@ class Data:
     test: torch.Tensor
     image_shape: tuple[int, int] | None = None
     distribution: PatternDistribution | None = None
+
+    def _card(self) -> Card:
+        parts = {name: getattr(self, name) for name in PARTS}
+        image = "" if self.image_shape is None else " that make an image of {} x {}".format(*self.image_shape)
+        facts = ["rows: " + ", ".join(f"{name} {len(rows)}" for name, rows in parts.items())]
+        if len(self.train):
+            on = float(self.train.nanmean())
+            missing = float(self.train.isnan().double().mean())
+            facts[0] += f"; of the train values {on:.1%} are 1" + f", {missing:.1%} are missing" * (missing > 0)
+        if self.distribution is not None:
+            entropy = self.distribution.entropy
+            facts.append(f"the exact distribution is known: {len(self.distribution.patterns)} patterns, entropy "
+                         f"{entropy:.3f} nats; no model can score above {-entropy:.3f} nats per datum")  # fmt: skip
+        return Card(f"Data {shortened(self.name)}: {self.train.shape[-1]} units{image}", facts)
+
+    def _picture(self) -> str:
+        shape = self.image_shape or (1, self.train.shape[-1])
+        return images_svg(self.train[:10].double().reshape(-1, *shape).cpu().numpy())
 
 
 def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> Data:

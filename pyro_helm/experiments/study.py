@@ -6,7 +6,7 @@ import json
 import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from pyro_helm.experiments.data_sets import data_of
 from pyro_helm.experiments.ending import Ended, ending_signals
 from pyro_helm.experiments.grids import Plan
 from pyro_helm.experiments.progress_bar import StudyBar
-from pyro_helm.experiments.run_folders import Outcome, folder_of, outcome_in, read_json
+from pyro_helm.experiments.ranking import study_card
+from pyro_helm.experiments.run_folders import Outcome, TrainingInterrupted, folder_of, outcome_in, read_json
 from pyro_helm.experiments.run_plans import Run
 from pyro_helm.experiments.scoring import SPLITS
 from pyro_helm.experiments.study_tables import (
@@ -31,18 +32,20 @@ from pyro_helm.experiments.study_tables import (
     runs_table,
     varied_settings,
 )
-from pyro_helm.experiments.workers import carry_out_here, carry_out_on, local_client, number_of_cores
+from pyro_helm.experiments.workers import OnDone, carry_out_here, carry_out_on, local_client, number_of_cores
 from pyro_helm.runtime.arguments import at_least_one, checked_seed, not_negative
 from pyro_helm.runtime.atomic_files import atomic_path
+from pyro_helm.runtime.shown import Card, Shown
 from pyro_helm.runtime.tables import write_table
 from pyro_helm.training.checkpoint import load
 from pyro_helm.training.checks import made_folder
 from pyro_helm.training.fitting import fit
+from pyro_helm.training.result import Result
 
 STUDY_FILE = "study.json"
 
 
-class Study:
+class Study(Shown):
     """Trainings of data sets x machines x schemes x settings x seeds, each with many restarts.
 
     A study is a table of runs. Each run is a folder named by a digest of what decides its numbers: what is there is not
@@ -77,7 +80,7 @@ class Study:
     ...               settings={"learning_rate": [0.01, 0.03]}, budget="5 steps", restarts=2, scores={"num_samples": 5})
     >>> runs = study.run(workers=1, progress=False)
     >>> runs.state.tolist(), study.varied
-    (['finished', 'finished', 'finished', 'finished'], ['learning_rate'])
+    (['finished', 'finished', 'finished', 'finished'], ['learning_rate', 'num_particles'])
     >>> sorted(study.chosen().scheme)
     ['vimco', 'wake_sleep']
     """
@@ -104,6 +107,7 @@ class Study:
         self.folder = made_folder(folder)
         self.name, self.question, self.reference = name, question, reference
         self.interrupted: int | None = None
+        self.unfinished: tuple[Run, Result] | None = None
         plan = Plan(
             datasets=datasets,
             machines=machines,
@@ -134,7 +138,7 @@ class Study:
         study.folder = Path(folder)
         said = read_json(study.folder / STUDY_FILE) or {}
         study.name, study.question, study.reference = (said.get(key, "") for key in ("name", "question", "reference"))
-        study.interrupted, study.plan = None, []
+        study.interrupted, study.unfinished, study.plan = None, None, []
         if not study._found()[0]:
             raise FileNotFoundError(f"there is no study at {folder}: no run below it; expected a folder of Study.run()")
         return study
@@ -156,26 +160,51 @@ class Study:
             ImportError: for several workers without Dask.
 
         """
-        self._write_plan()
-        todo = [run for run in self.plan if not _is_over(outcome_in(folder_of(run, self.folder)))]
-        self.interrupted = None
-        try:
-            with ending_signals(), StudyBar(len(todo), shown=progress and bool(todo)) as bar:
-                self._carry_out(todo, workers, client, bar)
-        except KeyboardInterrupt as ending:
-            self.interrupted = ending.args[0] if isinstance(ending, Ended) else signal.SIGINT
-        finally:
-            self._write_tables()
+        self.carry_out(workers, client=client, progress=progress, on_done=_warn)
+        self._write_tables()
         return self.runs()
 
-    def _carry_out(self, todo: Sequence[Run], workers: int | None, client: Any, bar: StudyBar) -> None:
+    def carry_out(
+        self,
+        workers: int | None = None,
+        *,
+        client: Any = None,
+        progress: bool = True,
+        raising: bool = False,
+        on_done: OnDone = lambda run, outcome: None,
+    ) -> None:
+        """Train what is not trained yet, as :meth:`run` does, and write no tables.
+
+        Args:
+            workers: as for :meth:`run`.
+            client: likewise.
+            progress: likewise.
+            raising: in this process, raise a run's error; otherwise it is an outcome.
+            on_done: told of each run that is over and its outcome.
+
+        """
+        self._write_plan()
+        todo = [run for run in self.plan if not _is_over(outcome_in(folder_of(run, self.folder)))]
         number = min(number_of_cores() if workers is None else at_least_one("workers", workers), len(todo))
-        if client is None and number <= 1:
-            carry_out_here(todo, self.folder, bar, _warn)
-            return
-        chosen: AbstractContextManager[Any] = local_client(number) if client is None else nullcontext(client)
-        with chosen as cluster:
-            carry_out_on(cluster, todo, self.folder, bar, _warn)
+        self.interrupted, self.unfinished = None, None
+        try:
+            with ending_signals(), StudyBar(len(todo), shown=progress and bool(todo)) as bar:
+                if client is None and number <= 1:
+                    carry_out_here(todo, self.folder, bar, on_done, raising=raising)
+                    return
+                chosen = local_client(number) if client is None else nullcontext(client)
+                with chosen as cluster:
+                    carry_out_on(cluster, todo, self.folder, bar, on_done)
+        except KeyboardInterrupt as ending:
+            self.interrupted = ending.args[0] if isinstance(ending, Ended) else signal.SIGINT
+            self.unfinished = ending.unfinished if isinstance(ending, TrainingInterrupted) else None
+
+    def _card(self) -> Card:
+        name, runs = self.name or self.folder.name, self.runs()
+        try:
+            return study_card(name, runs, self.chosen(), self.varied)
+        except ValueError as error:  # there is no choosing without validation data, but the runs are there
+            return study_card(name, runs, pd.DataFrame(), [], str(error))
 
     def runs(self) -> pd.DataFrame:
         """One row per run: labels, every setting, ``state`` and why, seconds and steps of training, folder."""

@@ -32,14 +32,15 @@ from pyro_helm.programs.rows import Rows
 from pyro_helm.runtime.arguments import at_least_one, checked_seed
 from pyro_helm.runtime.device import check_scored, placement
 from pyro_helm.runtime.seeding import forked_rng
-from pyro_helm.runtime.tables import write_table
+from pyro_helm.runtime.shown import Card, Shown, grouped_warnings
+from pyro_helm.runtime.tables import outermost, write_table
 
 TRUSTED = 0.1
 """Width of the sandwich, in nats, and twice its standard error, up to which an estimate is called close."""
 
 
-@dataclass(frozen=True)
-class Gap:
+@dataclass(frozen=True, repr=False)
+class Gap(Shown):
     """The sandwich on data dreamt by a model, in nats.
 
     Attributes:
@@ -53,6 +54,13 @@ class Gap:
 
     table: pd.DataFrame
     summary: pd.DataFrame
+
+    def _card(self) -> Card:
+        shown = ["restart", "lower", "upper", "gap", "gap_stderr", "importance", "shortfall", "shortfall_stderr"]
+        table = self.summary[[name for name in shown if name in self.summary]]
+        title = f"Gap: log p of {self.table.datum.nunique()} dreams between two bounds, mean in nats per datum"
+        verdicts = zip(self.summary.restart, self.summary.verdict, strict=True)
+        return Card(title, grouped_warnings(verdicts), table)
 
     def write(self, stem: str | Path) -> None:
         """Write ``STEM.parquet`` and ``STEM.csv``, the table, and ``STEM-summary.parquet`` and ``.csv``."""
@@ -137,7 +145,9 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
         if name in table:
             summary[f"{name}_stderr"] = groups[name].sem()
     summary["verdict"] = [_verdict(row) for row in summary.to_dict("records")]
-    return summary.reset_index()
+    summary = summary.reset_index()
+    ends = ["restart", "lower", "upper", "importance"], ["shortfall_stderr", "shortfall", "gap_stderr", "gap"]
+    return outermost(summary, *ends)
 
 
 def _verdict(row: dict[Any, float]) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeGuard
 
+import pandas as pd
 import pyro
 import torch
 from torch import Tensor
@@ -44,10 +45,11 @@ from pyro_helm.programs.rows import check_number, is_own, may_be_divided
 from pyro_helm.runtime.arguments import at_least_one
 from pyro_helm.runtime.device import check_scored
 from pyro_helm.runtime.seeding import forked_rng
+from pyro_helm.runtime.shown import Card, Shown, listed
 
 
-@dataclass(frozen=True)
-class Posterior:
+@dataclass(frozen=True, repr=False)
+class Posterior(Shown):
     """The exact posterior ``p(h | x)`` of each datum, in nats.
 
     Attributes:
@@ -66,6 +68,20 @@ class Posterior:
     kl: Tensor | None
     model: Program = field(repr=False)
     data: Tensor = field(repr=False)
+
+    def _card(self) -> Card:
+        columns = {"log_likelihood": self.log_likelihood, "entropy": self.entropy}
+        columns |= {} if self.kl is None else {"kl": self.kl}
+        means = {name: values.double().mean(1).tolist() for name, values in columns.items()}
+        sites = [f"{name} {'x'.join(map(str, values.shape[2:])) or 1}" for name, values in self.marginals.items()]
+        title = f"Posterior: exact p(h | x) of {self.log_likelihood.shape[1]} data, means in nats per datum"
+        facts = [f"marginals of the sites {listed(sites)}"]
+        facts += ["`kl` is KL(q || p(h | x)) of the guide"] * (self.kl is not None)
+        notes = []
+        if self.kl is not None and self.kl.isinf().any():
+            infinite = int(self.kl.isinf().any(0).sum())
+            notes = [f"on {infinite} data the guide gives probability to states that the posterior excludes: kl is inf"]
+        return Card(title, facts, pd.DataFrame({"restart": range(len(self.entropy)), **means}), notes)
 
     def log_prob(self, values: Mapping[str, Tensor]) -> Tensor:
         """``log p(h | x)`` of joint states, ``[states, restarts, data]``, given by site as ``[states, *event]``."""

@@ -11,6 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from pyro_helm.likelihoods.reliability import warning
+from pyro_helm.runtime.tables import outermost
 
 _MEDIANS = ("ess", "khat")
 
@@ -48,7 +49,7 @@ def summarise(
         row["mean"] = row["log_likelihood"]
         unseen = None if missed is None else missed[len(rows)].cpu().numpy()
         rows.append(row | {"warnings": warning(columns, method, number, weights=weights, missed=unseen)})
-    return pd.DataFrame(rows)
+    return outermost(pd.DataFrame(rows), ["restart", "log_likelihood", "elbo"], ["mean", "khat", "ess", "stderr"])
 
 
 def mean(values: np.ndarray, weights: np.ndarray | None) -> float:

@@ -36,6 +36,7 @@ from pyro_helm.programs.rows import Rows, may_be_divided
 from pyro_helm.runtime.arguments import at_least_one, checked_seed, flag
 from pyro_helm.runtime.device import check_scored
 from pyro_helm.runtime.seeding import forked_rng
+from pyro_helm.runtime.shown import Card, Shown, grouped_warnings
 from pyro_helm.runtime.tables import write_table
 
 METHODS = ("importance", "exact", "ais")
@@ -44,8 +45,8 @@ METHODS = ("importance", "exact", "ais")
 _ROWS_AT_ONCE = {"importance": 1000, "ais": 100}
 
 
-@dataclass(frozen=True)
-class Scores:
+@dataclass(frozen=True, repr=False)
+class Scores(Shown):
     """Log-likelihoods in nats.
 
     Attributes:
@@ -66,6 +67,18 @@ class Scores:
     summary: pd.DataFrame
     weights: np.ndarray | None = None
     data_digest: str | None = None
+
+    def _card(self) -> Card:
+        num_data, restarts = self.table.datum.nunique(), len(self.summary)
+        what = f"{num_data} data" if self.weights is None else f"a distribution over {num_data} patterns"
+        method = "exact" if "ess" not in self.summary else "importance sampling" if "elbo" in self.summary else "AIS"
+        values = self.summary.log_likelihood
+        facts = [f"{restarts} restarts: median {values.median():.3f}, best {values.max():.3f}"] * (restarts > 1)
+        shown = ["restart", "log_likelihood", "stderr", "elbo", "ess", "khat"]
+        table = self.summary[[name for name in shown if name in self.summary]]
+        notes = grouped_warnings(zip(self.summary.restart, self.summary.warnings, strict=True))
+        return Card(f"Scores: mean log-likelihood of {what} in nats per datum, {method}", facts,
+                    table.sort_values("log_likelihood", ascending=False), notes)  # fmt: skip
 
     def write(self, stem: str | Path) -> None:
         """Write ``STEM.parquet`` and ``STEM.csv``, the table, and ``STEM-summary.parquet`` and ``.csv``."""

@@ -11,20 +11,24 @@ import pandas as pd
 from pyro_helm.runtime.atomic_files import atomic_path
 
 COLUMNS = [
+    "metric",
+    "value",
+    "stderr",
     "dataset",
     "model",
     "imaging",
     "sizes",
     "scheme",
-    "restart",
-    "seed",
-    "epoch",
     "seconds",
-    "metric",
-    "value",
-    "stderr",
+    "seed",
+    "restart",
+    "epoch",
 ]
-"""Columns of every table of results. Log-likelihoods and bounds are in nats per datum, ``seconds`` are of training."""
+"""Columns of every table of results. Log-likelihoods and bounds are in nats per datum, ``seconds`` are of training.
+
+Where a table is wider than the terminal, pandas leaves out columns from the middle: what was measured and when stands
+at the two ends.
+"""
 
 
 def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -34,6 +38,16 @@ def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     -3.2
     """
     return pd.DataFrame(list(rows), columns=COLUMNS)
+
+
+def outermost(table: pd.DataFrame, first: list[str], last: list[str]) -> pd.DataFrame:
+    """The table with the columns that tell most at its ends, where pandas shows them in a narrow terminal too.
+
+    >>> list(outermost(pd.DataFrame(columns=["stderr", "words", "value"]), ["value", "absent"], ["stderr"]))
+    ['value', 'words', 'stderr']
+    """
+    middle = [name for name in table if name not in (*first, *last)]
+    return table[[name for name in (*first, *middle, *last) if name in table]]
 
 
 def write_table(table: pd.DataFrame, stem: str | Path) -> None:

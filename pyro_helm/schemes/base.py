@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
@@ -94,6 +95,15 @@ class Scheme(ELBO):  # type: ignore[misc]
             raise ValueError(
                 f"{type(self).__name__} remembers nothing, but the state holds {', '.join(list(state)[:3])}"
             )
+
+    def __repr__(self) -> str:
+        """The call that makes such a scheme: its particles, and the settings that differ from their defaults."""
+        shown = []
+        for name, known in signature(type(self)).parameters.items():
+            value = repr(getattr(self, name)) if hasattr(self, name) else "..."
+            if name == "num_particles" or value != repr(known.default):
+                shown.append(f"{name}={value}")
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def __copy__(self) -> Scheme:
         # what a scheme remembers changes with every step, and the copy's is not to change with it

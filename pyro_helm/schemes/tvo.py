@@ -60,6 +60,9 @@ class TVO(Scheme):
     ) -> None:
         super().__init__(num_particles)
         self.points = points_of(partition, num_intervals, first)
+        # as they were given, which the points do not tell
+        self.partition = partition if isinstance(partition, str) else self.points
+        self.num_intervals, self.first = num_intervals, first
         self.upper = flag("upper", upper)
 
     def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:

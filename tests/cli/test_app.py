@@ -16,6 +16,7 @@ import pyro_helm as helm
 from pyro_helm.cli.app import app
 from pyro_helm.cli.ends import end_of_fit
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.runtime import budget
 from pyro_helm.training.progress import Bar
 
 RUNNER = CliRunner()
@@ -195,6 +196,16 @@ def test_what_sizes_were_understood_as_is_said(own_data: Path, tmp_path: Path) -
         assert "machine 12-4-2: 12 visible units (the width of the data), hidden 4, 2" in shown
 
 
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_more_than_memory_holds_is_refused_before_the_training(
+    command: str, own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "free_bytes", lambda device: 1000)
+    shown = refused(command, own_data, "--sizes", "4", "--out", tmp_path / "out", *QUICK)
+    assert "training 12-4 with 2 restarts, 2 particles and 100 data in a step takes at least" in shown
+    assert "but 1000.0 B are free" in shown
+
+
 def test_names_in_brackets_are_shown_as_they_are(own_data: Path, tmp_path: Path) -> None:
     """[/bold] would end the terminal's markup, [red] be swallowed by it, and $x^$ be taken for maths."""
     data = tmp_path / "[red]$x^$.npy"
@@ -230,12 +241,12 @@ def test_a_machine_without_a_guide_is_drawn_without_its_weights(own_data: Path, 
 
 
 def test_a_training_goes_on_where_it_was(own_data: Path, tmp_path: Path) -> None:
-    command = ["fit", own_data, "--sizes", "4-2", *QUICK, "--out"]
+    command: list[str | Path] = ["fit", own_data, "--sizes", "4-2", *QUICK, "--out"]
     run(*command, tmp_path / "whole", "--epochs", "3")
     run(*command, tmp_path / "parts", "--resume")
     run(*command, tmp_path / "parts", "--resume", "--epochs", "3")
-    tables = [pd.read_csv(tmp_path / name / "history.csv").drop(columns="seconds") for name in ("whole", "parts")]
-    pd.testing.assert_frame_equal(*tables)
+    whole, parts = (pd.read_csv(tmp_path / name / "history.csv") for name in ("whole", "parts"))
+    pd.testing.assert_frame_equal(whole.drop(columns="seconds"), parts.drop(columns="seconds"))
     assert "holds a run already" in refused(*command, tmp_path / "parts")
     assert "settings.seed: 0 there, 1 here" in refused(*command, tmp_path / "parts", "--resume", "--seed", "1")
     run(*command, tmp_path / "parts", "--overwrite", "--seed", "1", "--save-every", "5")
@@ -245,7 +256,7 @@ def test_a_training_goes_on_where_it_was(own_data: Path, tmp_path: Path) -> None
 def test_a_signal_ends_a_training_saved_and_with_a_status(
     number: int, status: int, own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["fit", own_data, "--sizes", "4-2", *QUICK, "--epochs", "3", "--out", tmp_path]
+    command: list[str | Path] = ["fit", own_data, "--sizes", "4-2", *QUICK, "--epochs", "3", "--out", tmp_path]
     with monkeypatch.context() as patched:
         patched.setattr(Bar, "advance", lambda *_, by=1: os.kill(os.getpid(), number) if by else None)
         result = RUNNER.invoke(app, [str(argument) for argument in command])

@@ -306,6 +306,11 @@ def test_images_stand_in_rows_of_their_group_with_ones_in_black() -> None:
     assert max(first.get_extent()[2:]) < min(second.get_extent()[2:])  # y points downwards
 
 
+def test_values_beyond_zero_and_one_widen_the_scale_of_all_groups() -> None:
+    figure = plots.dream_sheet({"data": torch.full((1, 6), 3.0), "dreams": torch.full((1, 6), -2.0)}, image_shape=SHAPE)
+    assert [image.get_clim() for image in figure.axes[0].get_images()] == [(-2, 3)] * 2
+
+
 def test_errors_of_dream_sheets() -> None:
     with pytest.raises(ValueError, match="needs a group"):
         plots.dream_sheet({}, image_shape=SHAPE)

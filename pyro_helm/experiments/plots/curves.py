@@ -10,9 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Okabe and Ito's colours, which colour-blind readers tell apart; their yellow is too pale for a line on white
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+from pyro_helm.runtime.figures import Drawing
+from pyro_helm.runtime.pictures import COLOURS
+
 LINES = ("-", ":", "-.")
+BY = {"seconds": "seconds of training", "steps": "training steps"}
 METRICS = {
     "valid_log_likelihood": "validation log-likelihood, nats per datum",
     "valid_elbo": "validation bound (ELBO), nats per datum",
@@ -21,7 +23,11 @@ METRICS = {
 
 
 def learning_curves(
-    table: pd.DataFrame, *, metric: str = "valid_log_likelihood", ceilings: Mapping[str, float] | None = None
+    table: pd.DataFrame,
+    *,
+    metric: str = "valid_log_likelihood",
+    by: str = "epoch",
+    ceilings: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draw a metric over epochs: a row per data set and sizes, a panel per imaging model, a colour per scheme.
 
@@ -31,6 +37,7 @@ def learning_curves(
     Args:
         table: tidy frame with the columns of :data:`pyro_helm.runtime.tables.COLUMNS`.
         metric: which metric, in nats per datum.
+        by: the column that is at the bottom, ``"epoch"``, ``"seconds"`` (of training) or ``"steps"``.
         ceilings: what no model can exceed, nats per datum, by data set: minus the entropy of its distribution.
 
     Raises:
@@ -46,15 +53,15 @@ def learning_curves(
     rows = rows.fillna({"dataset": "", "sizes": "", "imaging": ""})
     rows = rows.assign(data=rows.dataset + " " + rows.sizes)
     schemes, imaging, sets = sorted(rows.scheme.unique()), rows.imaging.unique(), rows.data.unique()
-    figure = Figure(figsize=(max(4.2 * len(imaging), 7.0), 4.4 * len(sets) + 0.4), layout="constrained")
+    figure = Drawing(figsize=(max(4.2 * len(imaging), 7.0), 4.4 * len(sets) + 0.4), layout="constrained")
     grid = figure.subplots(len(sets), len(imaging), squeeze=False, sharey="row")
     for (line, column), ax in np.ndenumerate(grid):
         panel = rows[(rows.data == sets[line]) & (rows.imaging == imaging[column])]
         if panel.empty:
             ax.axis("off")
             continue
-        _curves(ax, panel, schemes)
-        ax.set(title=f"{sets[line]}, {imaging[column]}".strip(", "), xlabel="epoch")
+        _curves(ax, panel, schemes, by)
+        ax.set(title=f"{sets[line]}, {imaging[column]}".strip(", "), xlabel=BY.get(by, by))
         ax.title.set_parse_math(False)  # a data set's name may hold dollars
         ceiling = (ceilings or {}).get(panel.dataset.iloc[0])
         if ceiling is not None:
@@ -71,23 +78,24 @@ def learning_curves(
     return figure
 
 
-def _curves(ax: Axes, panel: pd.DataFrame, schemes: list[str]) -> None:
+def _curves(ax: Axes, panel: pd.DataFrame, schemes: list[str], by: str) -> None:
     """Draw a line and two bands per scheme, and a legend with the last medians, best scheme first."""
     lines = []
     for scheme, group in panel.groupby("scheme"):
         order = schemes.index(str(scheme))
         colour, style = COLOURS[order % len(COLOURS)], LINES[order // len(COLOURS) % len(LINES)]
         epochs = pd.DataFrame({q: group.groupby("epoch").value.quantile(q) for q in (0.0, 0.25, 0.5, 0.75, 1.0)})
+        x = group.groupby("epoch")[by].median()
         for low, high, alpha in ((0.0, 1.0, 0.13), (0.25, 0.75, 0.25)):
-            ax.fill_between(epochs.index, epochs[low], epochs[high], color=colour, alpha=alpha, linewidth=0)
+            ax.fill_between(x, epochs[low], epochs[high], color=colour, alpha=alpha, linewidth=0)
         label, marker = f"{scheme}  {epochs[0.5].iloc[-1]:.2f}", "o" if len(epochs) == 1 else ""
-        lines += ax.plot(epochs.index, epochs[0.5], style, color=colour, linewidth=2, marker=marker, label=label)
+        lines += ax.plot(x, epochs[0.5], style, color=colour, linewidth=2, marker=marker, label=label)
     lines.sort(key=lambda line: -float(np.asarray(line.get_ydata())[-1]))
     ax.legend(
         handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False, fontsize=8,
         title="last median, best first", title_fontsize=8,
     )  # fmt: skip
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=by != "seconds", steps=[1, 2, 5, 10]))
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
 

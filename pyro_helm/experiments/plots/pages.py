@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pyro_helm.runtime.atomic_files import atomic_path
+from pyro_helm.runtime.figures import Drawing, axes_of, figure_of
 
+WHOLE = (0.0, 0.0, 1.0, 1.0)
 Array = NDArray[np.float64]
 MARGIN, GAP, LINE, MIN_WIDTH, MAX_WIDTH = 0.3, 0.3, 0.19, 9.2, 12.4  # inches
 
@@ -27,18 +29,27 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, format=form, dpi=150, metadata=undated.get(f".{form.lower()}"))
 
 
-def page() -> tuple[Figure, Axes]:
-    """Axes over a whole figure, in inches and y downwards, so that all that is placed is to scale."""
-    figure = Figure()
-    ax = figure.add_axes((0, 0, 1, 1))
+def page(ax: Axes | None) -> Axes:
+    """Axes in inches and y downwards, so that all that is placed is to scale: those given, or a whole new figure."""
+    if ax is None:
+        ax = Drawing().add_axes(WHOLE)
+    ax = axes_of(ax)
     ax.axis("off")
-    return figure, ax
+    return ax
 
 
-def set_size(figure: Figure, ax: Axes, width: float, height: float) -> None:
-    """Cut the page to so many inches."""
-    figure.set_size_inches(width, height)
+def set_size(ax: Axes, width: float, height: float) -> Figure:
+    """Cut the page to so many inches; on axes of a caller's, scale the drawing and its words to what room there is."""
+    figure = figure_of(ax)
     ax.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
+    if ax.get_position().bounds == WHOLE:
+        figure.set_size_inches(width, height)
+        return figure
+    ax.set_aspect("equal")
+    room = ax.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+    for text in ax.texts:
+        text.set_fontsize(float(text.get_fontsize()) * min(1.0, room.width / width, room.height / height))
+    return figure
 
 
 def boxes(centres: Array, sides: Array) -> Any:

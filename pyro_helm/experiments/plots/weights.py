@@ -26,7 +26,8 @@ from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import site_names
 
 MAX_UNITS = 64
-LOG_OF = {"sigmoid": "", "noisy_or": "natural log of rate, ", "odds": "natural log of odds, "}
+LOG_OF = {"noisy_or": "natural log of rate, ", "odds": "natural log of odds, "}
+"""Imaging models whose weights are positive, and are shown as logarithms."""
 KEY = "White squares are positive, black ones negative; area is magnitude, on a scale of each block's own."
 
 
@@ -36,6 +37,7 @@ def weight_diagram(
     *,
     restart: int = 0,
     image_shape: tuple[int, int] | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw the weights of one restart as Hinton diagrams, in the manner of Fig. 4 of Dayan et al. 1995.
 
@@ -50,14 +52,21 @@ def weight_diagram(
         guide: its recognition network.
         restart: which restart.
         image_shape: rows and columns of the image that the visible units make; one row if None.
+        ax: where to draw; None for a figure of its own.
 
     Raises:
-        ValueError: for a restart that there is not, a guide of other sizes than the model, or an image of another
-            size than the visible layer.
+        ValueError: for a restart that there is not, a guide of other sizes than the model or with a network of its own
+            below its lowest layer, or an image of another size than the visible layer.
 
+    >>> model, guide = BeliefNetwork((16, 8), seed=0), FactorialRecognition((16, 8), seed=0)
+    >>> figure = weight_diagram(model, guide, image_shape=(4, 4))
     """
     if tuple(guide.sizes) != tuple(model.sizes):
         raise ValueError(f"model and guide must have the same sizes, got {model.sizes} and {guide.sizes}")
+    if guide.recognition[0].weight.shape[-2] != model.sizes[0]:
+        raise ValueError(
+            "the guide sees the data through a network of its own, so that its weights are no images of them"
+        )
     last = min(model.restarts, guide.restarts) - 1
     if not 0 <= restart <= last:
         raise ValueError(f"restart must be from 0 to {last}, got {restart}")
@@ -66,8 +75,10 @@ def weight_diagram(
     few = ", ".join(
         f"{MAX_UNITS} of the {n} in h{level}" for level, n in enumerate(model.sizes) if level and n > MAX_UNITS
     )
-    logs = "" if set(model.imaging) == {"sigmoid"} else "Of logarithms, white is a weight above 1, black one below."
-    figure, ax = page()
+    logs = (
+        "" if LOG_OF.keys().isdisjoint(model.imaging) else "Of logarithms, white is a weight above 1, black one below."
+    )
+    ax = page(ax)
     ax.text(MARGIN, MARGIN, f"Weights of restart {restart}", fontsize=11, weight="bold", va="center")
     lines = [KEY, logs, few and f"Shown are the units with the strongest generative weights: {few}."]
     notes = [line for line in lines if line]
@@ -83,10 +94,9 @@ def weight_diagram(
     parts = ["learned"] * model.learned_leak[0] + ([] if fixed is None else [f"fixed {fixed:g}"])
     leak = _shown(rule, model.generative[0].leak[restart]).reshape(1, *shape)
     largest = _hinton(ax, leak, np.array([[MARGIN, bottom + LINE]]), cell, "generative leak of x")
-    text = f"Generative leak of x ({' + '.join(parts) or 'none'}): {LOG_OF[rule]}largest {largest:.3g}"
+    text = f"Generative leak of x ({' + '.join(parts) or 'none'}): {LOG_OF.get(rule, '')}largest {largest:.3g}"
     ax.text(MARGIN, bottom, text, fontsize=9, va="center")
-    set_size(figure, ax, max(MIN_WIDTH, right + MARGIN), bottom + LINE + shape[0] * cell + MARGIN)
-    return figure
+    return set_size(ax, max(MIN_WIDTH, right + MARGIN), bottom + LINE + shape[0] * cell + MARGIN)
 
 
 def _halves(
@@ -101,7 +111,7 @@ def _halves(
     generative = _shown(rule, down.weight[restart])[ours], _shown(rule_above, above.leak[restart, 0])
     return [
         (f"recognition weights, {below} to {here}", "", recognition[0], recognition[1][kept[level + 1]]),
-        (f"generative weights, {here} to {below}", LOG_OF[rule], generative[0], generative[1][kept[level + 1]]),
+        (f"generative weights, {here} to {below}", LOG_OF.get(rule, ""), generative[0], generative[1][kept[level + 1]]),
     ]
 
 
@@ -161,9 +171,9 @@ def _strongest(weight: Tensor) -> NDArray[np.int64]:
 
 
 def _shown(imaging: str, drive: Tensor) -> Array:
-    """Weights or leaks of a sigmoid layer as they are, of a noisy-or or odds layer as natural logarithms."""
+    """Weights or leaks of a noisy-or or odds layer as natural logarithms, of others as they are."""
     values = np.asarray(drive.detach().double().cpu().numpy())
-    if imaging == "sigmoid":
+    if imaging not in LOG_OF:
         return values
     # what has underflowed to zero has no logarithm and is drawn as the least that has
     return np.asarray(np.log(np.maximum(values, np.min(values, where=values > 0, initial=1.0))))

@@ -1,0 +1,74 @@
+"""How much a setting matters: a score over its values, by scheme."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pyro_helm.runtime.figures import Drawing
+from pyro_helm.runtime.pictures import COLOURS
+
+PANEL = ["dataset", "machine", "budget"]
+
+
+def setting_sensitivity(
+    table: pd.DataFrame, setting: str = "learning_rate", *, others: list[str] | None = None
+) -> Figure:
+    """Draw the validation log-likelihood over a setting: a panel per data set, machine and budget, a line per scheme.
+
+    Lines are medians over restarts and seeds, bands reach from the worst restart to the best. Other settings that were
+    tried as well are at their best, separately for each value. A ring marks the value that is best.
+
+    Args:
+        table: a study's final numbers, :meth:`pyro_helm.Study.table`.
+        setting: the column of a setting; numbers of which all are positive have a logarithmic axis.
+        others: columns of the other settings that vary.
+
+    Raises:
+        ValueError: where the table has no such column, or no finite validation log-likelihood.
+
+    """
+    if setting not in table:
+        raise ValueError(f"the table has no setting {setting!r}; its columns are {', '.join(map(str, table.columns))}")
+    rows = table[(table.split == "valid") & (table.metric == "log_likelihood") & np.isfinite(table.value)]
+    rows = rows[rows[setting].notna()]
+    if rows.empty:
+        raise ValueError("there is nothing to draw: the table has no finite log-likelihood on validation data")
+    panels = list(rows.groupby(PANEL, sort=False))
+    schemes = sorted(rows.scheme.unique())
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Drawing(figsize=(max(6.4, 4.2 * columns), 3.6 * lines + 0.5), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for ax in grid.flat[len(panels) :]:
+        ax.axis("off")
+    for ax, (labels, panel) in zip(grid.flat, panels, strict=False):
+        for scheme, group in panel.groupby("scheme"):
+            order = schemes.index(scheme)
+            _line(ax, group, setting, others or [], str(scheme), COLOURS[order % len(COLOURS)])
+        ax.set_title(", ".join(str(label) for label in labels if label), fontsize=9)
+        ax.title.set_parse_math(False)
+        ax.set(xlabel=setting.replace("_", " "), ylabel="validation log-likelihood, nats per datum")
+        ax.legend(frameon=False, fontsize=8)
+        ax.grid(alpha=0.25)
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _line(ax: Axes, group: pd.DataFrame, setting: str, others: list[str], scheme: str, colour: str) -> None:
+    keys = [setting, *(name for name in others if name != setting and group[name].notna().any())]
+    settings = group.groupby(keys).value.agg(["median", "min", "max"]).reset_index()
+    best = settings.loc[settings.groupby(setting)["median"].idxmax()].sort_values(setting)
+    x = best[setting].to_numpy()
+    if x.dtype.kind not in "if":
+        x = x.astype(str)
+    elif (x > 0).all() and len(x) > 1:
+        ax.set_xscale("log")
+        ax.set_xticks(x, [f"{value:g}" for value in x])
+        ax.minorticks_off()
+    ax.fill_between(x, best["min"], best["max"], color=colour, alpha=0.15, linewidth=0)
+    ax.plot(x, best["median"], "o-", color=colour, markersize=4, label=scheme)
+    top = best["median"].to_numpy().argmax()
+    ax.plot(x[top], best["median"].iloc[top], "o", markersize=10, fillstyle="none", color=colour)
