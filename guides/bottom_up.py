@@ -12,8 +12,9 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from pyro_helm.guides.trunk import Trunk
-from pyro_helm.layers import Imaging, Sigmoid, local_parameters
-from pyro_helm.layers.missing import PartlySeen
+from pyro_helm.layers import Categorical, Imaging, Sigmoid, local_parameters
+from pyro_helm.layers.categorical import group_sizes
+from pyro_helm.layers.missing import PartlySeen, PartlySeenGroups
 from pyro_helm.programs.labels import checked_condition, label_apart, side_by_side
 from pyro_helm.programs.layered import (
     Observations,
@@ -42,6 +43,7 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         missing: bool,
         trunk: torch.nn.Module | None,
         condition: int | None,
+        groups: Mapping[str, int | Sequence[int]] | None,
     ) -> None:
         super().__init__()
         sizes, restarts = checked_sizes(sizes, restarts)
@@ -53,13 +55,17 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         labels = self.condition or 0
         (visible, lowest), *layers = pairwise(sizes)
         self.trunk = None if trunk is None else Trunk(trunk, visible, restarts=restarts, seed=seed)
-        first: Imaging
-        if self.trunk is None:
-            first = PartlySeen(visible + labels, lowest, missing=flag("missing", missing), **settings)
-        else:
-            first = Sigmoid(self.trunk.num_features + labels, lowest, **settings)
+        self.groups = _checked_groups(groups, sizes)
+        seen = visible if self.trunk is None else self.trunk.num_features
+        partly = {"missing": flag("missing", missing)} if self.trunk is None else None
         self.recognition = PyroModule[torch.nn.ModuleList](
-            [first, *(Sigmoid(below + labels, above, **settings) for below, above in layers)]
+            [
+                _layer(seen + labels, lowest, self.groups.get("h1"), partly, settings),
+                *(
+                    _layer(below + labels, above, self.groups.get(name), None, settings)
+                    for name, (below, above) in zip(site_names(sizes)[2:], layers, strict=True)
+                ),
+            ]
         )
 
     def forward(self, observations: Observations | None = None) -> list[Tensor]:
@@ -106,6 +112,7 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         """Arguments that rebuild this network, but for the values of its parameters and its trunk."""
         config: dict[str, object] = {"sizes": self.sizes, "restarts": self.restarts}
         config |= {} if self.condition is None else {"condition": self.condition}
+        config |= {"groups": self.groups} if self.groups else {}
         if self.trunk is not None:
             return config | {"trunk": self.trunk.name}
         return config | {"missing": True} if self.recognition[0].learns_missing else config
@@ -117,3 +124,30 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         """
         if self.trunk is None:
             self.recognition[0].learn_missing()
+
+
+def _layer(
+    num_causes: int,
+    num_units: int,
+    groups: tuple[int, ...] | None,
+    partly: dict[str, bool] | None,
+    settings: dict[str, Any],
+) -> Imaging:
+    """A layer of binary units or of groups, which sees what is missing where ``partly`` has settings for that."""
+    if groups is not None:
+        kind: Any = Categorical if partly is None else PartlySeenGroups
+        settings = settings | {"groups": groups}
+    else:
+        kind = Sigmoid if partly is None else PartlySeen
+    layer: Imaging = kind(num_causes, num_units, **(partly or {}), **settings)
+    return layer
+
+
+def _checked_groups(groups: Any, sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Groups of hidden layers by site; those of ``x``, which are the model's alone, are left aside."""
+    if groups is None:
+        return {}
+    names = site_names(sizes)
+    if not isinstance(groups, Mapping) or not set(groups) <= set(names):
+        raise ValueError(f"groups must be those of hidden layers by site, of {', '.join(names[1:])}; got {groups!r}")
+    return {name: group_sizes(groups[name], sizes[names.index(name)]) for name in names[1:] if name in groups}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -32,6 +32,7 @@ class FactorialRecognition(BottomUp):
             values, the others drawn anew by ``reset_parameters``. A machine with a trunk is loaded by
             ``load(path, guide=...)``.
         condition: number of labels, as the model's: the observation ``label`` drives every layer; None for none.
+        groups: of hidden layers that are categorical, by site, as the model's; ``{"h1": 4}``.
 
     Raises:
         TypeError: for a trunk that is no module.
@@ -55,8 +56,11 @@ class FactorialRecognition(BottomUp):
         missing: bool = False,
         trunk: torch.nn.Module | None = None,
         condition: int | None = None,
+        groups: Mapping[str, int | Sequence[int]] | None = None,
     ) -> None:
-        super().__init__(sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk, condition=condition)
+        super().__init__(
+            sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk, condition=condition, groups=groups
+        )
 
     @pyro_method  # type: ignore[untyped-decorator]
     def mean_field(self, observations: Observations) -> list[Bernoulli]:

@@ -28,13 +28,16 @@ from pyro_helm.runtime.device import placement
 ImagingModel = str | type[Imaging]
 """An imaging model by its name in :data:`~pyro_helm.layers.IMAGING`, or as a class."""
 
+Groups = int | Sequence[int]
+"""Units in each group of a categorical layer."""
+
 
 class BeliefNetwork(PyroModule):  # type: ignore[misc]
     r"""Layered binary belief network, ``p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)``.
 
     A Pyro model with one sample site per layer, ``hL`` first and ``x`` last. Units are independent given the layer
-    above; how causes make probabilities is each layer's imaging model. Hidden units are binary, visible ones are what
-    their imaging model says.
+    above; how causes make probabilities is each layer's imaging model. Hidden units are binary or groups of which one
+    is on, visible ones are what their imaging model says.
 
     Args:
         sizes: units per layer, bottom to top: ``(32, 24, 2)`` is 32 visible units, 24, then 2 on top.
@@ -42,7 +45,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             :class:`~pyro_helm.layers.Imaging` may stand for a name.
         visible: imaging of the visible layer if it is another: ``"gaussian"`` for real numbers, ``"poisson"`` for
             counts, ``"categorical"`` for groups of units of which one is on, any of the above, or a class.
-        groups: units in each group of a categorical layer, which add up to the layer's; a number if all are equal.
+        groups: units in each group of a categorical layer, which add up to the layer's; a number if all are equal. By
+            site where hidden layers are categorical: ``{"x": (2, 3), "h1": 4}``.
         lateral: whether the units of a layer drive each other, one for all or one per layer: those of a block are
             driven by all units of earlier blocks too.
         blocks: how many blocks a layer with lateral connections has, one for all or one per layer; None for one per
@@ -58,7 +62,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
 
     Raises:
         ValueError: for sizes, restarts, imaging models, groups, blocks or leaks out of range, or of another number than
-            the layers; for hidden layers that are not binary, and sites to skip to that are not further above.
+            the layers; for hidden layers that are neither binary nor categorical, or sites to skip to that are not
+            further above.
 
     Source: Dayan, Hinton, Neal & Zemel 1995, section 2, equations 3.3 to 3.5 and appendix A; lateral connections as in
     Gregor, Danihelka, Mnih, Blundell & Wierstra, Deep autoregressive networks, 2014.
@@ -79,7 +84,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         imaging: ImagingModel | Sequence[ImagingModel] = "sigmoid",
         *,
         visible: ImagingModel | None = None,
-        groups: int | Sequence[int] | None = None,
+        groups: Groups | Mapping[str, Groups] | None = None,
         lateral: bool | Sequence[bool] = False,
         blocks: int | Sequence[int | None] | None = None,
         skip: bool | Mapping[str, Sequence[str]] = False,
@@ -120,10 +125,10 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                 fixed_leak=fixed,
                 learned_leak=learned,
                 generator=generator,
-                **({"groups": self.groups} if kind is Categorical else {}),
+                **({"groups": self.groups[name]} if kind is Categorical else {}),
             )
-            for kind, causes, num_units, fixed, learned in zip(
-                kinds, num_causes, sizes, self.fixed_leak, self.learned_leak, strict=True
+            for name, kind, causes, num_units, fixed, learned in zip(
+                site_names(sizes), kinds, num_causes, sizes, self.fixed_leak, self.learned_leak, strict=True
             )
         )
         for layer, number_of_blocks in zip(self.generative, self.blocks, strict=True):
@@ -162,6 +167,11 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                     layer, known = without_missing(layer, known)
                 units[name] = pyro.sample(name, layer, obs=known)
         return units["x"]
+
+    @property
+    def has_binary_causes(self) -> bool:
+        """Whether all hidden layers are binary."""
+        return all(layer.is_binary for layer in self.generative[1:])
 
     @property
     def is_chain(self) -> bool:
@@ -216,7 +226,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             "restarts": self.restarts,
             "fixed_leak": self.fixed_leak,
             "learned_leak": self.learned_leak,
-            **({} if self.groups is None else {"groups": self.groups}),
+            **({"groups": self.groups} if self.groups else {}),
             **({"lateral": self.lateral, "blocks": self.blocks} if any(self.lateral) else {}),
             **({"skip": skipped} if any(skipped.values()) else {}),
             **({} if self.condition is None else {"condition": self.condition}),
@@ -255,19 +265,22 @@ def _checked_blocks(blocks: Any, lateral: Sequence[bool], sizes: Sequence[int]) 
 
 
 def _checked_groups(
-    kinds: Sequence[type[Imaging]], groups: int | Sequence[int] | None, sizes: Sequence[int]
-) -> tuple[int, ...] | None:
-    """Groups of the visible layer, None for one without; refuse hidden layers that are not binary."""
-    for name, kind in zip(site_names(sizes)[1:], kinds[1:], strict=True):
-        if not kind.is_binary:
+    kinds: Sequence[type[Imaging]], groups: Groups | Mapping[str, Groups] | None, sizes: Sequence[int]
+) -> dict[str, tuple[int, ...]]:
+    """Groups of each categorical layer, by site; refuse hidden layers that are neither that nor binary."""
+    names = site_names(sizes)
+    for name, kind in zip(names[1:], kinds[1:], strict=True):
+        if not kind.is_binary and kind is not Categorical:
             raise ValueError(
-                f"hidden layers are of binary units, sigmoid, noisy_or or odds, but the imaging of {name!r} is "
-                f'{name_of(kind)}; give it as visible="{name_of(kind)}"'
+                "hidden layers are of binary units, sigmoid, noisy_or or odds, or categorical, but the imaging of "
+                f'{name!r} is {name_of(kind)}; give it as visible="{name_of(kind)}"'
             )
-    if (kinds[0] is Categorical) != (groups is not None):
-        wanted = "a categorical layer needs groups" if groups is None else "groups are of a categorical layer"
-        raise ValueError(f'{wanted}; got visible="{name_of(kinds[0])}" and groups={groups!r}')
-    return None if groups is None else group_sizes(groups, sizes[0])
+    categorical = [name for name, kind in zip(names, kinds, strict=True) if kind is Categorical]
+    by_site = groups if isinstance(groups, Mapping) else {} if groups is None else dict.fromkeys(categorical, groups)
+    if set(by_site) != set(categorical) or (groups is not None and not categorical):
+        wanted = ", ".join(categorical) or "none"
+        raise ValueError(f"groups are of categorical layers, each of which needs them: {wanted}; got groups={groups!r}")
+    return {name: group_sizes(by_site[name], sizes[names.index(name)]) for name in categorical}
 
 
 def _per_layer(name: str, value: Any, num_layers: int) -> tuple[Any, ...]:

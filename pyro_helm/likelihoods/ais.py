@@ -122,11 +122,9 @@ def path_from(model: Program, guide: Program | None, num_chains: int, start: str
         raise TypeError(
             f'method="ais" anneals the layers of a BeliefNetwork, got a {type(model).__name__}; use method="importance"'
         )
-    if model.condition is not None:
-        raise TypeError(
-            'method="ais" anneals networks without a condition, got one that is conditioned on a label; use '
-            'method="importance"'
-        )
+    if model.condition is not None or not model.has_binary_causes:
+        what = "categorical hidden layers" if model.condition is None else "a condition"
+        raise TypeError(f'method="ais" anneals binary hidden layers alone, got {what}; use method="importance"')
     if start == "prior":
         with torch.no_grad():
             return factors(model, None)

@@ -18,6 +18,8 @@ def log_density(layer: Any, imaging: str, drive: Tensor, values: Tensor) -> Tens
     """log p of a layer's values given its drive, [...], by the textbook; NaN is left out."""
     of_units: Tensor
     missing, values = values.isnan(), values.nan_to_num()
+    if hasattr(layer, "groups"):
+        imaging = "categorical"
     if imaging == "gaussian":
         scale = layer.scale[0, 0]
         of_units = -((values - drive) ** 2) / (2 * scale**2) - scale.log() - math.log(2 * math.pi) / 2
@@ -50,15 +52,25 @@ def drive_of(layer: Any, values: Tensor, causes: Tensor | None) -> Tensor:
     return drive
 
 
-def hidden_states(sizes: tuple[int, ...]) -> list[Tensor]:
+def hidden_states(program: Any) -> list[Tensor]:
     """All joint hidden states, one tensor [states, units] per layer."""
-    return list(binary_rows(sum(sizes[1:])).split(list(sizes[1:]), -1))
+    names = ["h1", "h2", "h3"][: len(program.sizes) - 1]
+    layers = [_states(size, program.groups.get(name)) for name, size in zip(names, program.sizes[1:], strict=True)]
+    index = torch.cartesian_prod(*(torch.arange(len(states)) for states in layers)).reshape(-1, len(layers))
+    return [states[of_layer] for states, of_layer in zip(layers, index.T, strict=True)]
+
+
+def _states(size: int, groups: tuple[int, ...] | None) -> Tensor:
+    if groups is None:
+        return binary_rows(size)
+    codes = [torch.eye(group, dtype=torch.float64) for group in groups]
+    return torch.stack([torch.cat(rows) for rows in itertools.product(*codes)])
 
 
 def log_joint(model: Any, observations: Mapping[str, Tensor]) -> Tensor:
     """log p(x, h) of every datum and state, [data, states]."""
     x = observations["x"]
-    units = [x[:, None], *(states[None] for states in hidden_states(model.sizes))]
+    units = [x[:, None], *(states[None] for states in hidden_states(model))]
     return _log_layers(model, units, label_of(model, observations), lowest=0)
 
 
@@ -72,12 +84,12 @@ def label_of(program: Any, observations: Mapping[str, Tensor]) -> list[Tensor]:
 def log_prior(model: Any, label: int = 0) -> Tensor:
     """log p(h) of every state, [states], given a label if the model is conditioned on one."""
     given = [] if model.condition is None else [torch.eye(model.condition, dtype=torch.float64)[label]]
-    return _log_layers(model, [torch.empty(0), *hidden_states(model.sizes)], given, lowest=1)
+    return _log_layers(model, [torch.empty(0), *hidden_states(model)], given, lowest=1)
 
 
 def visible_means(model: Any) -> Tensor:
     """E[x | h] of every state where that is a function of the drive, [states, units], detached."""
-    hidden = hidden_states(model.sizes)
+    hidden = hidden_states(model)
     means = torch.zeros(len(hidden[0]), model.sizes[0], dtype=torch.float64)
     for _ in range(model.sizes[0]):  # of units that are driven by earlier ones, once these are known
         means = drive_of(model.generative[0], means, hidden[0])
@@ -106,7 +118,7 @@ def log_guide(guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
     if guide.trunk is not None:
         weight, bias = (getattr(guide.trunk, f"0:{name}")[0] for name in ("weight", "bias"))
         below = torch.tanh(sum(below.nan_to_num(nan=0.5)[..., k, None] * weight[:, k] for k in range(3)) + bias)
-    for layer, states in zip(guide.recognition, hidden_states(guide.sizes), strict=True):
+    for layer, states in zip(guide.recognition, hidden_states(guide), strict=True):
         drive = drive_of(layer, states[None], side_by_side([below, *label]))
         total = total + log_density(layer, "sigmoid", drive, states[None])
         below = states[None]
@@ -132,8 +144,4 @@ def sleep(model: Any, guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
 
 def every_x(model: Any) -> Tensor:
     """All rows that a model of binary or categorical units may dream."""
-    width, groups = model.sizes[0], getattr(model, "groups", None)
-    if groups is None:
-        return binary_rows(width)
-    codes = [torch.eye(size, dtype=torch.float64) for size in groups]
-    return torch.stack([torch.cat(rows) for rows in itertools.product(*codes)])
+    return _states(model.sizes[0], model.groups.get("x"))

@@ -60,6 +60,7 @@ MODELS = {
     "lateral groups": Model((6, 2), {"visible": "categorical", "groups": (2, 2, 2), "lateral": (True, False)}),
     "skip": Model((3, 2, 2, 1), {"skip": True, "imaging": ("noisy_or", "sigmoid", "sigmoid", "sigmoid")}),
     "condition": Model((3, 2, 2), {"condition": 3, "imaging": ("sigmoid", "odds", "sigmoid")}),
+    "quantiser": Model((2, 5), {"imaging": ("gaussian", "categorical"), "groups": {"h1": (2, 3)}}),
     "skip, lateral": Model((3, 2, 2), {"skip": {"x": ("h2",)}, "lateral": True}),
 }
 GUIDES = {
@@ -67,10 +68,16 @@ GUIDES = {
     "autoregressive": Guide(kind=AutoregressiveRecognition),
     "trunk": Guide({"trunk": nn.Sequential(nn.Linear(3, 4), nn.Tanh())}),
 }
+OWN_GUIDES = {
+    "condition": Guide({"condition": 3}),
+    "quantiser": Guide({"groups": {"h1": (2, 3)}}),
+}
+"""Of the models that a plain guide does not fit."""
+
 PAIRS = {
-    **{f"{name}, factorial": (model, GUIDES["factorial"]) for name, model in MODELS.items() if name != "condition"},
+    **{f"{name}, factorial": (model, GUIDES["factorial"]) for name, model in MODELS.items() if name not in OWN_GUIDES},
     **{f"binary, {name}": (MODELS["binary"], guide) for name, guide in GUIDES.items() if name != "factorial"},
-    "condition, both": (MODELS["condition"], Guide({"condition": 3})),
+    **{f"{name}, own": (MODELS[name], guide) for name, guide in OWN_GUIDES.items()},
 }
 
 

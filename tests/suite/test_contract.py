@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -30,7 +31,17 @@ from tests.suite.enumeration import (
     sleep,
     visible_means,
 )
-from tests.suite.members import MODELS, PAIRS, far_from_the_start, learns_alone, observed, replicated, restart_of
+from tests.suite.members import (
+    GUIDES,
+    MODELS,
+    OWN_GUIDES,
+    PAIRS,
+    far_from_the_start,
+    learns_alone,
+    observed,
+    replicated,
+    restart_of,
+)
 
 REPLICATES = 600
 CAPTURED = helm.VIMCO(2)
@@ -57,7 +68,7 @@ def can_be_listed(model: Any) -> bool:
 @every_pair
 def test_sites_score_as_the_equations(pair: str) -> None:
     model, guide, observations = machine(pair)
-    states = hidden_states(model.sizes)
+    states = hidden_states(model)
     values = {name: layer[:, None, None] for name, layer in zip(site_names(model.sizes)[1:], states, strict=True)}
     for program, expected in ((model, log_joint), (guide, log_guide)):
         found = score(program, values, kwargs={"observations": observations}).log_joint[:, 0]
@@ -73,7 +84,7 @@ def test_dreams_follow_the_model(name: str) -> None:
     trace = poutine.trace(model).get_trace(given, num_data=number)
     x = trace.nodes["x"]["value"].detach()
     hidden = torch.cat([trace.nodes[name]["value"] for name in site_names(model.sizes)[1:]], -1)
-    check_frequencies(hidden, torch.cat(hidden_states(model.sizes), -1), log_prior(model, label=1).exp())
+    check_frequencies(hidden, torch.cat(hidden_states(model), -1), log_prior(model, label=1).exp())
     if can_be_listed(model):
         rows = every_x(model)
         observations = {name: label[: len(rows)].long() for name, label in given.items()} | {"x": rows}
@@ -159,12 +170,21 @@ def test_every_scheme_follows_what_it_claims(pair: str, claim: str) -> None:
     exact, said = Enumerated(model, guide, observations), CLAIMS[claim]
     if claim == "wake_sleep" and can_be_listed(model):
         said = with_sleep(said, model, guide, observations)
-    if said.needs_bernoulli and guide.recognition[0].blocks:
-        with pytest.raises(ValueError, match="site 'h1' of the guide is a Autoregressive"):
+    if refusal := refused(claim, guide):
+        with pytest.raises((TypeError, ValueError), match=refusal):
             estimates(said.scheme, *many, observations)
         return
     expected = exact_gradient(-said.objective(exact), model, guide)
     check(said, -said.value(exact).detach(), expected, *estimates(said.scheme, *many, observations))
+
+
+def refused(claim: str, guide: Any) -> str | None:
+    """What a scheme says of a guide that it can't take."""
+    if CLAIMS[claim].needs_bernoulli and (guide.recognition[0].blocks or guide.groups):
+        return r"site 'h1' of the guide is a (Autoregressive|OneHotGroups)"
+    if guide.groups and claim == "gibbs":
+        return "site 'h1' is a OneHotGroups"
+    return "uniform distribution over finitely many values" if guide.groups and "defensive" in claim else None
 
 
 def with_sleep(claim: Claim, model: Any, guide: Any, observations: dict[str, Tensor]) -> Claim:
@@ -182,6 +202,10 @@ def test_gibbs_of_single_units_leaves_the_posterior(pair: str) -> None:
     model, guide, observations = machine(pair)
     make_model, make_guide = PAIRS[pair]
     many = replicated(model, make_model(REPLICATES)), replicated(guide, make_guide(make_model.sizes, REPLICATES))
+    if refusal := refused("gibbs", guide):
+        with pytest.raises(TypeError, match=refusal):
+            estimates(helm.Gibbs(2), *many, observations)
+        return
     exact, claim = Enumerated(model, guide, observations), CLAIMS["gibbs"]
     expected = exact_gradient(-claim.objective(exact), model, guide)
     scheme = helm.Gibbs(2, num_sweeps=20)
@@ -231,8 +255,8 @@ def exact_evidence(model: Any, observations: dict[str, Tensor], **settings: Any)
 def test_annealing_finds_the_log_likelihood(pair: str, start: str) -> None:
     model, guide, observations = machine(pair)
     expected = log_joint(model, observations).logsumexp(-1)
-    if model.condition is not None:
-        with pytest.raises(TypeError, match="anneals networks without a condition"):
+    if model.condition is not None or not model.has_binary_causes:
+        with pytest.raises(TypeError, match=r"anneals binary hidden layers alone, got (a condition|categorical)"):
             annealed_importance_sampling(model, guide, observations["x"], start=start)
         return
     if start == "guide" and guide.trunk is not None:
@@ -258,4 +282,31 @@ def test_the_posterior_is_bayes_rule(pair: str) -> None:
     assert found.kl is not None
     assert torch.allclose(found.kl[0], (exact.log_q.exp() * (exact.log_q - posterior)).sum(-1), rtol=1e-8, atol=1e-10)
     means = torch.cat([found.marginals[name][0] for name in site_names(model.sizes)[1:]], -1)
-    assert torch.allclose(means, posterior.exp() @ torch.cat(hidden_states(model.sizes), -1), rtol=1e-8)
+    assert torch.allclose(means, posterior.exp() @ torch.cat(hidden_states(model), -1), rtol=1e-8)
+
+
+@pytest.mark.parametrize("groups", [None, {"h1": (3, 2)}])
+def test_a_guide_of_other_groups_is_refused(groups: Any) -> None:
+    model, guide = MODELS["quantiser"](), helm.FactorialRecognition((2, 5), groups=groups)
+    with pytest.raises(ValueError, match="the guide must draw values that the model's distribution has"):
+        helm.VIMCO(2).loss(model, guide, observations=observed(model))
+
+
+@pytest.mark.parametrize("scheme", [helm.MeanField(), helm.ExactMeanField()], ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("gaussian", "'x' of the model is gaussian"),
+        ("categorical", "'x' of the model is categorical"),
+        ("a class", "'x' of the model is tests.suite.members:StudentT"),
+        ("lateral", "'x' of the model has lateral connections"),
+        ("skip", "'x' of the model has skip connections"),
+        ("condition", "'x' of the model is conditioned on a label"),
+        ("quantiser", "'x' of the model is gaussian"),
+    ],
+)
+def test_means_are_passed_through_plain_binary_layers_alone(name: str, found: str, scheme: helm.Scheme) -> None:
+    model = MODELS[name]()
+    guide = OWN_GUIDES.get(name, GUIDES["factorial"])(model.sizes)
+    with pytest.raises(TypeError, match=re.escape(found)):
+        scheme.loss(model, guide, observations={"x": observed(model)["x"]})
