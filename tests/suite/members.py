@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import pyro.distributions as dist
+import pytest
 import torch
 from pyro import poutine
 from torch import Tensor, nn
@@ -119,3 +121,19 @@ def observed(model: Any, num_data: int = NUM_DATA, seed: int = 0) -> dict[str, T
         given = {} if model.condition is None else {"label": torch.arange(num_data) % model.condition}
         trace = poutine.trace(model).get_trace(given, num_data=num_data)
     return given | {"x": trace.nodes["x"]["value"].detach()}
+
+
+every_pair = pytest.mark.parametrize("pair", PAIRS)
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+@cache
+def machine(pair: str) -> tuple[Any, Any, dict[str, Tensor]]:
+    """A model and guide of one restart, far from their start, and observations."""
+    make_model, make_guide = PAIRS[pair]
+    model = far_from_the_start(make_model())
+    return model, far_from_the_start(make_guide(make_model.sizes)), observed(model)
+
+
+def can_be_listed(model: Any) -> bool:
+    return model.imaging[0] in ("sigmoid", "noisy_or", "odds", "categorical")
