@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import pyro
 import torch
+from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor
 
@@ -83,7 +84,7 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         """
         observed, known_to_all = self._checked(observations)
         with local_parameters():
-            conditionals = [layer.conditional() for layer in self.recognition]
+            conditionals = self._conditionals()
         units = self._seen(observed["x"])
         hidden = []
         with layer_plates(self.restarts, units.shape[-2]):
@@ -94,6 +95,10 @@ class BottomUp(PyroModule):  # type: ignore[misc]
                     units = pyro.sample(name, conditional(side_by_side([units, *known_to_all])))
                 hidden.append(units)
         return hidden
+
+    def _conditionals(self) -> list[Callable[[Tensor | None], TorchDistribution]]:
+        """Read the parameters now; give the function of each layer from its causes to its distribution."""
+        return [layer.conditional() for layer in self.recognition]
 
     def _seen(self, x: Tensor) -> Tensor:
         """What the first layer sees of the data."""

@@ -111,6 +111,18 @@ def side_by_side(causes: list[Tensor]) -> Tensor | None:
     return torch.cat([units.expand(*shape, -1) for units in causes], -1) if causes else None
 
 
+def settled(drive: Tensor, lateral: Tensor, iterations: int, damping: float) -> Tensor:
+    """The drive of units after they have driven each other, unit by unit."""
+
+    def driven(means: Tensor) -> Tensor:
+        return drive + sum(means[..., i, None] * lateral[i] for i in range(len(lateral)))
+
+    means = 1 / (1 + torch.exp(-drive))
+    for _ in range(iterations):
+        means = (1 - damping) * means + damping / (1 + torch.exp(-driven(means)))
+    return driven(means)
+
+
 def log_guide(guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
     """log q(h | x) of every datum and state, [data, states]."""
     x, label = observations["x"], label_of(guide, observations)
@@ -118,8 +130,10 @@ def log_guide(guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
     if guide.trunk is not None:
         weight, bias = (getattr(guide.trunk, f"0:{name}")[0] for name in ("weight", "bias"))
         below = torch.tanh(sum(below.nan_to_num(nan=0.5)[..., k, None] * weight[:, k] for k in range(3)) + bias)
-    for layer, states in zip(guide.recognition, hidden_states(guide), strict=True):
+    for level, (layer, states) in enumerate(zip(guide.recognition, hidden_states(guide), strict=True)):
         drive = drive_of(layer, states[None], side_by_side([below, *label]))
+        if hasattr(guide, "lateral_weights"):
+            drive = settled(drive, guide.lateral_weights()[level][0], guide.iterations, guide.damping)
         total = total + log_density(layer, "sigmoid", drive, states[None])
         below = states[None]
     return total

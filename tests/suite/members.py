@@ -14,7 +14,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition
+from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition, LateralRecognition
 from pyro_helm.layers import Imaging
 from pyro_helm.models import BeliefNetwork
 
@@ -68,6 +68,7 @@ MODELS = {
 GUIDES = {
     "factorial": Guide(),
     "autoregressive": Guide(kind=AutoregressiveRecognition),
+    "lateral": Guide({"iterations": 2}, kind=LateralRecognition),
     "trunk": Guide({"trunk": nn.Sequential(nn.Linear(3, 4), nn.Tanh())}),
 }
 OWN_GUIDES = {
