@@ -70,13 +70,15 @@ class Run:
 
 
 def settings_of_training(training: Callable[..., Any]) -> dict[str, Any]:
-    """Settings that a study may give a training, with their defaults.
+    """Settings that a study may give a training, with their defaults; those of ``fit`` if it takes any others.
 
     >>> settings_of_training(fit)["batch_size"]
     100
     """
     parameters = inspect.signature(training).parameters.values()
-    return {each.name: each.default for each in parameters if each.name not in _GIVEN_BY_THE_STUDY}
+    own = {each.name: each.default for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD}
+    handed_on = settings_of_training(fit) if len(own) < len(parameters) else {}
+    return {**handed_on, **{name: value for name, value in own.items() if name not in _GIVEN_BY_THE_STUDY}}
 
 
 def live(settings: Mapping[str, Any]) -> dict[str, Any]:
