@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_helm.experiments.progress_bar import StudyBar
-from pyro_helm.experiments.run_folders import Outcome, carried_out, failure, folder_of, outcome_in
+from pyro_helm.experiments.run_folders import Outcome, carried_out, failed, folder_of, outcome_in
 from pyro_helm.experiments.run_plans import Run
 
 OnDone = Callable[[Run, Outcome], None]
@@ -78,7 +78,7 @@ def _outcome(future: Any, run: Run, study: Path) -> Outcome:
     error = future.exception()
     if isinstance(error, KilledWorker):
         error = RuntimeError("its worker was killed again and again, perhaps because the memory was not enough")
-    return failure("failed", error)
+    return failed(run, study, error)
 
 
 def _lost(number: int) -> ConnectionError:
