@@ -26,6 +26,7 @@ from pyro_helm.experiments.scoring import final_scores
 from pyro_helm.runtime.atomic_files import atomic_path
 from pyro_helm.runtime.tables import write_table
 from pyro_helm.schemes import Intractable
+from pyro_helm.training.fitting import fit
 from pyro_helm.training.history import describe_machine
 from pyro_helm.training.result import Result
 
@@ -127,6 +128,8 @@ def _trained_and_scored(run: Run, study: Path, folder: Path) -> Outcome:
         raise TrainingInterrupted(run, result)
     if result.unsaved is not None:
         raise OSError(result.unsaved)
+    if run.training is not fit:  # which may have stages, of which the folder has the last
+        write_table(result.history, folder / "history")
     write_table(scored(run, study, result), folder / SCORES)
     last = result.history.iloc[-1]
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import tempfile
 import time
@@ -103,8 +104,14 @@ def local_client(workers: int) -> Iterator[Any]:
 
     Raises:
         ImportError: if Dask is not installed.
+        RuntimeError: in a worker, which a script becomes that starts them where it is imported.
 
     """
+    if multiprocessing.parent_process() is not None:
+        raise RuntimeError(
+            "workers were asked for by a process that is a worker itself; put what starts them under "
+            "if __name__ == '__main__', or take workers=1"
+        )
     distributed = _distributed()
     import dask
 
