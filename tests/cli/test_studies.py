@@ -20,6 +20,9 @@ datasets = [{ data = "bars", train = 60, valid = 20 }]
 """
 
 
+pytestmark = pytest.mark.filterwarnings("default::RuntimeWarning")  # which the command prints
+
+
 def study(folder: Path, text: str, *options: str) -> Result:
     (folder / "s.toml").write_text(text)
     return CliRunner().invoke(app, ["study", str(folder / "s.toml"), *options])
