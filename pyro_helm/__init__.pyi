@@ -1,5 +1,6 @@
 """The public names, each with where it is defined."""
 
+from .data.csv_files import Table, read_table
 from .data.sets import Data, PatternDistribution, available_data, load_data
 from .experiments import plots
 from .experiments.comparison import Comparison, compare
@@ -13,11 +14,17 @@ from .likelihoods import (
     Imputation,
     Posterior,
     Scores,
+    codes,
+    dreams,
     exact_posterior,
     impute,
     log_likelihood,
     log_likelihood_gap,
     paired_differences,
+    posterior_draws,
+    posterior_predictive,
+    reconstructions,
+    weight_table,
 )
 from .models import BeliefNetwork
 from .schemes import (
@@ -37,6 +44,7 @@ from .schemes import (
     Scheme,
     WakeSleep,
 )
+from .training.callbacks import EpochState, JsonLines, TensorBoard
 from .training.checkpoint import load, save
 from .training.fitting import fit
 from .training.full_batch import LBFGS, ConjugateGradient
@@ -58,6 +66,7 @@ __all__ = [
     "ConjugateGradient",
     "Data",
     "DisARM",
+    "EpochState",
     "ExactEM",
     "ExactMeanField",
     "FactorialRecognition",
@@ -65,6 +74,7 @@ __all__ = [
     "Gibbs",
     "Imputation",
     "Intractable",
+    "JsonLines",
     "MeanField",
     "NoisyOrBernoulli",
     "OddsBernoulli",
@@ -78,10 +88,14 @@ __all__ = [
     "Scores",
     "Settings",
     "Study",
+    "Table",
+    "TensorBoard",
     "TrainingRun",
     "WakeSleep",
     "available_data",
+    "codes",
     "compare",
+    "dreams",
     "exact_posterior",
     "fit",
     "impute",
@@ -91,7 +105,12 @@ __all__ = [
     "log_likelihood_gap",
     "paired_differences",
     "plots",
+    "posterior_draws",
+    "posterior_predictive",
+    "read_table",
+    "reconstructions",
     "report",
     "save",
     "summarise",
+    "weight_table",
 ]
