@@ -157,6 +157,8 @@ def accuracy_of(model: BeliefNetwork, guide: FactorialRecognition, data: helm.Da
 
 def judged(study: helm.Study) -> pd.DataFrame:
     """One row per run and restart of a study: labels, settings, ``log_likelihood``, ``accuracy``, ``seconds``."""
+    if study.interrupted is not None:  # the same command goes on
+        raise SystemExit(128 + study.interrupted)
     table = study.table()
     index = ["run", "scheme", "imaging", *study.varied, "restart", "seconds"]
     return table.set_index([*index, "metric"]).value.unstack("metric").reset_index()
