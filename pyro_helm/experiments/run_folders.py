@@ -90,6 +90,14 @@ def _failure(state: str, error: BaseException) -> Outcome:
     return {"state": state, "why": " ".join(why.split()), "kind": kind, "traceback": trace, "warnings": []}
 
 
+def warn_of(run: Run, outcome: Outcome) -> None:
+    """Say what a run warned of, or why it came to nothing."""
+    for text in outcome["warnings"]:
+        warnings.warn(f"{run}: {text}", RuntimeWarning, stacklevel=2)
+    if outcome["state"] != "finished":
+        warnings.warn(f"{run}: {outcome['why']}", RuntimeWarning, stacklevel=2)
+
+
 def outcome_in(folder: Path) -> Outcome | None:
     """What came of the run in a folder; None if it is waiting or was ended."""
     return read_json(folder / OUTCOME_FILE)

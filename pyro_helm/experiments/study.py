@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -20,7 +19,7 @@ from pyro_helm.experiments.ending import Ended, ending_signals
 from pyro_helm.experiments.grids import Plan
 from pyro_helm.experiments.progress_bar import StudyBar
 from pyro_helm.experiments.ranking import study_card
-from pyro_helm.experiments.run_folders import Outcome, TrainingInterrupted, folder_of, outcome_in, read_json
+from pyro_helm.experiments.run_folders import Outcome, TrainingInterrupted, folder_of, outcome_in, read_json, warn_of
 from pyro_helm.experiments.run_plans import Run
 from pyro_helm.experiments.scoring import SPLITS
 from pyro_helm.experiments.step_times import kept_step_times, time_steps
@@ -288,14 +287,6 @@ class Study(Shown):
         for name, each in tables.items():
             with atomic_path(self.folder / f"{name}.csv") as path:
                 each.to_csv(path, index=False)
-
-
-def warn_of(run: Run, outcome: Outcome) -> None:
-    """Say what a run warned of, or why it came to nothing."""
-    for text in outcome["warnings"]:
-        warnings.warn(f"{run}: {text}", RuntimeWarning, stacklevel=2)
-    if outcome["state"] != "finished":
-        warnings.warn(f"{run}: {outcome['why']}", RuntimeWarning, stacklevel=2)
 
 
 def _is_over(outcome: Outcome | None) -> bool:
