@@ -44,6 +44,7 @@ from .schemes import (
     Scheme,
     WakeSleep,
 )
+from .training.callbacks import EpochState, JsonLines, TensorBoard
 from .training.checkpoint import load, save
 from .training.fitting import fit
 from .training.full_batch import LBFGS, ConjugateGradient
@@ -65,6 +66,7 @@ __all__ = [
     "ConjugateGradient",
     "Data",
     "DisARM",
+    "EpochState",
     "ExactEM",
     "ExactMeanField",
     "FactorialRecognition",
@@ -72,6 +74,7 @@ __all__ = [
     "Gibbs",
     "Imputation",
     "Intractable",
+    "JsonLines",
     "MeanField",
     "NoisyOrBernoulli",
     "OddsBernoulli",
@@ -86,6 +89,7 @@ __all__ = [
     "Settings",
     "Study",
     "Table",
+    "TensorBoard",
     "TrainingRun",
     "WakeSleep",
     "available_data",

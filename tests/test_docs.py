@@ -166,7 +166,7 @@ def test_a_tutorial_answers_one_question_and_ends_with_a_picture(page: Path) -> 
     text = page.read_text()
     assert text.startswith("---\nfile_format: mystnb\n")
     assert text.count("**Question: ") == 1
-    assert re.search(r"plt\.show\(\)|dream_sheet\(|learning_curves\(|plot\w*\(", CELL.findall(text)[-1])
+    assert re.search(r"plt\.show\(\)|plots\.\w+\(|\.plot\(", CELL.findall(text)[-1])
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)

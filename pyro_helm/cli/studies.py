@@ -32,6 +32,9 @@ def print_study(study: Study) -> None:
         )
         title = "difference in test log-likelihood, nats per datum, paired by restart, with 95 % interval"
         print_table(study.differences(), title)
+    times = study.step_times()
+    if not times.empty:
+        print_table(times.drop(columns="run"), "milliseconds per training step, measured in turns before the study")
     conflicts = study.conflicts()
     if not conflicts.empty:
         print_table(conflicts, "runs that are there twice with unlike numbers")

@@ -23,6 +23,7 @@ from pyro_helm.experiments.ranking import study_card
 from pyro_helm.experiments.run_folders import Outcome, TrainingInterrupted, folder_of, outcome_in, read_json
 from pyro_helm.experiments.run_plans import Run
 from pyro_helm.experiments.scoring import SPLITS
+from pyro_helm.experiments.step_times import kept_step_times, time_steps
 from pyro_helm.experiments.study_tables import (
     RunFolder,
     conflicts_table,
@@ -76,13 +77,13 @@ class Study(Shown):
     Raises:
         ValueError: for what is no data set, machine, scheme, setting or budget.
 
-    >>> study = Study("study", datasets=["bars"], machines=["sigmoid 4"], schemes=["wake_sleep", "vimco"],
+    >>> study = Study("study", datasets=["bars"], machines=["sigmoid 4"], schemes=["wake_sleep", "reinforce"],
     ...               settings={"learning_rate": [0.01, 0.03]}, budget="5 steps", restarts=2, scores={"num_samples": 5})
     >>> runs = study.run(workers=1, progress=False)
     >>> runs.state.tolist(), study.varied
-    (['finished', 'finished', 'finished', 'finished'], ['learning_rate', 'num_particles'])
+    (['finished', 'finished', 'finished', 'finished'], ['learning_rate'])
     >>> sorted(study.chosen().scheme)
-    ['vimco', 'wake_sleep']
+    ['reinforce', 'wake_sleep']
     """
 
     def __init__(
@@ -189,6 +190,7 @@ class Study(Shown):
         self.interrupted, self.unfinished = None, None
         try:
             with ending_signals(), StudyBar(len(todo), shown=progress and bool(todo)) as bar:
+                time_steps(todo, self.folder, number)
                 if client is None and number <= 1:
                     carry_out_here(todo, self.folder, bar, on_done, raising=raising)
                     return
@@ -198,6 +200,10 @@ class Study(Shown):
         except KeyboardInterrupt as ending:
             self.interrupted = ending.args[0] if isinstance(ending, Ended) else signal.SIGINT
             self.unfinished = ending.unfinished if isinstance(ending, TrainingInterrupted) else None
+
+    def step_times(self) -> pd.DataFrame:
+        """Milliseconds per step, measured in turns before the runs of a budget in seconds; empty without one."""
+        return kept_step_times(self.folder)
 
     def _card(self) -> Card:
         name, runs = self.name or self.folder.name, self.runs()

@@ -64,6 +64,10 @@ class Cases(NamedTuple):
         order = torch.randperm if size < self.number else torch.arange
         return order(self.number, device=self.values.device)
 
+    def sizes(self, size: int) -> list[int]:
+        """How many rows the minibatches have, the last of which may be smaller."""
+        return [min(size, self.number - start) for start in range(0, self.number, size)]
+
     @contextmanager
     def weighted(self, rows: Tensor) -> Iterator[None]:
         """While programs run on these rows, each counts for its weight, and need not be asked for missing values."""

@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
     "restarts": 2,
     "scores": {"num_samples": 5},
 }
-LONG: dict[str, Any] = SMALL | {"settings": {"batch_size": 10}, "budget": "12 epochs", "save_every": 0.01}
+LONG: dict[str, Any] = SMALL | {"settings": {"batch_size": 10}, "budget": "6 epochs", "save_every": 0.01}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_killed_worker_costs_what_was_not_saved_and_no_number(
     client: Any, undisturbed: helm.Study, tmp_path: Path
 ) -> None:
     killed = helm.Study(tmp_path, **LONG)
-    pids = list(client.run(os.getpid).values())
+    pids = list(client.run(os.getpid).values())[:1]
 
     def after_the_first_save(*doing: object) -> list[str]:
         if pids and any(tmp_path.glob("runs/*/state.pt")):
@@ -72,7 +72,7 @@ def test_a_killed_worker_costs_what_was_not_saved_and_no_number(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "_at_work", after_the_first_save)
         runs = killed.run(client=client, progress=False)
-    assert len(pids) == 1
+    assert not pids
     assert runs.state.tolist() == ["finished"] * 2
     pd.testing.assert_frame_equal(numbers(undisturbed), numbers(killed), check_exact=True)
 
