@@ -267,7 +267,9 @@ def _frame(blocks: Mapping[str, Tensor], data: Any, names: Sequence[str] | None)
     levels: dict[str, Any] = {"draw": range(len(first)), "restart": range(first.shape[1]), "datum": rows}
     levels = {name: level for name, level in levels.items() if name == "datum" or len(level) > 1}
     index = (
-        pd.MultiIndex.from_product(levels.values(), names=levels) if len(levels) > 1 else pd.Index(rows, name="datum")
+        pd.MultiIndex.from_product(list(levels.values()), names=list(levels))
+        if len(levels) > 1
+        else pd.Index(rows, name="datum")
     )
     values = np.concatenate([block.cpu().numpy().reshape(-1, block.shape[-1]) for block in blocks.values()], axis=-1)
     return pd.DataFrame(values, index=index, columns=columns)
