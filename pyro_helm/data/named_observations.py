@@ -51,7 +51,7 @@ def observed_data(data: Any, weights: Any = None, *, name: str = "data") -> tupl
     return named(data, name=name), weights
 
 
-def is_dataset(data: Any) -> TypeGuard["Dataset[Any] | DataLoader[Any]"]:
+def is_dataset(data: Any) -> TypeGuard[Dataset[Any] | DataLoader[Any]]:
     """Whether it is one of torch's data sets that are read by number, or a loader of one."""
     data = data.dataset if isinstance(data, DataLoader) else data
     return isinstance(data, Dataset) and not isinstance(data, IterableDataset) and hasattr(data, "__len__")
