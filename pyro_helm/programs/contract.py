@@ -205,7 +205,7 @@ def check_all_in_restarts(sites: Iterable[Site]) -> None:
         plate, inside = next(iter(found.items()))
         raise ValueError(
             f"site {inside!r} is in plate {plate!r} at dim=-2 and site {outside!r} in no plate there, so weights per "
-            f"datum and restart are undefined. Put {outside!r} in the plate too; or, if the plate is not one of restarts, "
+            f"datum and restart are undefined. Put {outside!r} in the plate too; or, if that is no plate of restarts, "
             "declare its dimension as an event with .to_event()"
         )
 
@@ -216,8 +216,8 @@ def check_none_shared(shared: frozenset[str], plate_sites: Iterable[str]) -> Non
         outside, inside = sorted(shared)[0], next(name for name in plate_sites if name not in shared)
         raise ValueError(
             f"site {outside!r} is outside the data plate, but site {inside!r} is inside it. All data share "
-            f"{outside!r}, so importance weights per datum are undefined. Move it into the plate, condition on it, or use "
-            "Reinforce, NVIL, DisARM, Relaxed or WakeSleep, whose bound is a sum over the data"
+            f"{outside!r}, so importance weights per datum are undefined. Move it into the plate, condition on it, or "
+            "use Reinforce, NVIL, DisARM, Relaxed or WakeSleep, whose bound is a sum over the data"
         )
 
 
