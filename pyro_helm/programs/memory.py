@@ -105,8 +105,8 @@ class Memory:
             if before is not None and before.program() is None and before.times == 1:
                 raise ValueError(
                     f"{self.owner} keeps what it has learned with the {role}, but this {role} is made anew at every "
-                    "step (a lambda, a partial or what a handler returns). Make it once and pass it every time; or pass "
-                    "a module or a method of one, with handlers as contexts around the scheme"
+                    "step (a lambda, a partial or what a handler returns). Make it once and pass it every time; or "
+                    "pass a module or a method of one, with handlers as contexts around the scheme"
                 )
             self._last_made[role, source] = _LastMade(itself)
 
