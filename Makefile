@@ -6,7 +6,7 @@ WITH_PEERS := $(VENV)/installed-with-peers
 WITH_DOCS := $(VENV)/installed-with-docs
 WHEEL_VENV := build/wheel-venv
 
-.PHONY: compare schemes gradients paper test lint test-wheel docs benchmark clean
+.PHONY: compare schemes gradients paper test mutants lint test-wheel docs benchmark clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,9 @@ paper: $(INSTALLED) ## reproduce the figures of the paper and its shifter machin
 
 test: $(INSTALLED) ## run the tests
 	$(VENV)/bin/pytest -n auto
+
+mutants: $(INSTALLED) ## put old, wrong behaviour back, one change at a time, and see that a test fails
+	$(VENV)/bin/python -m tests.mutants
 
 lint: $(INSTALLED) ## style and types
 	$(VENV)/bin/ruff check

@@ -14,24 +14,22 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-import torch
 import typer
 from torch.distributions import Bernoulli
 
 import pyro_helm as helm
-from pyro_helm.experiments.comparison import cases_to_score
 from pyro_helm.experiments.console import print_summary
 from pyro_helm.experiments.report import write_report
+from pyro_helm.experiments.scoring import cases_to_score
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for tables, figures and machines.")] = Path("results"),
     restarts: Annotated[int, typer.Option(help="Machines per scheme and imaging model.")] = 8,
     quick: Annotated[bool, typer.Option("--quick", help="A few steps of each, to see that all works.")] = False,
-    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    threads: Annotated[int, typer.Option(help="Processes that train at a time, one thread each.")] = 2,
 ) -> None:
     """Train, score, print and draw."""
-    torch.set_num_threads(threads)
     schemes = [helm.Reinforce(5), helm.WakeSleep(5), helm.ReweightedWakeSleep(5)]
     summaries, independent = [], []
     for name, hidden, imaging, epochs in (
@@ -50,6 +48,7 @@ def main(
             num_epochs=1 if quick else epochs,
             num_samples=10 if quick else 1000,
             out=out / name,
+            workers=threads,
         )
         write_report(comparison, data, out / name)
         independent.append(f"{name} {independent_pixels(data):.3f}")

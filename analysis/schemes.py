@@ -7,33 +7,27 @@ and ocr_letters, with every scheme from the same initial values: once for as man
 long as reweighted wake-sleep took for them. Steps are those that ``fit`` takes by default, captured where that pays.
 Test log-likelihoods are exact where the hidden units are few, otherwise by importance sampling from the guide. Since
 restarts are paired, a scheme is compared with reweighted wake-sleep restart by restart: mean difference and 95 %
-interval. Prints the table; writes ``OUT/schemes.parquet``, ``OUT/schemes.csv`` (one row per restart),
-``OUT/summary.csv`` and ``OUT/schemes.png``.
+interval. The runs are a study in ``OUT/study``; the same command goes on where it was ended. Prints the table; writes
+``OUT/schemes.parquet``, ``OUT/schemes.csv`` (final numbers of every restart), ``OUT/summary.csv`` and
+``OUT/schemes.png``.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
-import torch
 import typer
 from matplotlib.figure import Figure
-from scipy.stats import t as student_t
 
 import pyro_helm as helm
-from pyro_helm.experiments.comparison import cases_to_score
 from pyro_helm.experiments.console import print_table
 from pyro_helm.experiments.plots import save_figure
-from pyro_helm.guides import FactorialRecognition
-from pyro_helm.models import BeliefNetwork
 from pyro_helm.runtime.atomic_files import atomic_path
 from pyro_helm.runtime.tables import write_table
-from pyro_helm.schemes import Intractable
 
 NETS: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("shifter", (24, 2)),
@@ -59,32 +53,38 @@ def main(
     particles: Annotated[int, typer.Option(help="Draws per datum of every scheme that samples.")] = 5,
     data: Annotated[str, typer.Option(help="Data sets, separated by commas, or all.")] = "all",
     quick: Annotated[bool, typer.Option("--quick", help="A few steps of each, to see that all works.")] = False,
-    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
+    threads: Annotated[int, typer.Option(help="Processes that train at a time, one thread each.")] = 1,
 ) -> None:
     """Train, score, print and draw."""
-    torch.set_num_threads(threads)
     available = set(helm.available_data().query("here").name)
     nets = [net for net in NETS if net[0] in available and (data == "all" or net[0] in data.split(","))]
-    num_samples = 500
+    rows, num_samples = {"train": MOST_TRAINED, "valid": MOST_SCORED, "test": MOST_SCORED}, 500
     if quick:
         steps, restarts, num_samples, nets = 3, 2, 10, [("bars", (4, 2)), ("digits", (12, 10))]
-    tables: list[pd.DataFrame] = []
-    for name, hidden in nets:
-        loaded = shortened(helm.load_data(name), 300 if quick else MOST_TRAINED, 50 if quick else MOST_SCORED)
-        tables += of_data(loaded, hidden, steps, restarts, particles, num_samples)
-        table = pd.concat(tables, ignore_index=True)
-        write_table(table, out / "schemes")
-        typer.echo(f"{name} done", err=True)
-    summary = summarised(table)
+        rows = {"train": 300, "valid": 50, "test": 50}
+    for method, few in (("exact", True), ("importance", False)):
+        asked = [net for net in nets if (sum(net[1]) <= MOST_EXACT) == few]
+        datasets = [{"data": name, **rows, "machines": [machine_of(hidden)]} for name, hidden in asked]
+        common: dict[str, Any] = {
+            "schemes": schemes_of(particles),
+            "settings": {"batch_size": BATCH_SIZE},
+            "restarts": restarts,
+            "scores": {"method": method, "num_samples": num_samples, "splits": ["test"]},
+        }
+        if datasets:
+            at_equal_steps_and_seconds(out / "study", datasets, f"{steps} steps", threads, common)
+    study = helm.Study.open(out / "study")
+    write_table(study.table(), out / "schemes")
+    summary = summarised(study, [name for name, _ in nets])
     with atomic_path(out / "summary.csv") as path:
         summary.to_csv(path, index=False)
     save_figure(figure_of(summary), out / "schemes.png")
     print_table(summary, "test log-likelihood, nats per datum; difference to reweighted wake-sleep with 95 % interval")
 
 
-def shortened(data: helm.Data, trained: int, scored: int) -> helm.Data:
-    """The first cases, so that an epoch is short beside a training and scoring does not take longer than it."""
-    return replace(data, train=data.train[:trained], valid=data.valid[:scored], test=data.test[:scored])
+def machine_of(hidden: Sequence[int]) -> str:
+    """The line of a study that stands for a sigmoid belief network."""
+    return f"sigmoid {'-'.join(map(str, hidden))}"
 
 
 def schemes_of(particles: int) -> list[helm.Scheme]:
@@ -92,104 +92,41 @@ def schemes_of(particles: int) -> list[helm.Scheme]:
     return [kind(num_particles=particles) if kind.samples else kind() for kind in helm.SCHEMES.values()]
 
 
-def of_data(
-    data: helm.Data, hidden: tuple[int, ...], steps: int, restarts: int, particles: int, num_samples: int
-) -> list[pd.DataFrame]:
-    """One row per scheme, budget and restart."""
-    sizes = (data.train.shape[1], *hidden)
-    schemes = sorted(schemes_of(particles), key=lambda scheme: scheme.name != REFERENCE)  # whose time is the others'
-    epochs = math.ceil(steps * BATCH_SIZE / len(data.train))
-    tables: list[pd.DataFrame] = []
-    seconds = math.inf
-    for scheme in schemes:
-        for budget in BUDGETS:
-            limit: dict[str, Any] = {"num_epochs": epochs}
-            if budget == "seconds" and scheme.name != REFERENCE:
-                limit = {"num_epochs": 1000 * epochs, "max_seconds": seconds}
-            try:
-                table = trained(data, sizes, scheme, restarts, num_samples, **limit)
-            except Intractable:
-                break
-            if scheme.name == REFERENCE:  # trained twice: the faster of the two is less of an accident
-                seconds = min(seconds, float(table.seconds.iloc[0]))
-            tables.append(table.assign(budget=budget))
-            typer.echo(f"{data.name} {scheme.name} {budget}: {table.log_likelihood.median():.3f}", err=True)
-    return tables
+def at_equal_steps_and_seconds(
+    folder: Path, datasets: Sequence[Mapping[str, Any]], steps: str, workers: int, common: Mapping[str, Any]
+) -> None:
+    """Train with every scheme for so many steps, and for the seconds that these took the reference."""
+    runs = helm.Study(folder, datasets=datasets, budget=steps, **common).run(workers)
+    seconds = runs[runs.scheme == REFERENCE].set_index("dataset").seconds
+    timed = [{**dataset, "budget": f"{seconds[dataset['data']]:.6f} seconds"} for dataset in datasets]
+    helm.Study(folder, datasets=timed, **common).run(workers)
 
 
-def trained(
-    data: helm.Data, sizes: tuple[int, ...], scheme: helm.Scheme, restarts: int, num_samples: int, **limit: Any
-) -> pd.DataFrame:
-    """One row per restart of a scheme: log-likelihood, bound, steps and seconds."""
-    model = BeliefNetwork(sizes, restarts=restarts, seed=0)
-    guide = FactorialRecognition(sizes, restarts=restarts, seed=0)
-    limit |= {"batch_size": BATCH_SIZE, "progress": False}
-    result = helm.fit(model, guide, data.train, scheme=scheme, valid=data.valid, seed=0, **limit)
-    last = result.history.iloc[-1]
-    cases, weights = cases_to_score(data)
-    is_exact = sum(sizes[1:]) <= MOST_EXACT
-    scores = helm.log_likelihood(
-        model,
-        guide,
-        cases,
-        method="exact" if is_exact else "importance",
-        num_samples=num_samples,
-        weights=weights,
-        seed=0,
-    ).summary
-    num_steps = int(last.epoch) * math.ceil(len(data.train) / BATCH_SIZE)
-    return pd.DataFrame(
+def summarised(study: helm.Study, datasets: Sequence[str]) -> pd.DataFrame:
+    """One row per data set, scheme and budget: median, and the paired difference to reweighted wake-sleep."""
+    keys = ["dataset", "machine", "budget", "scheme"]
+    rows = study.chosen().merge(study.differences(REFERENCE), "left", keys)
+    sizes = study.table().groupby("dataset").sizes.first()
+    summary = pd.DataFrame(
         {
-            "dataset": data.name,
-            "sizes": "-".join(map(str, sizes)),
-            "scheme": scheme.name,
-            "method": "exact" if is_exact else "importance",
-            "restart": scores.restart,
-            "failed": result.summary.failed,
-            "log_likelihood": scores.log_likelihood,
-            "steps": num_steps,
-            "seconds": float(last.seconds),
+            "dataset": rows.dataset,
+            "sizes": rows.dataset.map(sizes),
+            "budget": rows.budget.str.endswith("steps").map({True: "equal steps", False: "equal seconds"}),
+            "scheme": rows.scheme,
+            "log_likelihood": rows.log_likelihood,
+            "difference": rows.difference.where(rows.scheme != REFERENCE, 0.0),
+            "half_interval": (rows.high - rows.low) / 2,
+            "steps": rows.steps,
+            "ms_per_step": rows.ms_per_step,
         }
     )
-
-
-def summarised(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per data set, scheme and budget: median, and the paired difference to reweighted wake-sleep."""
-    rows = []
-    for (dataset, budget), group in table.groupby(["dataset", "budget"], sort=False):
-        wide = group.pivot(index="restart", columns="scheme", values="log_likelihood")
-        for scheme, of_scheme in group.groupby("scheme", sort=False):
-            difference = (wide[scheme] - wide[REFERENCE]).to_numpy()
-            first = of_scheme.iloc[0]
-            rows.append(
-                {
-                    "dataset": dataset,
-                    "sizes": first["sizes"],
-                    "budget": f"equal {budget}",
-                    "scheme": scheme,
-                    "log_likelihood": of_scheme.log_likelihood.median(),
-                    "difference": difference.mean(),
-                    "half_interval": half_interval(difference),
-                    "steps": int(first["steps"]),
-                    "ms_per_step": 1000 * first["seconds"] / first["steps"],
-                }
-            )
-    summary = pd.DataFrame(rows)
-    order = {name: number for number, name in enumerate(dict.fromkeys(table.dataset))}
+    place = {name: number for number, name in enumerate(datasets)}
     return summary.sort_values(
         ["dataset", "budget", "log_likelihood"],
-        key=lambda column: column.map(order) if column.name == "dataset" else column,
+        key=lambda column: column.map(place) if column.name == "dataset" else column,
         ascending=[True, False, False],
         ignore_index=True,
     )
-
-
-def half_interval(differences: np.ndarray) -> float:
-    """Half the width of the 95 % interval of a mean, by Student's t."""
-    count = len(differences)
-    if count < 2:
-        return math.nan
-    return float(student_t.ppf(0.975, count - 1) * differences.std(ddof=1) / math.sqrt(count))
 
 
 def figure_of(summary: pd.DataFrame) -> Figure:

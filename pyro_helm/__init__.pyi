@@ -1,10 +1,12 @@
 """The public names, each with where it is defined."""
 
+from .data.csv_files import Table, read_table
 from .data.sets import Data, PatternDistribution, available_data, load_data
 from .experiments import plots
-from .experiments.comparison import Comparison, compare, summarise
+from .experiments.comparison import Comparison, compare
 from .experiments.study import Study
 from .experiments.study_report import report
+from .experiments.summaries import summarise
 from .guides import AutoregressiveRecognition, FactorialRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
@@ -12,11 +14,17 @@ from .likelihoods import (
     Imputation,
     Posterior,
     Scores,
+    codes,
+    dreams,
     exact_posterior,
     impute,
     log_likelihood,
     log_likelihood_gap,
     paired_differences,
+    posterior_draws,
+    posterior_predictive,
+    reconstructions,
+    weight_table,
 )
 from .models import BeliefNetwork
 from .schemes import (
@@ -36,6 +44,7 @@ from .schemes import (
     Scheme,
     WakeSleep,
 )
+from .training.callbacks import EpochState, JsonLines, TensorBoard
 from .training.checkpoint import load, save
 from .training.fitting import fit
 from .training.full_batch import LBFGS, ConjugateGradient
@@ -57,6 +66,7 @@ __all__ = [
     "ConjugateGradient",
     "Data",
     "DisARM",
+    "EpochState",
     "ExactEM",
     "ExactMeanField",
     "FactorialRecognition",
@@ -64,6 +74,7 @@ __all__ = [
     "Gibbs",
     "Imputation",
     "Intractable",
+    "JsonLines",
     "MeanField",
     "NoisyOrBernoulli",
     "OddsBernoulli",
@@ -77,10 +88,14 @@ __all__ = [
     "Scores",
     "Settings",
     "Study",
+    "Table",
+    "TensorBoard",
     "TrainingRun",
     "WakeSleep",
     "available_data",
+    "codes",
     "compare",
+    "dreams",
     "exact_posterior",
     "fit",
     "impute",
@@ -90,7 +105,12 @@ __all__ = [
     "log_likelihood_gap",
     "paired_differences",
     "plots",
+    "posterior_draws",
+    "posterior_predictive",
+    "read_table",
+    "reconstructions",
     "report",
     "save",
     "summarise",
+    "weight_table",
 ]

@@ -151,7 +151,7 @@ MISUSES = [
     ("fit HERE/flat.npy --sizes 4", "expected two dimensions"),
     ("fit HERE/sparse.npz --sizes 4", "holds a sparse matrix"),
     ("fit HERE/two.csv --sizes 4", "has too few rows to split"),
-    ("fit HERE/index.csv --sizes 4", "is an empty name, as pandas writes above an index"),
+    ("fit HERE/index.csv --sizes 4", "has too few rows to split"),
     ("fit HERE/either.csv --sizes 4", "which may be names"),
     ("fit HERE/[/red].csv --sizes 4", "does not exist"),
     ("fit HERE/device.npy --sizes 4", "is not a regular file"),

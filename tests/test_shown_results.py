@@ -130,9 +130,18 @@ def test_wide_names_and_values_fit_too(results: dict[str, Any]) -> None:
     posterior = replace(results["posterior"], marginals={f"{LONG}{n}": torch.zeros(3, 5, 1000) for n in range(99)})
     for shown in (wide, replace(scores, summary=huge), replace(data, name=LONG), posterior):
         assert fits(str(shown))
-    assert fits(str(helm.Comparison(rows, rows, False)))
-    assert fits(str(helm.Comparison(rows, rows.iloc[:0], True)))
+    assert fits(str(replace(results["comparison"], summary=rows)))
+    assert fits(str(replace(results["comparison"], summary=rows.iloc[:0], interrupted=True)))
     assert ranking_card(rows, interrupted=False).table is not None
+
+
+def test_an_imputation_tells_how_many_values_it_made_and_of_what() -> None:
+    model, guide = helm.BeliefNetwork((6, 4), seed=0), helm.FactorialRecognition((6, 4), seed=0)
+    x = torch.tensor([[1.0, torch.nan, 0.0, torch.nan, 1.0, 1.0], [0.0] * 6])
+    shown = str(helm.impute(model, guide, x, num_samples=5))
+    assert fits(shown)
+    assert shown.startswith("Imputation of data of shape 2 x 6\n  2 of 12 values are missing and uncertain")
+    assert "! the means of 2 data rest on fewer than 10 effective samples" in shown
 
 
 def test_a_study_tells_the_states_of_its_runs_and_the_chosen_settings() -> None:

@@ -181,19 +181,21 @@ def compare(
     patience: Patience = None,
     step: StepKind = None,
     samples: Samples = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train at once, one thread each.")] = 1,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
     """Train with several schemes and imaging models; print one table, write it and figures to --out.
 
     Writes results.parquet and results.csv (tidy: every epoch, restart and metric), summary.csv, learning_curves.png,
-    and for the best machine of each imaging model weights and dreams.
+    and for the best machine of each imaging model weights and dreams. The same command goes on where it was ended.
 
     For example:
 
     \b
     pyro-helm compare digits --sizes 32-16 --imaging all --out results/digits
     """
+    from pyro_helm.cli.studies import end_of_comparison
     from pyro_helm.experiments.console import print_summary
     from pyro_helm.experiments.report import write_report
 
@@ -215,6 +217,7 @@ def compare(
             num_samples=samples,
             seed=seed,
             out=folder,
+            workers=workers,
             num_epochs=epochs,
             max_seconds=seconds,
             batch_size=batch_size,
@@ -227,8 +230,7 @@ def compare(
         write_report(comparison, loaded, folder)
         print_summary(comparison.summary, interrupted=comparison.interrupted)
         typer.echo(f"tables, figures and machines: {folder}")
-        if not comparison.summary.empty and (comparison.summary.failed == comparison.summary.restarts).all():
-            fail("every restart failed, so nothing was learned; try a smaller learning rate")
+        end_of_comparison(comparison)
 
 
 @app.command()
@@ -256,8 +258,8 @@ def loglik(
     \b
     pyro-helm loglik runs/odds --data shifter --against runs/deterministic
     """
-    from pyro_helm.experiments.comparison import cases_to_score
     from pyro_helm.experiments.console import print_scores, print_table
+    from pyro_helm.experiments.scoring import cases_to_score
     from pyro_helm.runtime.tables import write_table
 
     with one_sentence_errors():
@@ -379,8 +381,13 @@ def report(
 
 
 @app.command("data")
-def list_data() -> None:
-    """List the data sets that can be named.
+def list_data(
+    file: Annotated[str | None, typer.Argument(help="A .csv file, of which is said what was understood.")] = None,
+    index: Annotated[str | None, typer.Option(help="Column that names the rows.")] = None,
+    missing: Annotated[str, typer.Option(help="More markers of missing values, separated by commas.")] = "",
+    header: Annotated[bool | None, typer.Option("--header/--no-header", help="Whether line 1 holds names.")] = None,
+) -> None:
+    """List the data sets that can be named, or say column by column what a .csv FILE was read as.
 
     Files are found in the folder PYRO_HELM_DATA. Published sets that are not here are downloaded when they are first
     loaded, into PYRO_HELM_CACHE or the system's folder for caches. Those "by hand" are to be put into PYRO_HELM_DATA.
@@ -388,4 +395,15 @@ def list_data() -> None:
     from pyro_helm.experiments.console import print_table
 
     with one_sentence_errors():
-        print_table(helm.available_data(), "data sets")
+        if file is None:
+            print_table(helm.available_data(), "data sets")
+            return
+        markers = [marker for marker in missing.split(",") if marker]
+        table = helm.read_table(file, index=index, missing=markers, header=header)
+        first = "names" if table.has_names else "data"
+        separator = {",": "comma", ";": "semicolon", "\t": "tab"}.get(table.separator, repr(table.separator))
+        print_table(
+            table.described(),
+            f"{file}: {len(table.frame)} rows of {table.frame.shape[1]} units, "
+            f"line 1 read as {first}, separated by {separator}",
+        )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from pyro_helm.cli.errors import fail
+from pyro_helm.cli.errors import INTERRUPTED, SOME_FAILED, fail
+from pyro_helm.experiments.comparison import Comparison
 from pyro_helm.experiments.console import print_table
 from pyro_helm.experiments.study import Study
 from pyro_helm.experiments.workers import client_at
-
-SOME_FAILED = 3
-"""Exit status where some runs came to nothing and others did not."""
 
 
 def run_study(study: Study, workers: int | None, scheduler: str | None) -> None:
@@ -36,25 +34,40 @@ def print_study(study: Study) -> None:
         )
         title = "difference in test log-likelihood, nats per datum, paired by restart, with 95 % interval"
         print_table(study.differences(), title)
+    times = study.step_times()
+    if not times.empty:
+        print_table(times.drop(columns="run"), "milliseconds per training step, measured in turns before the study")
     conflicts = study.conflicts()
     if not conflicts.empty:
         print_table(conflicts, "runs that are there twice with unlike numbers")
     typer.echo(f"runs and tables: {study.folder}")
 
 
+def end_of_comparison(comparison: Comparison) -> None:
+    """End the command with the status that a script can use."""
+    if comparison.interrupted:
+        fail("interrupted; the same command goes on", INTERRUPTED)
+    failed, restarts = comparison.summary.failed.sum(), comparison.summary.restarts.sum()
+    if failed == restarts:
+        fail("every restart failed, so nothing was learned; try a smaller learning rate")
+    if failed:
+        fail(f"{failed} of {restarts} restarts failed", SOME_FAILED)
+
+
 def end_of_study(study: Study) -> None:
     """End the command with the status that a script can use."""
     runs = study.runs()
-    number = len(runs)
     if study.interrupted is not None:
-        waiting = int((runs.state == "waiting").sum()) if number else 0
-        typer.echo(
-            f"pyro-helm: interrupted with {waiting} runs begun and unfinished; the same command goes on", err=True
+        finished = 0 if runs.empty else int((runs.state == "finished").sum())
+        left = len(study.plan) - finished
+        fail(
+            f"interrupted with {left} of {len(study.plan)} runs unfinished; the same command goes on",
+            128 + study.interrupted,
         )
-        raise typer.Exit(128 + study.interrupted)
     failed = runs[runs.state.isin(["failed", "intractable"])]
-    if len(failed) == number or (runs.failed_restarts == runs.restarts).all():
-        fail("every run failed, so nothing was learned; the first says: " + (failed.why.iloc[0] if len(failed) else ""))
+    if len(failed) == len(runs):
+        fail(f"every run failed, so nothing was learned; the first says: {failed.why.iloc[0]}")
+    if (runs.failed_restarts == runs.restarts).all():
+        fail("every restart failed, so nothing was learned; try a smaller learning rate")
     if len(failed):
-        typer.echo(f"pyro-helm: {len(failed)} of {number} runs failed, as the warnings say", err=True)
-        raise typer.Exit(SOME_FAILED)
+        fail(f"{len(failed)} of {len(runs)} runs failed, as the warnings say", SOME_FAILED)

@@ -7,17 +7,18 @@ import torch
 __all__ = ["check_binary", "check_rows"]
 
 
-def check_binary(x: torch.Tensor, *, name: str, width: int | None = None) -> None:
+def check_binary(x: torch.Tensor, *, name: str, width: int | None = None, missing: bool = False) -> None:
     """Refuse anything but a non-empty [data, units] tensor of 0 and 1.
 
     Args:
         x: [data, units], of any dtype, on any device.
         name: what the caller's user knows the tensor as; it begins the error's sentence.
         width: the number of units to expect, if that is known.
+        missing: whether values may be missing (NaN).
 
     Raises:
-        ValueError: for another type, layout, shape, width or value (NaN included); a bad value is given with
-            its row and column, counted from 0.
+        ValueError: for another type, layout, shape, width or value (NaN included unless it may be missing); a bad value
+            is given with its row and column, counted from 0.
 
     Example:
         >>> check_binary(torch.tensor([[0.0, 1.0], [1.0, 1.0]]), name="train", width=2)
@@ -28,7 +29,7 @@ def check_binary(x: torch.Tensor, *, name: str, width: int | None = None) -> Non
     """
     check_rows(x, name=name, width=width)
     # Asked this way round because NaN equals nothing.
-    allowed = (x == 0) | (x == 1)
+    allowed = (x == 0) | (x == 1) | (x.isnan() if missing else False)
     if not allowed.all():
         row, column = (~allowed).nonzero()[0].tolist()
         place = f"row {row}, column {column} (counted from 0)"

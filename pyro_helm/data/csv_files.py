@@ -1,117 +1,169 @@
-"""Reading 0/1 rows from comma-separated files, which may begin with a line of names.
+"""Tables as people have them, from comma-separated files: what each column is, and the units that it becomes.
 
 What the first line is can't be seen from it alone where its cells could be both. Such a file is refused, rather than
-one row lost or made up.
+one row lost or made up; and so is a column that mixes numbers and text, in which either may be a flaw.
 """
 
 from __future__ import annotations
 
 import csv
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-__all__ = ["read_csv"]
+__all__ = ["Column", "Table", "read_table"]
 
-_FIRST_AS = {True: "line 1 was read as names", False: "line 1 was read as data"}
+MISSING = frozenset({"", "?", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"})
+"""Cells that are read as missing, in letters of either case."""
+
+TRUTHS = (
+    {"0": 0.0, "1": 1.0},
+    {"false": 0.0, "true": 1.0},
+    {"f": 0.0, "t": 1.0},
+    {"no": 0.0, "yes": 1.0},
+    {"n": 0.0, "y": 1.0},
+)
+"""Pairs of words for 0 and 1, in letters of either case."""
+
+SEPARATORS = (";", "\t", "|", ",")
+INDEX_NAMES = ("", "unnamed: 0", "index", "id")
+MOST_CATEGORIES = 200
 
 
-def read_csv(path: Path) -> NDArray[np.uint8]:
-    """Read a comma-separated file; lines and columns are counted from 1, as editors do.
+class Column(NamedTuple):
+    """A column of a file: its name, what it was read as, the units that it became, and how many cells are missing."""
 
-    The first line is read as
+    name: str
+    read_as: str
+    units: tuple[str, ...]
+    missing: int
 
-    - names, if some cell is no number and none reads 0 or 1; names must differ, and none may be empty, since pandas
-      leaves that of its index so;
-    - names, if its cells are 0, 1, 2, ... in order, three or more, as pandas numbers columns;
-    - data otherwise.
 
-    A first line of ``0`` alone or ``0,1`` alone may be names or data, and is refused.
+@dataclass(frozen=True)
+class Table:
+    """A file of rows, as it was understood.
 
-    Raises:
-        ValueError: one sentence with the file, the place, what was found, what is expected, and how the first line was
-            read.
+    Attributes:
+        frame: units as columns, by name, of 0 and 1 or numbers; NaN where missing.
+        columns: of the file, in their order.
+        has_names: whether line 1 was read as names.
+        separator: between cells.
 
     """
-    rows: list[NDArray[np.uint8]] = []
-    blank = None  # a blank line may be a lost row, unless nothing follows it
-    width = None
+
+    frame: pd.DataFrame
+    columns: tuple[Column, ...]
+    has_names: bool
+    separator: str
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Units of each column of categories, of which one is 1."""
+        return {column.name: column.units for column in self.columns if column.read_as.startswith("categories")}
+
+    def described(self) -> pd.DataFrame:
+        """What was understood, one row for each column of the file: ``column, read_as, units, missing``."""
+        rows = [(column.name, column.read_as, len(column.units), column.missing) for column in self.columns]
+        return pd.DataFrame(rows, columns=["column", "read_as", "units", "missing"])
+
+
+def read_table(
+    path: str | os.PathLike[str],
+    *,
+    index: str | None = None,
+    header: bool | None = None,
+    missing: Collection[str] = (),
+    separator: str | None = None,
+) -> Table:
+    r"""Read a comma-separated file as it comes.
+
+    A column of 0 and 1, true and false, yes and no, or their first letters becomes a unit. A column of other text
+    becomes a group of units ``column=category``, one for each category, of which one is 1. Other numbers stay as they
+    are. Lines and columns are counted from 1, as editors do.
+
+    Args:
+        path: of the file, in UTF-8.
+        index: name of the column that names the rows, which is no data; None for the first one if it is called so, has
+            no name, or has another text in every row.
+        header: whether line 1 holds names; None to see: it does if its cells count 0, 1, 2, ... as pandas numbers
+            columns, or if some cell is no number, none is a value such as 0 or true, and none occurs again below.
+        missing: cells that mark a missing value, beside empty ones, ``?``, ``NA``, ``NaN``, ``null`` and ``None``.
+        separator: between cells; None for the one of ``; tab | ,`` that divides all lines alike.
+
+    Raises:
+        ValueError: one sentence with the file, the place, what was found and what is expected.
+
+    >>> _ = Path("votes.csv").write_text("id;party;budget\n7;left;y\n9;right;?\n")
+    >>> read_table("votes.csv").frame
+       party=left  party=right  budget
+    0         1.0          0.0     1.0
+    1         0.0          1.0     NaN
+    """
+    path = Path(path)
+    separator = _separator(path) if separator is None else separator
+    cells = _cells(path, separator)
+    markers = MISSING | {marker.strip().lower() for marker in missing}
+    has_names = _are_names(cells, f"{path}, line 1", markers) if header is None else header
+    names = _names(cells.iloc[0].tolist(), path) if has_names else [str(k) for k in range(cells.shape[1])]
+    if has_names:
+        cells = cells.iloc[1:]
+    if not len(cells):
+        raise ValueError(f"{path} has no rows of data, expected at least one")
+    cells.columns = pd.Index(names)
+    of_index = _index(cells, index, has_names, path)
+    how = "line 1 was read as names" if has_names else "line 1 was read as data"
+    columns, units = [], {}
+    for number, name in enumerate(names):
+        if number == of_index:
+            columns.append(Column(name or "(no name)", "names of the rows", (), 0))
+            continue
+        where = lambda row, number=number, name=name: (  # noqa: E731
+            f"{path}, line {row + 1}, column {number + 1}{f' ({name})' if has_names else ''}"
+        )
+        read_as, found = _units(cells.iloc[:, number], name, markers, where, how)
+        columns.append(Column(name, read_as, tuple(found), int(np.isnan(next(iter(found.values()))).sum())))
+        twice = next((unit for unit in found if unit in units), None)
+        if twice is not None:
+            raise ValueError(f"{path} has two columns for a unit {twice!r}, expected names that differ")
+        units |= found
+    if not units:
+        raise ValueError(f"{path} has no column of data beside the names of its rows")
+    return Table(pd.DataFrame(units), tuple(columns), has_names, separator)
+
+
+def _separator(path: Path) -> str:
+    """The first that divides all of the first lines into as many cells, more than one; a comma if none does."""
+    with path.open(encoding="utf-8-sig", newline="", errors="replace") as stream:
+        lines = list(islice((line for line in stream if line.strip()), 50))
+    for separator in SEPARATORS:
+        widths = {len(cells) for cells in csv.reader(lines, delimiter=separator)}
+        if len(widths) == 1 and widths.pop() > 1:
+            return separator
+    return ","
+
+
+def _cells(path: Path, separator: str) -> pd.DataFrame:
+    """Every cell as text without spaces around it, by line (the index, from 0) and column."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream)
-            for cells in reader:
-                where = f"{path}, line {reader.line_num}"
-                if not cells:
-                    blank = blank or where
-                    continue
-                if blank:
-                    raise ValueError(f"{blank} is blank, expected {width or 'some'} cells of 0 or 1")
-                if width is None:
-                    width = len(cells)
-                    has_names = _are_names(cells, where)
-                    if has_names:
-                        continue
-                if len(cells) != width:
-                    raise ValueError(f"{where} has width {len(cells)}, expected {width} cells as in line 1")
-                rows.append(_parse_row(cells, where, _FIRST_AS[has_names]))
+            cells = pd.read_csv(
+                stream, sep=separator, header=None, dtype=str, na_filter=False, skip_blank_lines=False,
+                skipinitialspace=True, engine="python",
+            )  # fmt: skip
     except UnicodeDecodeError as error:
         found = f"byte {error.object[error.start]:#04x}"
         raise ValueError(f"{path} is not readable as text ({found}), expected UTF-8") from error
-    except csv.Error as error:
-        raise ValueError(f"{path} is not a readable .csv file ({error}), expected cells of 0 or 1") from error
-    if not rows:
-        raise ValueError(f"{path} has no rows of data, expected at least one of 0 and 1")
-    return np.stack(rows)
-
-
-def _are_names(cells: list[str], where: str) -> bool:
-    """Tell a line of names from data, such that data with a flaw is not passed over as names."""
-    texts = [cell.strip() for cell in cells]
-    numbered = [str(k) for k in range(len(texts))]
-    if texts == numbered:
-        if len(texts) < 3:
-            raise ValueError(
-                f"{where} is {','.join(texts)}, which may be names (pandas numbers columns so) or data; put a line of "
-                "other names, such as a,b, in front of the data"
-            )
-        return True
-    values = [_number(cell) for cell in texts if cell]
-    is_index = not texts[0] and texts[1:] == numbered[:-1] and len(texts) > 1
-    if not is_index and (None not in values or 0 in values or 1 in values):
-        return False
-    if "" in texts:
-        raise ValueError(
-            f"{where}, column {texts.index('') + 1} (counted from 1) is an empty name, as pandas writes above an "
-            "index; leave the column out, by to_csv(path, index=False), or name it"
-        )
-    if texts[0] == "Unnamed: 0":
-        raise ValueError(
-            f"{where} begins with 'Unnamed: 0', as pandas names an index that it read as a column; leave the column "
-            "out, by to_csv(path, index=False), or name it"
-        )
-    twice = next((text for k, text in enumerate(texts) if text in texts[:k]), None)
-    if twice is not None:
-        raise ValueError(f"{where} was read as names, but {_cut(twice)} stands in it twice, expected names that differ")
-    return True
-
-
-def _parse_row(cells: list[str], where: str, first_as: str) -> NDArray[np.uint8]:
-    if not set(cells) <= {"0", "1"}:  # the plain case is kept fast; the rest goes cell by cell
-        cells = [_parse_cell(cell, f"{where}, column {k}", first_as) for k, cell in enumerate(cells, start=1)]
-    return np.frombuffer("".join(cells).encode(), dtype=np.uint8) - ord("0")
-
-
-def _parse_cell(cell: str, where: str, first_as: str) -> str:
-    value = _number(cell)
-    if value not in (0, 1):
-        found = _cut(cell) if cell.strip() else "an empty cell"
-        raise ValueError(f"{where} (counted from 1) has {found}, expected 0 or 1 ({first_as})")
-    return "1" if value else "0"
-
-
-def _cut(cell: str) -> str:
-    return repr(cell if len(cell) <= 40 else f"{cell[:40]}...")
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path} has no rows of data, expected at least one") from error
+    except (pd.errors.ParserError, csv.Error) as error:
+        raise ValueError(f"{path} is not a readable .csv file ({error}), expected lines of as many cells") from error
+    return _checked_lines(cells, path)
 
 
 def _number(cell: str) -> float | None:
@@ -119,3 +171,111 @@ def _number(cell: str) -> float | None:
         return float(cell)
     except ValueError:
         return None
+
+
+def _checked_lines(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The lines without blank ones at the end; refuses a short or blank one among the others."""
+    if not cells.size:
+        raise ValueError(f"{path} has no rows of data, expected at least one")
+    short = cells.isna().any(axis=1)
+    blank = cells.isna().all(axis=1) if cells.shape[1] > 1 else cells.iloc[:, 0].isna()
+    full = np.flatnonzero(~blank.to_numpy())
+    if not len(full):
+        raise ValueError(f"{path} has no rows of data, expected at least one")
+    cells, short, blank = (part.iloc[: full[-1] + 1] for part in (cells, short, blank))
+    width = cells.shape[1]
+    if blank.any():
+        raise ValueError(f"{path}, line {int(np.flatnonzero(blank)[0]) + 1} is blank, expected {width} cells")
+    if short.any():
+        line = int(np.flatnonzero(short)[0])
+        found = int(cells.iloc[line].notna().sum())
+        raise ValueError(f"{path}, line {line + 1} has width {found}, expected {width} cells as in line 1")
+    return cells.apply(lambda column: column.str.strip())
+
+
+def _are_names(cells: pd.DataFrame, where: str, markers: Collection[str]) -> bool:
+    """Tell a line of names from data, such that data with a flaw is not passed over as names."""
+    texts = cells.iloc[0].tolist()
+    numbered = [str(k) for k in range(len(texts))]
+    if texts == numbered:
+        if len(texts) < 3:
+            raise ValueError(
+                f"{where} is {','.join(texts)}, which may be names (pandas numbers columns so) or data; put a line of "
+                "other names, such as a,b, in front of the data, or say which by header="
+            )
+        return True
+    if len(texts) > 1 and texts[0].lower() in INDEX_NAMES[:2] and texts[1:] == numbered[:-1]:
+        return True  # pandas wrote them above an index
+    numbers = [_number(text) for text in texts if text]
+    if None not in numbers or 0 in numbers or 1 in numbers:
+        return False
+    truths = {word for pair in TRUTHS for word in pair if len(word) > 1}
+    if any(text.lower() in truths or text.lower() in markers - {""} for text in texts):
+        return False
+    below = cells.iloc[1:]
+    return not any(text and (below.iloc[:, k] == text).any() for k, text in enumerate(texts) if _number(text) is None)
+
+
+def _names(texts: list[str], path: Path) -> list[str]:
+    for k, text in enumerate(texts):
+        if not text and k:
+            raise ValueError(f"{path}, line 1, column {k + 1} (counted from 1) is an empty name; name it")
+        if text in texts[:k]:
+            raise ValueError(
+                f"{path}, line 1 was read as names, but {text!r:.60} stands in it twice, expected names that differ"
+            )
+    return texts
+
+
+def _index(cells: pd.DataFrame, asked: str | None, has_names: bool, path: Path) -> int | None:
+    """Number of the column that names the rows, if there is one."""
+    names = list(cells.columns)
+    if asked is not None:
+        if not has_names or asked not in names:
+            raise ValueError(f"{path} has no column {asked!r} for the names of its rows; it has {', '.join(names)}")
+        return names.index(asked)
+    first = cells.iloc[:, 0]
+    if len(names) == 1 or not has_names or not first.is_unique:
+        return None
+    is_text = len(first) > 2 and first.map(_number).isna().all()
+    return 0 if is_text or names[0].lower() in INDEX_NAMES else None
+
+
+def _units(
+    cells: pd.Series, name: str, markers: Collection[str], where: Callable[[int], str], how: str
+) -> tuple[str, dict[str, np.ndarray]]:
+    """What a column was read as, and the units that it becomes."""
+    lower = cells.str.lower()
+    known = cells[~lower.isin(markers)]
+    words = set(lower[known.index])
+    for pair in TRUTHS:
+        if words <= pair.keys() and words:
+            as_words = "0 and 1" if "0" in pair else f"{' and '.join(pair)} (0 and 1)"
+            return as_words, {name: lower.map(pair).to_numpy(dtype=float)}
+    numbers = known.map(_number)
+    if not len(known) or numbers.notna().all():
+        values = numbers.reindex(cells.index).to_numpy(dtype=float)
+        infinite = np.isinf(values)
+        if infinite.any():
+            line = int(cells.index[np.flatnonzero(infinite)[0]])
+            raise ValueError(f"{where(line)} has {cells[line]!r:.60}, expected a finite number ({how})")
+        is_binary = set(numbers) <= {0.0, 1.0}
+        return "nothing but missing values" if not len(known) else "0 and 1" if is_binary else "numbers", {name: values}
+    if numbers.notna().any():
+        line = int(numbers.index[numbers.isna()][0])
+        raise ValueError(
+            f"{where(line)} has {cells[line]!r:.60} in a column of numbers, expected a number or a marker of missing "
+            f"values ({how})"
+        )
+    categories = sorted(set(known))
+    if len(categories) > MOST_CATEGORIES:
+        raise ValueError(
+            f"{where(int(cells.index[0]))} begins a column of {len(categories)} different texts, more than "
+            f"{MOST_CATEGORIES} categories; give its name as index, or leave it out"
+        )
+    is_missing = lower.isin(markers).to_numpy()
+    group = {
+        f"{name}={category}": np.where(is_missing, np.nan, (cells == category).to_numpy(dtype=float))
+        for category in categories
+    }
+    return f"categories ({', '.join(categories[:4])}{', ...' if len(categories) > 4 else ''})", group

@@ -15,28 +15,29 @@ import torch
 from numpy.typing import NDArray
 
 from pyro_helm.data.checks import check_binary
-from pyro_helm.data.csv_files import read_csv
+from pyro_helm.data.csv_files import Table, read_table
 from pyro_helm.data.splits import EXPECTED_ARRAYS, PARTS
 from pyro_helm.runtime.budget import in_words
 
-__all__ = ["SUFFIXES", "array_shapes", "read_file"]
+__all__ = ["SUFFIXES", "array_shapes", "read_file", "unit_names"]
 
 SUFFIXES = (".npz", ".npy", ".csv")
 LARGEST = 2 * 2**30
 """Bytes that the arrays of a file may take, as they are stored and with 8 for each row's place in the split."""
 
-_USED = (*PARTS, "X", "image_shape")  # other arrays of a .npz (labels, names) are not even read
+_USED = (*PARTS, "X", "image_shape", "observed")  # other arrays of a .npz (labels, names) are not even read
 # What zipfile and numpy raise for files that are damaged, encrypted, pickled or no archive at all.
 _UNREADABLE = (ValueError, EOFError, OSError, MemoryError, NotImplementedError, RuntimeError,
                SyntaxError, TypeError, TokenError, zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 
-def read_file(path: Path) -> tuple[dict[str, torch.Tensor], tuple[int, int] | None]:
-    """Read the arrays that hold data, checked to be 0/1 and equally wide, and the image shape if given.
+def read_file(path: Path, *, missing: bool = False) -> tuple[dict[str, torch.Tensor], tuple[int, int] | None]:
+    """Read the arrays that hold data, checked to be 0, 1 or missing and equally wide, and the image shape if given.
 
-    A .npz may hold `train`, `valid`, `test`, `X` ([data, units] each) and `image_shape` (two integers). A
-    .npy holds one array, a .csv one row of cells a line, as :func:`pyro_helm.data.csv_files.read_csv` reads them; they
-    count as `X`. Headers are read first: arrays of more than 2 GiB are refused before memory is taken for them.
+    A .npz may hold `train`, `valid`, `test`, `X` ([data, units] each), `observed` (of the shape of `X`, 0 where a value
+    is not known, which is NaN if `missing`) and `image_shape` (two integers). A .npy holds one array, a .csv the rows
+    that :func:`pyro_helm.read_table` reads, numbers included; they count as `X`. Headers are read first: arrays of more
+    than 2 GiB are refused before memory is taken for them.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -55,17 +56,45 @@ def read_file(path: Path) -> tuple[dict[str, torch.Tensor], tuple[int, int] | No
         raise ValueError(f"{path} is empty, expected rows of 0 and 1")
     if path.suffix.lower() == ".csv":
         _check_bytes(size, str(path))
-        return {"X": torch.from_numpy(read_csv(path))}, None
+        return {"X": _rows_of(read_table(path))}, None
     raw = _read_npz(path) if path.suffix.lower() == ".npz" else {"X": _read_npy(path)}
     shape = raw.pop("image_shape", None)
     tensors = {}
     width = None
     for key, array in raw.items():
         where = f"{path}: array {key!r}" if path.suffix.lower() == ".npz" else str(path)
+        if key == "observed" and not missing:
+            continue
         tensors[key] = _to_tensor(array)
-        check_binary(tensors[key], name=where, width=width)
+        check_binary(tensors[key], name=where, width=width, missing=key != "observed")
         width = width or tensors[key].shape[1]
+    observed = tensors.pop("observed", None)
+    if missing and observed is not None and "X" in tensors:
+        if observed.shape != tensors["X"].shape:
+            raise ValueError(
+                f"{path}: array 'observed' has shape {tuple(observed.shape)}, expected that of 'X', "
+                f"{tuple(tensors['X'].shape)}"
+            )
+        tensors["X"] = tensors["X"].double().masked_fill(observed == 0, torch.nan)
     return tensors, None if shape is None else _image_shape(shape, width, path)
+
+
+def unit_names(path: Path) -> tuple[str, ...] | None:
+    """Names of the units: the columns of a .csv, or the array `names` of a .npz; None where there are none."""
+    if path.suffix.lower() == ".csv":
+        table = read_table(path)
+        return tuple(table.frame.columns) if table.has_names else None
+    if path.suffix.lower() != ".npz":
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        names = file["names"] if "names" in file.files else None
+    return None if names is None or names.dtype.kind != "U" or names.ndim != 1 else tuple(map(str, names))
+
+
+def _rows_of(table: Table) -> torch.Tensor:
+    """0 and 1 as bytes, as long as there are no others."""
+    values = table.frame.to_numpy()
+    return torch.from_numpy(values.astype(np.uint8) if np.isin(values, (0, 1)).all() else values.copy())
 
 
 def array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -86,7 +115,7 @@ def array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
                         headers[key] = _read_header(stream)
     except _UNREADABLE as error:
         raise ValueError(f"{path} is not readable ({_reason(error)}), expected a .npz file of numpy.savez") from error
-    if not headers.keys() - {"image_shape"}:
+    if not headers.keys() - {"image_shape", "observed"}:
         found = [member.removesuffix(".npy") for member in members]
         if {"indices", "indptr"} <= set(found):
             raise ValueError(

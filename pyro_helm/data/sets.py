@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +17,7 @@ import torch
 
 from pyro_helm.data.bars import bars_distribution
 from pyro_helm.data.checks import check_binary
-from pyro_helm.data.files import SUFFIXES, array_shapes, read_file
+from pyro_helm.data.files import SUFFIXES, array_shapes, read_file, unit_names
 from pyro_helm.data.patterns import PatternDistribution, draw
 from pyro_helm.data.remote import PublishedData, fetch, published_data
 from pyro_helm.data.shifter import SHIFTER_SHAPE, shifter_distribution
@@ -51,13 +51,14 @@ _KNOWN_SHAPES = {
 
 @dataclass(frozen=True, eq=False, repr=False)  # eq: comparing tensors gives no single truth value
 class Data(Shown):
-    """A binary data set, divided into train, valid and test.
+    """A data set, divided into train, valid and test.
 
     Attributes:
         name: the name asked for, or the stem of the file.
-        train, valid, test: [data, units], values 0 and 1.
+        train, valid, test: [data, units], values 0 and 1, NaN where missing; of a .csv, numbers too.
         image_shape: (rows, columns) of the picture that the units make, if they do.
         distribution: the exact distribution of a generated set, else None.
+        unit_names: names of the units, if they have any.
 
     """
 
@@ -67,6 +68,7 @@ class Data(Shown):
     test: torch.Tensor
     image_shape: tuple[int, int] | None = None
     distribution: PatternDistribution | None = None
+    unit_names: tuple[str, ...] | None = None
 
     def _card(self) -> Card:
         parts = {name: getattr(self, name) for name in PARTS}
@@ -87,7 +89,9 @@ class Data(Shown):
         return images_svg(self.train[:10].double().reshape(-1, *shape).cpu().numpy())
 
 
-def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> Data:
+def load_data(
+    name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32, missing: bool = False
+) -> Data:
     """Load a data set by name, or a user's own `.npz`, `.npy` or `.csv` by path.
 
     - `shifter`, `bars`: 20000, 2000 and 5000 draws with numpy's generator at seeds 0, 1 and 2.
@@ -95,10 +99,9 @@ def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torc
     - `NAME.npz` in the folder `PYRO_HELM_DATA`, and files: arrays `train`, `valid`, `test`; or `train` and
       `test`, with an eighth of train carved off as valid; or `X` (a `.npy` or `.csv` counts as that),
       70 % train, 10 % valid, 20 % test. Both splits follow `numpy.random.default_rng(0).permutation`. A
-      `.npz` may hold `image_shape`, two integers; other arrays are ignored. A file may hold 2 GiB.
-    - The first line of a `.csv` is read as names if some cell is no number and none reads 0 or 1, or if it counts
-      0, 1, 2, ... as pandas does; otherwise as data. What may be both (`0,1` or `0` alone) is refused, and so are
-      names that are equal or empty, as pandas writes above an index.
+      `.npz` may hold `observed`, 0 where a value of `X` is not known, `names` of the units and `image_shape`, two
+      integers; other arrays are ignored. A file may hold 2 GiB.
+    - A `.csv` is read by :func:`read_table`, which says what it has understood of each column.
     - The published sets of `available_data()`, where that folder has no such file: downloaded from the
       publisher into a cache (the folder `PYRO_HELM_CACHE`, or the system's for caches), checked by their SHA-256.
 
@@ -106,6 +109,7 @@ def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torc
         name_or_path: a name of `available_data()`, or a path (a `Path`, or a string with a folder or one
             of the three suffixes).
         dtype: of the tensors.
+        missing: whether values of `X` that a file says are not `observed` are NaN, missing; else they are as in `X`.
 
     Raises:
         FileNotFoundError: if a file does not exist, or the folder `PYRO_HELM_DATA` gives; or for a published set
@@ -129,7 +133,7 @@ def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torc
     path = expanded(name_or_path)
     is_name = path.name == name_or_path and path.suffix.lower() not in SUFFIXES
     if not is_name:
-        return _load_file(path, dtype)
+        return _load_file(path, dtype, missing)
     if path.name in _GENERATED:
         return _generate(path.name, dtype)
     if path.name == "digits":
@@ -137,7 +141,7 @@ def load_data(name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torc
     published = published_data().get(path.name)
     if published is not None and path.name not in _files():
         return _split(path.name, fetch(published), dtype, _KNOWN_SHAPES.get(path.name), where=path.name)
-    return _load_file(_find(path.name), dtype)
+    return _load_file(_find(path.name), dtype, missing)
 
 
 def available_data() -> pd.DataFrame:
@@ -203,13 +207,15 @@ def _load_digits(dtype: torch.dtype) -> Data:
     return _split("digits", {"X": pixels >= _DIGITS_THRESHOLD}, dtype, _DIGITS_SHAPE, where="digits")
 
 
-def _load_file(path: Path, dtype: torch.dtype) -> Data:
-    arrays, image_shape = read_file(path)
+def _load_file(path: Path, dtype: torch.dtype, missing: bool) -> Data:
+    arrays, image_shape = read_file(path, missing=missing)
     known = _KNOWN_SHAPES.get(path.stem)
     if image_shape is None and known is not None and arrays:
         units = next(iter(arrays.values())).shape[1]
         image_shape = known if known[0] * known[1] == units else None
-    return _split(path.stem, arrays, dtype, image_shape, where=str(path))
+    data = _split(path.stem, arrays, dtype, image_shape, where=str(path))
+    names = unit_names(path)
+    return replace(data, unit_names=names) if names is not None and len(names) == data.train.shape[1] else data
 
 
 def _split(
@@ -221,6 +227,8 @@ def _split(
     where: str,
 ) -> Data:
     plan = split_rows({key: len(array) for key, array in arrays.items()}, where=where)
+    if not dtype.is_floating_point and any(bool(array.isnan().any()) for array in arrays.values()):
+        raise ValueError(f"{where} has missing values, which are NaN and so need a floating-point dtype, got {dtype}")
     parts = {part: arrays[key][torch.from_numpy(index)].to(dtype) for part, (key, index) in plan.items()}
     return Data(name, parts["train"], parts["valid"], parts["test"], image_shape)
 

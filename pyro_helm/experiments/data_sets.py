@@ -63,12 +63,13 @@ def keep(data: Data, folder: Path) -> None:
     path = _path(folder, data_digest(data))
     if path.exists():
         return
-    tensors = {part: getattr(data, part).contiguous() for part in PARTS}
+    tensors = {part: getattr(data, part) for part in PARTS}
     if data.distribution is not None:
         tensors |= {"patterns": data.distribution.patterns, "probabilities": data.distribution.probabilities}
     header = {"name": data.name, "image_shape": json.dumps(data.image_shape)}
     with atomic_path(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=header)
+        # safetensors refuses tensors that share memory
+        save_file({name: tensor.clone() for name, tensor in tensors.items()}, temporary, metadata=header)
 
 
 def data_of(description: Mapping[str, Any], folder: Path) -> Data:

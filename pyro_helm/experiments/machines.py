@@ -52,6 +52,14 @@ def builder_of(machine: Any, arguments: Mapping[str, Any]) -> Builder:
     return partial(_own_machine, tuple(units), imaging.split("/"), dict(arguments))
 
 
+def belief_network(
+    width: int, *, seed: int, restarts: int, sizes: list[int], imaging: str, fixed_leak: float | None
+) -> Machine:
+    """A belief network of these sizes, whatever the width of the data, and its factorial recognition network."""
+    model = BeliefNetwork(sizes, imaging, restarts=restarts, fixed_leak=fixed_leak, seed=seed)
+    return model, FactorialRecognition(sizes, restarts=restarts, seed=seed)
+
+
 def _own_machine(
     units: tuple[int, ...], imaging: list[str], arguments: dict[str, Any], width: int, *, seed: int, restarts: int
 ) -> Machine:

@@ -36,7 +36,8 @@ def write_report(comparison: Comparison, data: Data, out: str | Path) -> None:
     plots.save_figure(plots.learning_curves(comparison.table, ceilings=ceilings), out / "learning_curves.png")
     sheets = {"data": data.test[:NUM_DREAMS]}
     for imaging, scheme, restart in best_machines(comparison.table):
-        model, guide = load(out / f"{imaging}-{scheme}")
+        runs = comparison.runs[(comparison.runs.machine == imaging) & (comparison.runs.scheme == scheme)]
+        model, guide = load(runs.folder.iloc[0])
         figure = plots.weight_diagram(model, guide, restart=restart, image_shape=data.image_shape)
         plots.save_figure(figure, out / f"weights-{imaging}.png")
         sheets[f"dreams: {imaging}, {scheme}"] = dreams(model, restart=restart, seed=0)

@@ -35,7 +35,11 @@ Outcome = dict[str, Any]
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C while a run was trained; what it had learned is saved."""
+    """Ctrl-C while a run was trained; what it has learned is saved, and here."""
+
+    def __init__(self, run: Run, result: Result) -> None:
+        super().__init__()
+        self.unfinished = run, result
 
 
 def folder_of(run: Run, study: Path) -> Path:
@@ -43,11 +47,11 @@ def folder_of(run: Run, study: Path) -> Path:
     return study / RUNS / run.digest
 
 
-def carried_out(run: Run, study: Path) -> Outcome:
+def carried_out(run: Run, study: Path, *, raising: bool = False) -> Outcome:
     """Train and score a run in its folder, or go on where it was ended; what came of it.
 
     It computes in one thread, so that its numbers do not depend on who carries it out. An error is an outcome; one
-    that is no fault of the run's, Ctrl-C, is raised.
+    that is no fault of the run's, Ctrl-C, is raised; with ``raising``, so is every other but too many states.
     """
     folder = folder_of(run, study)
     try:
@@ -63,6 +67,8 @@ def carried_out(run: Run, study: Path) -> Outcome:
         outcome["warnings"] = [str(each.message) for each in caught if issubclass(each.category, RuntimeWarning)]
         _write(outcome, folder / OUTCOME_FILE)
     except Exception as error:  # whatever it is, it is this run's alone
+        if raising and not isinstance(error, Intractable):
+            raise
         outcome = failure("intractable" if isinstance(error, Intractable) else "failed", error)
         try:
             _write(outcome, folder / OUTCOME_FILE)
@@ -114,7 +120,9 @@ def one_thread() -> Iterator[None]:
 def _trained_and_scored(run: Run, study: Path, folder: Path) -> Outcome:
     result = trained(run, study, folder)
     if result.interrupted:
-        raise TrainingInterrupted
+        raise TrainingInterrupted(run, result)
+    if result.unsaved is not None:
+        raise OSError(result.unsaved)
     write_table(scored(run, study, result), folder / SCORES)
     last = result.history.iloc[-1]
     return {

@@ -161,7 +161,7 @@ def columns_of(description: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {name: _cell(value) for name, value in training.items()}
     for part, left_out in (
         ("scheme", {"name"}),
-        ("machine", {"machine"}),
+        ("machine", {"machine", "imaging", "sizes"}),  # which have columns of their own
         ("data", {"source", "digest"}),
         ("scores", {"splits"}),
     ):

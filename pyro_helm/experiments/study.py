@@ -6,7 +6,7 @@ import json
 import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from pyro_helm.experiments.ending import Ended, ending_signals
 from pyro_helm.experiments.grids import Plan
 from pyro_helm.experiments.progress_bar import StudyBar
 from pyro_helm.experiments.ranking import study_card
-from pyro_helm.experiments.run_folders import Outcome, folder_of, outcome_in, read_json
+from pyro_helm.experiments.run_folders import Outcome, TrainingInterrupted, folder_of, outcome_in, read_json
 from pyro_helm.experiments.run_plans import Run
 from pyro_helm.experiments.scoring import SPLITS
+from pyro_helm.experiments.step_times import kept_step_times, time_steps
 from pyro_helm.experiments.study_tables import (
     RunFolder,
     conflicts_table,
@@ -32,7 +33,7 @@ from pyro_helm.experiments.study_tables import (
     runs_table,
     varied_settings,
 )
-from pyro_helm.experiments.workers import carry_out_here, carry_out_on, local_client, number_of_cores
+from pyro_helm.experiments.workers import OnDone, carry_out_here, carry_out_on, local_client, number_of_cores
 from pyro_helm.runtime.arguments import at_least_one, checked_seed, not_negative
 from pyro_helm.runtime.atomic_files import atomic_path
 from pyro_helm.runtime.shown import Card, Shown
@@ -40,6 +41,7 @@ from pyro_helm.runtime.tables import write_table
 from pyro_helm.training.checkpoint import load
 from pyro_helm.training.checks import made_folder
 from pyro_helm.training.fitting import fit
+from pyro_helm.training.result import Result
 
 STUDY_FILE = "study.json"
 
@@ -75,13 +77,13 @@ class Study(Shown):
     Raises:
         ValueError: for what is no data set, machine, scheme, setting or budget.
 
-    >>> study = Study("study", datasets=["bars"], machines=["sigmoid 4"], schemes=["wake_sleep", "vimco"],
+    >>> study = Study("study", datasets=["bars"], machines=["sigmoid 4"], schemes=["wake_sleep", "reinforce"],
     ...               settings={"learning_rate": [0.01, 0.03]}, budget="5 steps", restarts=2, scores={"num_samples": 5})
     >>> runs = study.run(workers=1, progress=False)
     >>> runs.state.tolist(), study.varied
-    (['finished', 'finished', 'finished', 'finished'], ['learning_rate', 'num_particles'])
+    (['finished', 'finished', 'finished', 'finished'], ['learning_rate'])
     >>> sorted(study.chosen().scheme)
-    ['vimco', 'wake_sleep']
+    ['reinforce', 'wake_sleep']
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Study(Shown):
         self.folder = made_folder(folder)
         self.name, self.question, self.reference = name, question, reference
         self.interrupted: int | None = None
+        self.unfinished: tuple[Run, Result] | None = None
         plan = Plan(
             datasets=datasets,
             machines=machines,
@@ -136,7 +139,7 @@ class Study(Shown):
         study.folder = Path(folder)
         said = read_json(study.folder / STUDY_FILE) or {}
         study.name, study.question, study.reference = (said.get(key, "") for key in ("name", "question", "reference"))
-        study.interrupted, study.plan = None, []
+        study.interrupted, study.unfinished, study.plan = None, None, []
         if not study._found()[0]:
             raise FileNotFoundError(f"there is no study at {folder}: no run below it; expected a folder of Study.run()")
         return study
@@ -158,26 +161,49 @@ class Study(Shown):
             ImportError: for several workers without Dask.
 
         """
-        self._write_plan()
-        todo = [run for run in self.plan if not _is_over(outcome_in(folder_of(run, self.folder)))]
-        self.interrupted = None
-        try:
-            with ending_signals(), StudyBar(len(todo), shown=progress and bool(todo)) as bar:
-                self._carry_out(todo, workers, client, bar)
-        except KeyboardInterrupt as ending:
-            self.interrupted = ending.args[0] if isinstance(ending, Ended) else signal.SIGINT
-        finally:
-            self._write_tables()
+        self.carry_out(workers, client=client, progress=progress, on_done=_warn)
+        self._write_tables()
         return self.runs()
 
-    def _carry_out(self, todo: Sequence[Run], workers: int | None, client: Any, bar: StudyBar) -> None:
+    def carry_out(
+        self,
+        workers: int | None = None,
+        *,
+        client: Any = None,
+        progress: bool = True,
+        raising: bool = False,
+        on_done: OnDone = lambda run, outcome: None,
+    ) -> None:
+        """Train what is not trained yet, as :meth:`run` does, and write no tables.
+
+        Args:
+            workers: as for :meth:`run`.
+            client: likewise.
+            progress: likewise.
+            raising: in this process, raise a run's error; otherwise it is an outcome.
+            on_done: told of each run that is over and its outcome.
+
+        """
+        self._write_plan()
+        todo = [run for run in self.plan if not _is_over(outcome_in(folder_of(run, self.folder)))]
         number = min(number_of_cores() if workers is None else at_least_one("workers", workers), len(todo))
-        if client is None and number <= 1:
-            carry_out_here(todo, self.folder, bar, _warn)
-            return
-        chosen: AbstractContextManager[Any] = local_client(number) if client is None else nullcontext(client)
-        with chosen as cluster:
-            carry_out_on(cluster, todo, self.folder, bar, _warn)
+        self.interrupted, self.unfinished = None, None
+        try:
+            with ending_signals(), StudyBar(len(todo), shown=progress and bool(todo)) as bar:
+                time_steps(todo, self.folder, number)
+                if client is None and number <= 1:
+                    carry_out_here(todo, self.folder, bar, on_done, raising=raising)
+                    return
+                chosen = local_client(number) if client is None else nullcontext(client)
+                with chosen as cluster:
+                    carry_out_on(cluster, todo, self.folder, bar, on_done)
+        except KeyboardInterrupt as ending:
+            self.interrupted = ending.args[0] if isinstance(ending, Ended) else signal.SIGINT
+            self.unfinished = ending.unfinished if isinstance(ending, TrainingInterrupted) else None
+
+    def step_times(self) -> pd.DataFrame:
+        """Milliseconds per step, measured in turns before the runs of a budget in seconds; empty without one."""
+        return kept_step_times(self.folder)
 
     def _card(self) -> Card:
         name, runs = self.name or self.folder.name, self.runs()

@@ -26,11 +26,11 @@ def number_of_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def carry_out_here(runs: Sequence[Run], study: Path, bar: StudyBar, on_done: OnDone) -> None:
-    """One run after another, in this process."""
+def carry_out_here(runs: Sequence[Run], study: Path, bar: StudyBar, on_done: OnDone, *, raising: bool = False) -> None:
+    """One run after another, in this process; ``raising`` its errors, which otherwise are outcomes."""
     for run in runs:
         bar.show([str(run)])
-        outcome = carried_out(run, study)
+        outcome = carried_out(run, study, raising=raising)
         bar.advance()
         on_done(run, outcome)
 
@@ -120,7 +120,7 @@ def local_client(workers: int) -> Iterator[Any]:
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",  # any free port, as another cluster may have the usual one
             local_directory=scratch,
             silence_logs="CRITICAL",
         ) as cluster,

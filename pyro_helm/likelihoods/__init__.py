@@ -2,6 +2,14 @@
 
 from pyro_helm.likelihoods.gap import Gap, log_likelihood_gap
 from pyro_helm.likelihoods.imputation import Imputation, impute
+from pyro_helm.likelihoods.machine_tables import (
+    codes,
+    dreams,
+    posterior_draws,
+    posterior_predictive,
+    reconstructions,
+    weight_table,
+)
 from pyro_helm.likelihoods.paired import paired_differences
 from pyro_helm.likelihoods.posterior import Posterior, exact_posterior
 from pyro_helm.likelihoods.proposals import mean_field, mixed_with_prior, prior, tempered
@@ -13,6 +21,8 @@ __all__ = [
     "Imputation",
     "Posterior",
     "Scores",
+    "codes",
+    "dreams",
     "exact_posterior",
     "impute",
     "log_likelihood",
@@ -20,6 +30,10 @@ __all__ = [
     "mean_field",
     "mixed_with_prior",
     "paired_differences",
+    "posterior_draws",
+    "posterior_predictive",
     "prior",
+    "reconstructions",
     "tempered",
+    "weight_table",
 ]

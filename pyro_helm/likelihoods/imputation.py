@@ -18,7 +18,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.data.named import DataLike, observed_data
+from pyro_helm.data.named_observations import DataLike, observed_data
 from pyro_helm.programs.discrete import elementwise
 from pyro_helm.programs.layered import check_sizes_agree
 from pyro_helm.programs.module_state import evaluating
@@ -30,13 +30,17 @@ from pyro_helm.programs.rows import Rows, may_be_divided, restarts_of
 from pyro_helm.runtime.arguments import at_least_one, checked_seed
 from pyro_helm.runtime.device import check_scored
 from pyro_helm.runtime.seeding import forked_rng
+from pyro_helm.runtime.shown import Card, Shown
+
+FEW = 10
+"""Effective samples below which a mean is not to be trusted."""
 
 NUMBERS_AT_ONCE = 4_000_000
 """Numbers (samples x restarts x data x units) held in memory at a time."""
 
 
-@dataclass(frozen=True)
-class Imputation:
+@dataclass(frozen=True, repr=False)
+class Imputation(Shown):
     """What missing values may be; observed ones are as they were.
 
     Shapes are those of the data, ``[data, units]``, with restarts in front where there are several.
@@ -55,6 +59,19 @@ class Imputation:
     stderr: Tensor
     draws: Tensor
     ess: Tensor
+
+    def _card(self) -> Card:
+        shape, ess = tuple(self.mean.shape), self.ess.double()
+        unsure = int((self.std > 0).sum())
+        error, least, median = (float(value) for value in (self.stderr.max(), ess.min(), ess.median()))
+        facts = [
+            f"{unsure} of {self.mean.numel()} values are missing and uncertain; largest standard error of a mean "
+            f"{error:.3f}; {len(self.draws)} draws of whole rows",
+            f"effective samples per datum: median {median:.1f}, least {least:.1f}",
+        ]
+        few = int((ess < FEW).sum())
+        notes = [f"the means of {few} data rest on fewer than {FEW} effective samples; use more"] * (few > 0)
+        return Card(f"Imputation of data of shape {' x '.join(map(str, shape))}", facts, notes=notes)
 
 
 def impute(

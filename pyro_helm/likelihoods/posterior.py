@@ -21,7 +21,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.data.named import DataLike, observed_data
+from pyro_helm.data.named_observations import DataLike, observed_data
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.latents.joint_states import DiscreteSite, all_joint_states, discrete_sites, log_joint
 from pyro_helm.latents.layer_states import Level, Rows, joint_table, levels, log_marginal, pieces

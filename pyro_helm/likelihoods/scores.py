@@ -17,7 +17,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.data.named import DataLike, observed_data
+from pyro_helm.data.named_observations import DataLike, observed_data
 from pyro_helm.latents.excluded_states import states_missed
 from pyro_helm.likelihoods.ais import annealed_importance_sampling, path_from
 from pyro_helm.likelihoods.annealing import temperatures

@@ -71,6 +71,10 @@ def check_data(
         shown = f"{name}[{key!r}]" if len(observations) > 1 else name
         if len(observations) == 1 or (key == "x" and visible_units(model) is not None):
             check_rows(value, name=shown, width=visible_units(model))
+        if bool(value.isnan().all()):
+            raise ValueError(
+                f"{shown} has {_at(value.isnan(), value)} and everywhere else, expected some that is known"
+            )
         infinite = value.isinf()
         if infinite.any():
             raise ValueError(f"{shown} has {_at(infinite, value)}, expected finite numbers")

@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_helm.data.named import DataLike, main_name, observed_data
+from pyro_helm.data.named_observations import DataLike, main_name, observed_data
 from pyro_helm.data.patterns import PatternDistribution
 from pyro_helm.layers.missing import known_missing
 from pyro_helm.runtime.device import Placement
@@ -63,6 +63,10 @@ class Cases(NamedTuple):
         """Rows shuffled for minibatches of this size; where all make one, they are in the caller's order."""
         order = torch.randperm if size < self.number else torch.arange
         return order(self.number, device=self.values.device)
+
+    def sizes(self, size: int) -> list[int]:
+        """How many rows the minibatches have, the last of which may be smaller."""
+        return [min(size, self.number - start) for start in range(0, self.number, size)]
 
     @contextmanager
     def weighted(self, rows: Tensor) -> Iterator[None]:

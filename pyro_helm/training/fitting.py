@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from pyro_helm.data.named import DataLike
+from pyro_helm.data.named_observations import DataLike
 from pyro_helm.programs.module_state import one_at_a_time
 from pyro_helm.schemes import Scheme
+from pyro_helm.training.callbacks import Callback
 from pyro_helm.training.result import Result
 from pyro_helm.training.run import TrainingRun
 from pyro_helm.training.schedules import Schedule
@@ -44,6 +45,7 @@ def fit(
     save_every: float = 60.0,
     overwrite: bool = False,
     progress: bool = True,
+    callbacks: Iterable[Callback] = (),
 ) -> Result:
     """Train a model and its guide with an inference scheme.
 
@@ -103,7 +105,9 @@ def fit(
             ``num_epochs`` are taken without a schedule by name, which is made for their number.
         save_every: seconds between saves, within epochs too; fewer saves where they would take 2 % of the time.
         overwrite: replace a run that the folder holds; else it is refused.
-        progress: show a progress bar on standard error.
+        progress: show a progress bar on standard error, or without a terminal a line now and then.
+        callbacks: told of every epoch by an :class:`EpochState`, :class:`JsonLines` or :class:`TensorBoard` say, or
+            functions; one that returns True ends the training, for good.
 
     Returns:
         the trained machine and its history; ``model`` and ``guide`` themselves are trained in place.
@@ -125,6 +129,7 @@ def fit(
         learning_rate=learning_rate, schedule=schedule, max_gradient_norm=max_gradient_norm, average=average,
         patience=patience, valid_samples=valid_samples, step=step, seed=seed, device=device, dtype=dtype,
         dataset=dataset, out=out, resume=resume, save_every=save_every, overwrite=overwrite, progress=progress,
+        callbacks=callbacks,
     )  # fmt: skip
     with one_at_a_time(), TrainingRun(model, guide, data, scheme=scheme, valid=valid, settings=settings) as run:
         for epoch in run.epochs():

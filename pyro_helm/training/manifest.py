@@ -23,6 +23,7 @@ from pyro_helm.programs.param_store import own_param_store
 from pyro_helm.runtime.device import placement
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.cases import Cases
+from pyro_helm.training.schedules import SCHEDULES
 from pyro_helm.training.settings import Settings
 from pyro_helm.training.streamed_cases import StreamedCases
 
@@ -36,6 +37,7 @@ _OF_THE_SITTING = {"out", "resume", "overwrite", "save_every", "progress", "call
 
 _MAY_GROW = "settings.num_epochs"
 _FREE = "settings.max_seconds"
+_MOST_SHOWN = 5
 _PACKAGES = ("pyro-helm", "torch", "pyro-ppl", "numpy", "pandas", "safetensors")
 _OF_PYRO = vars(Trace_ELBO()).keys() - {"num_particles"}
 
@@ -78,12 +80,13 @@ def differences(before: Manifest, now: Manifest) -> list[str]:
     """
     known, asked = (dict(_flat({part: each.get(part) for part in DECIDING})) for each in (before, now))
     found = [name for name in sorted(known.keys() | asked.keys()) if known.get(name) != asked.get(name)]
-    schedule = asked.get("settings.schedule")
-    if (schedule is None or schedule == "constant") and (known.get(_MAY_GROW) or 0) < asked[_MAY_GROW]:
+    is_of_their_number = asked.get("settings.schedule") in SCHEDULES.keys() - {"constant"}
+    if not is_of_their_number and (known.get(_MAY_GROW) or 0) < asked[_MAY_GROW]:
         found = [name for name in found if name != _MAY_GROW]
-    return [
-        f"{name}: {_shown(known.get(name))} there, {_shown(asked.get(name))} here" for name in found if name != _FREE
-    ]
+    found = [name for name in found if name != _FREE]
+    told = [name for name in found if ".parameters." not in name] or found  # shapes follow from the settings
+    shown = [f"{name}: {_shown(known.get(name))} there, {_shown(asked.get(name))} here" for name in told[:_MOST_SHOWN]]
+    return shown + ([f"and {len(told) - _MOST_SHOWN} more"] if len(told) > _MOST_SHOWN else [])
 
 
 def changed_surroundings(before: Manifest, now: Manifest) -> list[str]:
@@ -127,7 +130,7 @@ def _of_program(program: nn.Module) -> dict[str, Any]:
         plain = (bool, int, float, str, type(None))
         config = {name: value for name, value in vars(program).items() if isinstance(value, plain) and name[0] != "_"}
         config.pop("training", None)
-    parameters = {name: list(value.shape) for name, value in program.named_parameters()}
+    parameters = {name: " x ".join(map(str, value.shape)) for name, value in program.named_parameters()}
     return {"class": _name(type(program)), "config": described(config), "parameters": parameters}
 
 

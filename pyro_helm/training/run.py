@@ -11,13 +11,14 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyro_helm.data.named import DataLike
+from pyro_helm.data.named_observations import DataLike
 from pyro_helm.programs.module_state import Buffers, one_at_a_time, training
 from pyro_helm.programs.param_store import check_all_are_trained, own_param_store
 from pyro_helm.runtime.device import place_programs, placement
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.runtime.signals import EndingSignals
 from pyro_helm.schemes import Scheme
+from pyro_helm.training.callbacks import close, tell
 from pyro_helm.training.cases import checked_cases
 from pyro_helm.training.checks import (
     check_programs,
@@ -141,6 +142,7 @@ class TrainingRun:
             block.enter_context(training(*self.programs))
             block.enter_context(own_param_store())
             block.enter_context(forked_rng(self.settings.seed, self.device))
+            block.callback(close, self.settings.callbacks)
             block.enter_context(self.bar)
             block.enter_context(pyro.validation_enabled(False))
             block.push(self._end)
@@ -163,8 +165,10 @@ class TrainingRun:
         if self._block is None:
             raise RuntimeError("a TrainingRun goes on inside a with block: with TrainingRun(...) as run")
         self._try_out()
-        streams = isinstance(self.cases, StreamedCases)
-        self.kind = self.settings.step or ("eager" if streams else self._chosen_kind())
+        self.kind = self.settings.step or "eager"
+        if self.settings.step is None and not isinstance(self.cases, StreamedCases):
+            sizes, number = self.cases.sizes(self.batch_size), self.settings.num_epochs
+            self.kind = chosen_kind(self.programs, self.scheme, self.descent, sizes, number)
         self.saving.begin()
         self.bar.advance(self.restarts.best.score, by=self.epoch)
         self._take_step = self._new_step()
@@ -220,8 +224,9 @@ class TrainingRun:
         if may_narrow(self.programs, self.scheme, self.kind) and self.restarts.narrow(self.descent):
             self._take_step = self._new_step()
         self.history.record(self._metrics, self._trained, epoch=epoch, seconds=self.clock.seconds)
-        self.epoch, self._metrics = epoch, {}
+        self.epoch, metrics, self._metrics = epoch, self._metrics, {}
         self.bar.advance(self.restarts.best.score)
+        self.is_over |= tell(self, metrics)
         self._rest()
 
     def result(self, *, stacklevel: int = 1) -> Result:
@@ -239,11 +244,6 @@ class TrainingRun:
     def _evaluated(self) -> AbstractContextManager[Any]:
         """While what is validated and kept is in the parameters: their average, if one is asked for."""
         return nullcontext() if self.averaged is None else self.averaged.in_place()
-
-    def _chosen_kind(self) -> str:
-        number, size = self.cases.number, self.batch_size
-        sizes = [min(size, number - start) for start in range(0, number, size)]
-        return chosen_kind(self.programs, self.scheme, self.descent, sizes, self.settings.num_epochs)
 
     def _new_step(self) -> Step:
         self._numbers = numbers_of(self.scheme)

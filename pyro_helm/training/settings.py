@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from pyro_helm.runtime.arguments import at_least_one, checked_seed, flag, not_negative, number, positive
+from pyro_helm.training.callbacks import Callback, checked_callbacks
 from pyro_helm.training.schedules import Schedule
 
 FUSED_ADAM = partial(torch.optim.Adam, lr=0.01, fused=True)
@@ -41,6 +42,7 @@ class Settings:
     save_every: float = 60.0
     overwrite: bool = False
     progress: bool = True
+    callbacks: Iterable[Callback] = ()
 
 
 def checked_settings(settings: Settings, *, has_valid: bool) -> Settings:
@@ -64,6 +66,7 @@ def checked_settings(settings: Settings, *, has_valid: bool) -> Settings:
         patience=patience,
         seed=checked_seed(settings.seed),
         save_every=not_negative("save_every", settings.save_every),
+        callbacks=checked_callbacks(settings.callbacks),
         learning_rate=None if settings.learning_rate is None else not_negative("learning_rate", settings.learning_rate),
     )
     _check_labels(settings.dataset, settings.progress)

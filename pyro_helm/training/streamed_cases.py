@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pyro_helm.data.named import DataLike, Observations, collated, collated_batch, is_dataset, main_name
+from pyro_helm.data.named_observations import DataLike, Observations, collated, collated_batch, is_dataset, main_name
 from pyro_helm.layers.missing import known_missing
 from pyro_helm.runtime.device import Placement
 from pyro_helm.training.cases import Cases, checked_cases

@@ -16,6 +16,7 @@ import pyro_helm as helm
 from pyro_helm.cli.app import app
 from pyro_helm.cli.ends import end_of_fit
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.runtime import budget
 from pyro_helm.training.progress import Bar
 
 RUNNER = CliRunner()
@@ -193,6 +194,16 @@ def test_what_sizes_were_understood_as_is_said(own_data: Path, tmp_path: Path) -
     for sizes in ("4-2", "12-4-2"):
         shown = run("fit", own_data, "--sizes", sizes, "--out", tmp_path / sizes, *QUICK)
         assert "machine 12-4-2: 12 visible units (the width of the data), hidden 4, 2" in shown
+
+
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_more_than_memory_holds_is_refused_before_the_training(
+    command: str, own_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "free_bytes", lambda device: 1000)
+    shown = refused(command, own_data, "--sizes", "4", "--out", tmp_path / "out", *QUICK)
+    assert "training 12-4 with 2 restarts, 2 particles and 100 data in a step takes at least" in shown
+    assert "but 1000.0 B are free" in shown
 
 
 def test_names_in_brackets_are_shown_as_they_are(own_data: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pyro_helm.data.files import array_shapes, read_file
+from pyro_helm.data.files import array_shapes, read_file, unit_names
 
 GOOD = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 1]], dtype=np.uint8)
 
@@ -45,7 +45,7 @@ def test_zeros_and_ones_of_any_real_dtype_and_order_are_read(tmp_path: Path, dty
     ("array", "sentence"),
     [
         (changed(1, 2, 0.5), " has 0.5 at row 1, column 2 (counted from 0), expected 0 or 1"),
-        (changed(2, 0, np.nan), " has nan at row 2, column 0 (counted from 0), expected 0 or 1"),
+        (changed(2, 0, np.inf), " has inf at row 2, column 0 (counted from 0), expected 0 or 1"),
         (
             changed(0, 0, 1 + 2**-50),
             f" has {1 + 2**-50} at row 0, column 0 (counted from 0), expected 0 or 1",
@@ -247,3 +247,17 @@ def test_a_cut_or_damaged_file_is_refused_and_never_crashes(tmp_path: Path, suff
             refusals.append(str(error))
     assert len(refusals) > 20
     assert all("expected" in sentence for sentence in refusals)
+
+
+def test_missing_values_are_nan_or_what_is_not_observed(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", changed(2, 0, np.nan))
+    assert read_file(tmp_path / "x.npy")[0]["X"].isnan().nonzero().tolist() == [[2, 0]]
+    observed = np.ones(GOOD.shape, dtype=bool)
+    observed[1, 2] = False
+    np.savez(tmp_path / "x.npz", X=GOOD, observed=observed, names=np.array(["a", "b", "c"]))
+    assert read_file(tmp_path / "x.npz")[0]["X"].tolist() == GOOD.tolist()
+    assert read_file(tmp_path / "x.npz", missing=True)[0]["X"].isnan().nonzero().tolist() == [[1, 2]]
+    assert unit_names(tmp_path / "x.npz") == ("a", "b", "c")
+    np.savez(tmp_path / "x.npz", X=GOOD, observed=observed[:2])
+    with pytest.raises(ValueError, match=r"array 'observed' has shape \(2, 3\), expected that of 'X', \(3, 3\)"):
+        read_file(tmp_path / "x.npz", missing=True)

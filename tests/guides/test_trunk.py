@@ -73,16 +73,15 @@ def test_a_convolution_learns_with_restarts_and_comes_back_from_a_file(kind: Any
 def test_restarts_train_as_machines_of_their_own() -> None:
     """By a scheme that does not sample, with a trunk that is not trained beside one that is."""
     sizes, data = (SIDE * SIDE, 2), pictures()
-    model, guide = (
-        helm.BeliefNetwork(sizes, restarts=2, seed=0),
-        helm.FactorialRecognition(sizes, trunk=convolution(), restarts=2, seed=0),
-    )
+    model = helm.BeliefNetwork(sizes, restarts=2, seed=0)
+    guide = helm.FactorialRecognition(sizes, trunk=convolution(), restarts=2, seed=0)
     losses = helm.ExactEM().restart_losses(model, guide, observations={"x": data})
     losses.sum().backward()
     assert guide.trunk is not None
     module = restart_of(guide.trunk, convolution(), 1)
     alone: list[Any] = [helm.BeliefNetwork(sizes), helm.FactorialRecognition(sizes, trunk=module)]
-    for one, many in zip(alone, (model, guide), strict=True):
+    together: list[Any] = [model, guide]
+    for one, many in zip(alone, together, strict=True):
         one.load_state_dict({name: value[1:] for name, value in many.state_dict().items()})
     helm.ExactEM().restart_losses(*alone, observations={"x": data}).sum().backward()
     for name, parameter in alone[1].named_parameters():

@@ -106,6 +106,16 @@ def test_the_best_epochs_buffers_are_kept_in_memory_and_in_the_file(
     assert same(buffers(guide), kept)
 
 
+def test_validation_is_in_evaluation_mode_and_moves_no_buffers() -> None:
+    model, guide = machine()
+    history = fit(model, guide, valid=data(), num_epochs=1, learning_rate=0.01).history
+    steps_per_epoch = 3
+    assert guide.norm.num_batches_tracked == steps_per_epoch
+    guide.eval()
+    found = validated(model, guide, Cases(data(), None), num_samples=10, seed=0)["valid_log_likelihood"]
+    assert found[0].item() == history[history.metric == "valid_log_likelihood"].value.item()
+
+
 @pytest.mark.parametrize("step", ["captured", "compiled"])
 def test_a_captured_step_moves_buffers_as_the_programs_do_and_its_trials_do_not(step: str) -> None:
     eager, other = machine(), machine()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ def model(observations: Mapping[str, Any], *_: Any, mask: Tensor | None = None, 
             pyro.sample("x", dist.Bernoulli(0.2 + 0.6 * z), obs=x)
 
 
-def keys(*args: Any, **kwargs: Any) -> list[int]:
-    found: list[int] = keys_of(draw_from_prior(model, 1, args, kwargs), args, kwargs).tolist()
+def keys(*args: Any, mask: Tensor | None = None, rows: Tensor | None = None, **kwargs: Any) -> list[int]:
+    program = partial(model, mask=mask, rows=rows)  # which are not named in the call
+    found: list[int] = keys_of(draw_from_prior(program, 1, args, kwargs), args, kwargs).tolist()
     return found
 
 
@@ -63,6 +65,8 @@ def test_data_are_known_by_their_masks() -> None:
 
 
 def test_data_are_known_by_their_rows_of_a_subsampled_plate() -> None:
+    plain = keys({"x": X}, rows=torch.tensor([7, 0, 4]))
+    assert keys({"x": X[:2]}, rows=torch.tensor([4, 7])) == [plain[2], plain[0]]
     beside = torch.arange(9)
     first = keys({"x": X, "beside": beside}, rows=torch.tensor([7, 0, 4]))
     again = keys({"x": X[:2], "beside": beside}, rows=torch.tensor([4, 7]))

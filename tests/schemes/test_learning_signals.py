@@ -124,6 +124,18 @@ def test_any_other_pair_is_judged_by_all_terms(programs: Callable[[], tuple[Prog
         assert torch.allclose(judged[site], expected), site
 
 
+def test_on_a_weight_that_is_a_site_all_depend() -> None:
+    """Though it is given, and model and guide are the library's own."""
+    model, guide = pair()
+    prior = dist.Normal(torch.zeros(1, 1, 1), 1.0).to_event(3)
+    PyroModule.__setattr__(model.generative[-1], "learned_leak", PyroSample(prior))
+    with poutine.condition(data={"generative.3.learned_leak": torch.ones(1, 1, 1)}):
+        particles, known = drawn(model, guide, number=1)
+    assert not known.declared
+    total = particles.log_weight.detach()
+    assert all(torch.allclose(signal, total) for signal in signals(particles, known).values())
+
+
 def test_a_draw_can_influence_later_ones_but_none_before_it() -> None:
     _, known = drawn(*own_guide())
     assert known.influenced_by("h1") == {"h1", "h2", "h3"}

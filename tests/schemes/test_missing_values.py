@@ -11,7 +11,7 @@ import pyro
 import pytest
 import torch
 from pyro.infer import SVI, Trace_ELBO
-from torch import Tensor
+from torch import Tensor, nn
 
 import pyro_helm as helm
 from pyro_helm.guides import FactorialRecognition
@@ -144,7 +144,8 @@ def fitted(step: str, scheme: Scheme, **settings: Any) -> tuple[BeliefNetwork, F
 
 def test_captured_steps_take_missing_values_as_eager_ones_do() -> None:
     eager, captured = (fitted(step, WakeSleep(2)) for step in ("eager", "captured"))
-    for one, other in ((eager[0], captured[0]), (eager[1], captured[1])):
+    pairs: list[tuple[nn.Module, nn.Module]] = [(eager[0], captured[0]), (eager[1], captured[1])]
+    for one, other in pairs:
         for (name, value), its in zip(one.named_parameters(), other.parameters(), strict=True):
             assert torch.equal(value, its), name
             assert bool(value.isfinite().all()), name

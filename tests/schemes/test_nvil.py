@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.programs.particles import Program
 from pyro_helm.schemes import NVIL, Reinforce
 from tests.checker import DATA, Z_THRESHOLD, exact_gradient, named_gradients, replicates, tiny_machine, worst_z
 from tests.oracle import Machine
@@ -157,6 +158,19 @@ def test_a_site_may_be_latent_in_one_call_and_observed_in_the_next(dtype: torch.
     for _ in range(3):
         assert svi.step(observations={"x": x}) > 0
         assert svi.step(observations={"x": x, "y": torch.ones(3, dtype=dtype)}) > 0
+
+
+def test_a_site_that_is_drawn_from_more_in_one_call_than_in_the_next_has_two_baselines() -> None:
+    def beside(program: Program) -> Program:
+        """With the label beside the observations, where a baseline does not see it."""
+        return lambda x, y=None: program({"x": x} if y is None else {"x": x, "y": y})
+
+    scheme, x = NVIL(2, hidden_units=5), DATA[:, :2].float()
+    svi = pyro.infer.SVI(beside(some_labels), beside(label_reader), pyro.optim.Adam({"lr": 0.01}), loss=scheme)
+    for y in (None, torch.ones(3), None):
+        assert svi.step(x, y) > 0
+    learned = {name.partition("/")[2] for name in scheme.state_dict()}
+    assert learned == {f"{site} inputs, 1 restarts" for site in ("y, 0", "z, 0", "z, 1")}
 
 
 def test_baselines_learn_in_one_dtype_whatever_the_data_come_in() -> None:

@@ -71,7 +71,7 @@ class WrittenReader(Part):
         self.way = way
         self.level = self.learned(5, 1, 2)
         self.weight = self.learned(6, 2, 2)
-        self.up = self.learned(7, 1, 1)
+        self.up = self.learned(4, 1, 1)  # a large one, or a dependence that is left out would not show
 
     def forward(self, observations: Observations, **switches: Any) -> None:
         drive = self.level + self.seen(observations["x"], 1) @ self.weight
@@ -172,6 +172,31 @@ def test_what_is_observed_may_be_computed_from_the_draws(model: type[Written], n
 def test_a_draw_that_was_unused_in_the_first_call_is_followed_in_the_next(off: str, name: str) -> None:
     pair = Switched(REPLICATES), WrittenReader(REPLICATES)
     check_claim(name, estimates(UNBIASED[name].scheme, *pair, {"x": X}, {off: False}), Switched)
+
+
+class Labelled(Written):
+    """The lower cause may be known."""
+
+    def forward(self, observations: Observations, **labels: Tensor) -> None:
+        with self.plates():
+            a = pyro.sample("a", dist.Bernoulli(logits=self.prior).to_event(1))
+            fn = dist.Bernoulli(logits=self.shift + a @ self.down).to_event(1)
+            b = pyro.sample("b", fn, obs=labels["b"].expand(a.shape) if labels else None)
+            self.observe(a, b, observations)
+
+
+class LabelledReader(WrittenReader):
+    """Its guide, which draws what is not known."""
+
+    def forward(self, observations: Observations, **labels: Tensor) -> None:
+        with poutine.block(hide=list(labels)):
+            super().forward(observations)
+
+
+@pytest.mark.parametrize("name", LEARNING_SIGNALS)
+def test_a_site_that_was_observed_in_the_first_call_is_followed_in_the_next(name: str) -> None:
+    pair = Labelled(REPLICATES), LabelledReader(REPLICATES)
+    check_claim(name, estimates(UNBIASED[name].scheme, *pair, {"x": X}, {"b": torch.ones(2, 1).double()}), Labelled)
 
 
 class LargeResidual(Residual):

@@ -138,6 +138,13 @@ def test_more_epochs_go_on_from_a_finished_run(tmp_path: Path) -> None:
         fit(machine(), out=tmp_path, num_epochs=3, resume=True)
 
 
+def test_more_epochs_keep_a_schedule_of_ones_own(tmp_path: Path) -> None:
+    own = helm.SCHEDULES["cosine"](5)
+    for epochs in (3, 5):
+        resumed = fit(machine(), out=tmp_path, num_epochs=epochs, schedule=own, resume=True)
+    assert numbers(resumed) == numbers(fit(machine(), num_epochs=5, schedule="cosine"))
+
+
 def test_what_differs_is_named(tmp_path: Path) -> None:
     fit(machine(), out=tmp_path, num_epochs=1, schedule="cosine")
     same: dict[str, Any] = {"out": tmp_path, "num_epochs": 1, "schedule": "cosine", "resume": True}

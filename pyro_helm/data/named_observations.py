@@ -124,12 +124,13 @@ def _tensor(data: Any, name: str) -> Tensor:
         columns = [_column(data.iloc[:, k], f"{name}, column {column!r},") for k, column in enumerate(data.columns)]
         return torch.from_numpy(np.column_stack(columns) if columns else np.empty(data.shape))
     if isinstance(data, pd.Series):
-        return torch.from_numpy(_column(data, name))
+        return torch.from_numpy(_column(data, name).copy())
     if isinstance(data, np.ndarray):
         if data.dtype.kind not in "biuf":
             raise ValueError(f"{name} is an array of {data.dtype}, expected booleans, integers or real numbers")
         wide = data.dtype.kind == "u" and data.itemsize > 1  # torch lacks operations for these
-        return torch.from_numpy(np.ascontiguousarray(data.astype(np.float64) if wide else data))
+        rows = np.ascontiguousarray(data.astype(np.float64) if wide else data)
+        return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
     raise ValueError(
         f"{name} is of type {type(data).__name__}, expected a torch.Tensor, a numpy array, a pandas DataFrame, or a "
         "mapping of these by name"

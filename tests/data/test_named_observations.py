@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import pyro_helm as helm
-from pyro_helm.data.named import main_name, named, observed_data, unit_names
+from pyro_helm.data.named_observations import main_name, named, observed_data, unit_names
 
 X = torch.tensor([[1.0, 0.0], [torch.nan, 1.0], [0.0, 0.0]])
 

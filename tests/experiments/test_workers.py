@@ -1,0 +1,146 @@
+"""Studies on workers of Dask: the numbers of one process, whatever is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from torch import Tensor
+
+import pyro_helm as helm
+from pyro_helm.experiments import workers
+from pyro_helm.experiments.workers import client_at, local_client
+
+BARS = {"data": "bars", "train": 60, "valid": 20, "test": 20}
+SMALL: dict[str, Any] = {
+    "datasets": [BARS],
+    "machines": ["odds 4"],
+    "schemes": ["wake_sleep", "nvil"],  # one that remembers
+    "settings": {"learning_rate": [0.01, 0.1], "batch_size": 30},
+    "budget": "4 steps",
+    "restarts": 2,
+    "scores": {"num_samples": 5},
+}
+LONG: dict[str, Any] = SMALL | {"settings": {"batch_size": 10}, "budget": "6 epochs", "save_every": 0.01}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with local_client(2) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> helm.Study:
+    study = helm.Study(tmp_path_factory.mktemp("undisturbed"), **LONG)
+    study.run(workers=1, progress=False)
+    return study
+
+
+def numbers(study: helm.Study) -> pd.DataFrame:
+    order = ["run", "restart", "split", "metric"]
+    return study.table().drop(columns="seconds").sort_values(order, ignore_index=True)
+
+
+def test_workers_give_the_numbers_of_one_process(client: Any, tmp_path: Path) -> None:
+    here, there = helm.Study(tmp_path / "here", **SMALL), helm.Study(tmp_path / "there", **SMALL)
+    here.run(workers=1, progress=False)
+    runs = there.run(client=client, progress=False)
+    assert runs.state.tolist() == ["finished"] * 4
+    pd.testing.assert_frame_equal(numbers(here), numbers(there), check_exact=True)
+
+
+def test_a_killed_worker_costs_what_was_not_saved_and_no_number(
+    client: Any, undisturbed: helm.Study, tmp_path: Path
+) -> None:
+    killed = helm.Study(tmp_path, **LONG)
+    pids = list(client.run(os.getpid).values())[:1]
+
+    def after_the_first_save(*doing: object) -> list[str]:
+        if pids and any(tmp_path.glob("runs/*/state.pt")):
+            os.kill(pids.pop(), signal.SIGKILL)
+        return []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "_at_work", after_the_first_save)
+        runs = killed.run(client=client, progress=False)
+    assert not pids
+    assert runs.state.tolist() == ["finished"] * 2
+    pd.testing.assert_frame_equal(numbers(undisturbed), numbers(killed), check_exact=True)
+
+
+class Deadly(helm.WakeSleep):
+    """Ends the process that trains with it, as the system does where memory is short."""
+
+    name = "deadly"
+
+    def restart_losses(self, *args: Any, **kwargs: Any) -> Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+class Raising(helm.WakeSleep):
+    """Raises what no run should."""
+
+    name = "raising"
+
+    def restart_losses(self, *args: Any, **kwargs: Any) -> Tensor:
+        raise MemoryError("no room")
+
+
+def test_a_run_that_fails_is_a_row_that_says_why_and_the_others_go_on(client: Any, tmp_path: Path) -> None:
+    schemes = [Deadly(), Raising(), "wake_sleep"]
+    study = helm.Study(tmp_path, **(SMALL | {"schemes": schemes, "settings": {}}))
+    client.cluster.scheduler.allowed_failures = 0
+    with pytest.warns(RuntimeWarning, match="bars odds 4"):
+        runs = study.run(client=client, progress=False).set_index("scheme")
+    assert runs.state.to_dict() == {"deadly": "failed", "raising": "failed", "wake_sleep": "finished"}
+    assert runs.why["raising"] == "MemoryError: no room"
+    assert "its worker was killed" in runs.why["deadly"]
+
+
+def test_a_scheduler_that_does_not_answer_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "SECONDS_TO_ANSWER", 0.3)
+    began = time.monotonic()
+    with (
+        pytest.raises(ConnectionError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"),
+        client_at("tcp://127.0.0.1:9"),
+    ):
+        pass
+    assert time.monotonic() - began < 20
+
+
+def test_without_dask_several_workers_are_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r"not installed; pip install 'pyro-helm\[study\]'"), local_client(2):
+        pass
+
+
+SCRIPT = """
+import pyro_helm as helm
+from tests.experiments.test_workers import LONG
+helm.Study({folder!r}, **LONG).run(workers=1, progress=False)
+"""
+
+
+def test_a_study_that_is_killed_goes_on_to_the_same_table(client: Any, undisturbed: helm.Study, tmp_path: Path) -> None:
+    script = SCRIPT.format(folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parents[2])
+    while not any(tmp_path.glob("runs/*/state.pt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    resumed = helm.Study(tmp_path, **LONG)
+    before = resumed.runs().state.tolist()
+    assert "waiting" in before or len(before) < 2
+    assert resumed.run(client=client, progress=False).state.tolist() == ["finished"] * 2
+    pd.testing.assert_frame_equal(numbers(undisturbed), numbers(resumed), check_exact=True)
