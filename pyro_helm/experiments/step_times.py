@@ -37,7 +37,7 @@ def time_steps(runs: Sequence[Run], study: Path, workers: int) -> None:
         )
     if timed and not (study / FILE).exists():
         of_each = {(str(run), str(run.settings)): run for run in timed}  # whatever the seed
-        found = step_times(list(of_each.values()), study)
+        found = measured_step_times(list(of_each.values()), study)
         with atomic_path(study / FILE) as path:
             found.to_csv(path, index=False)
 
@@ -48,7 +48,7 @@ def kept_step_times(study: Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["run", "ms_per_step"])
 
 
-def step_times(runs: Sequence[Run], study: Path) -> pd.DataFrame:
+def measured_step_times(runs: Sequence[Run], study: Path) -> pd.DataFrame:
     """Milliseconds per training step of each run, the median of turns, in one thread and without capturing.
 
     Args:
