@@ -33,7 +33,7 @@ _TOLD_BY_THE_BUDGET = {"num_epochs", "max_seconds"}
 _OPTIMIZERS: dict[str, Any] = {"conjugate_gradient": ConjugateGradient, "lbfgs": LBFGS}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # eq: each is itself, and may be a key
 class Run:
     """One training of a study.
 

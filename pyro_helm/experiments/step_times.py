@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 
@@ -37,7 +38,7 @@ def time_steps(runs: Sequence[Run], study: Path, workers: int) -> None:
         )
     if timed and not (study / FILE).exists():
         of_each = {(str(run), str(run.settings)): run for run in timed}  # whatever the seed
-        found = step_times(list(of_each.values()), study)
+        found = measured_step_times(list(of_each.values()), study)
         with atomic_path(study / FILE) as path:
             found.to_csv(path, index=False)
 
@@ -48,7 +49,7 @@ def kept_step_times(study: Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["run", "ms_per_step"])
 
 
-def step_times(runs: Sequence[Run], study: Path) -> pd.DataFrame:
+def measured_step_times(runs: Sequence[Run], study: Path) -> pd.DataFrame:
     """Milliseconds per training step of each run, the median of turns, in one thread and without capturing.
 
     Args:
@@ -59,21 +60,20 @@ def step_times(runs: Sequence[Run], study: Path) -> pd.DataFrame:
         one row per run: ``run, dataset, machine, scheme, budget, ms_per_step``.
 
     """
-    times: list[list[float]] = [[] for _ in runs]
+    times: dict[Run, list[float]] = {}
     with one_thread(), ExitStack() as stack:
-        trainings = [stack.enter_context(_short_training(run, study)) for run in runs]
-        for training in trainings:
-            next(training.epochs())
-            training.train()  # the first pass captures
-        for _ in range(TURNS):
-            for training, found in zip(trainings, times, strict=True):
-                before = training.clock.seconds
-                training.train()
-                found.append(1000 * (training.clock.seconds - before) / _steps(training))
-    rows = [
-        {"run": run.digest, **run.labels, "ms_per_step": pd.Series(found).median()}
-        for run, found in zip(runs, times, strict=True)
-    ]
+        trainings = {}
+        for run in runs:
+            with suppress(Exception):  # a run that can't be trained says so in its turn
+                trainings[run] = stack.enter_context(_short_training(run, study))
+                next(trainings[run].epochs())
+                trainings[run].train()  # the first pass captures
+                times[run] = []
+        for run in list(times) * TURNS:
+            before = trainings[run].clock.seconds
+            trainings[run].train()
+            times[run].append(1000 * (trainings[run].clock.seconds - before) / _steps(trainings[run]))
+    rows = [{"run": run.digest, **run.labels, "ms_per_step": median(found)} for run, found in times.items()]
     return pd.DataFrame(rows, columns=["run", "dataset", "machine", "scheme", "budget", "ms_per_step"])
 
 
