@@ -181,7 +181,9 @@ def compare(
     patience: Patience = None,
     step: StepKind = None,
     samples: Samples = 1000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that train at once, one thread each.")] = 1,
+    workers: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, help="Processes that train at once, one thread each.")
+    ] = 1,
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
@@ -368,13 +370,18 @@ def study(
 @app.command()
 def report(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Of a study, or of several copied together.")],
-    out: Annotated[str | None, typer.Option(help="File to write.", show_default="report.html in the folder")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="File to write.", show_default="report.html in the folder")
+    ] = None,
 ) -> None:
     """Write one page of HTML about a study: the answer, tables that sort, curves, machines, warnings.
 
     The page holds everything itself, and can be opened, printed and sent as it is.
 
-    Example: pyro-helm report results/schemes
+    For example:
+
+    \b
+    pyro-helm report results/schemes
     """
     with one_sentence_errors():
         typer.echo(f"report: {helm.report(folder, out)}")

@@ -17,7 +17,9 @@ def run_study(study: Study, workers: int | None, scheduler: str | None) -> None:
         study.run(workers)
         return
     if workers is not None:
-        raise ValueError("--workers is of this computer; a --scheduler has its own")
+        raise ValueError(
+            "--workers counts processes of this computer, but --scheduler has workers of its own; leave one out"
+        )
     with client_at(scheduler) as client:
         study.run(client=client)
 

@@ -195,11 +195,11 @@ class Imaging(PyroModule):  # type: ignore[misc]
             max_enumerated: sum over every state of the causes where there are no more, if the rule is else approximate.
 
         """
-        raise TypeError(f"a {type(self).__name__} layer has no rule for causes that are uncertain")
+        raise TypeError(f"a {type(self).__name__} layer has no rule for uncertain causes; use a scheme that samples")
 
     def mean_log_by_quadrature(self, q: Tensor, *, tolerance: float) -> LogProbs:
         """Mean of the units' log-probabilities under independent causes, each within ``tolerance`` nats."""
-        raise TypeError(f"a {type(self).__name__} layer has no rule for causes that are uncertain")
+        raise TypeError(f"a {type(self).__name__} layer has no rule for uncertain causes; use a scheme that samples")
 
     def mean_log(self, q: Tensor, *, tolerance: float, max_enumerated: int) -> LogProbs:
         """Mean of the units' log-probabilities under independent causes: ``E[log p]`` and ``E[log (1 - p)]``.

@@ -117,8 +117,8 @@ def check_densities(particles: Particles) -> None:
         is_point = isinstance(point, Delta) and not bool(torch.as_tensor(point.log_density).any())
         if is_point and not isinstance(ours, Delta) and is_discrete(ours) is False:
             raise ValueError(
-                f"site {name!r} is a single point in the guide, but a {described(ours)} in the model, of which a point "
-                "has a density and no probability; use a guide that draws from a density"
+                f"site {name!r} is a single point in the guide, but a {described(ours)} in the model, so importance "
+                "weights are undefined; use a guide that draws from a density"
             )
 
 

@@ -31,8 +31,8 @@ def check_samples_only(guide_sites: Mapping[str, Site]) -> None:
     for name, site in guide_sites.items():
         if site["is_observed"] and isinstance(elementwise(site["fn"]), Unit):
             raise ValueError(
-                f"the guide has a factor {name!r}, which would make its draws those of another distribution than the "
-                "one that is scored; take it off in the model, as pyro.factor(name, -log_factor)"
+                f"the guide has a factor {name!r}, so its draws would not follow the distribution that is scored; take "
+                "the factor off in the model instead, as pyro.factor(name, -log_factor)"
             )
         if site["is_observed"]:
             raise ValueError(
@@ -204,8 +204,8 @@ def check_all_in_restarts(sites: Iterable[Site]) -> None:
         outside = found.pop(None)
         plate, inside = next(iter(found.items()))
         raise ValueError(
-            f"site {inside!r} is in plate {plate!r} at dim=-2 and site {outside!r} in no plate there, so that a weight "
-            "per datum and restart is not defined; put it in the plate too, or, if the plate is not one of restarts, "
+            f"site {inside!r} is in plate {plate!r} at dim=-2 and site {outside!r} in no plate there, so weights per "
+            f"datum and restart are undefined. Put {outside!r} in the plate too; or, if that is no plate of restarts, "
             "declare its dimension as an event with .to_event()"
         )
 
@@ -215,9 +215,9 @@ def check_none_shared(shared: frozenset[str], plate_sites: Iterable[str]) -> Non
     if shared:
         outside, inside = sorted(shared)[0], next(name for name in plate_sites if name not in shared)
         raise ValueError(
-            f"site {outside!r} is outside the data plate that site {inside!r} is in, so that all data share it and a "
-            "weight per datum is not defined; condition on it or move it into the plate, or train with a scheme whose "
-            "bound is a sum over the data: Reinforce, NVIL, DisARM, Relaxed or WakeSleep"
+            f"site {outside!r} is outside the data plate, but site {inside!r} is inside it. All data share "
+            f"{outside!r}, so importance weights per datum are undefined. Move it into the plate, condition on it, or "
+            "use Reinforce, NVIL, DisARM, Relaxed or WakeSleep, whose bound is a sum over the data"
         )
 
 

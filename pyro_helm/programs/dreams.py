@@ -185,8 +185,8 @@ def check_no_factors(model_sites: Mapping[str, Site]) -> None:
     for name, site in model_sites.items():
         if isinstance(elementwise(site["fn"]), Unit):
             raise ValueError(
-                f"the model has a pyro.factor, {name!r}, which has no part in the dreams that a sleep phase draws from "
-                "it; write it as a distribution, or use a scheme without a sleep phase"
+                f"the model has a pyro.factor {name!r}, which the dreams of a sleep phase cannot follow; write it as a "
+                "distribution, or use a scheme without a sleep phase"
             )
 
 

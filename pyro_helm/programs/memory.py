@@ -104,9 +104,9 @@ class Memory:
                 continue
             if before is not None and before.program() is None and before.times == 1:
                 raise ValueError(
-                    f"{self.owner} finds what it has learned by the {role}, but this one is made anew at every step "
-                    "(a lambda, a partial or what a handler returns); make it once and pass it every time, or pass a "
-                    "module or a method of one, with handlers as contexts around the scheme"
+                    f"{self.owner} keeps what it has learned with the {role}, but this {role} is made anew at every "
+                    "step (a lambda, a partial or what a handler returns). Make it once and pass it every time; or "
+                    "pass a module or a method of one, with handlers as contexts around the scheme"
                 )
             self._last_made[role, source] = _LastMade(itself)
 

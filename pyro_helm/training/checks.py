@@ -83,8 +83,8 @@ def check_step(step: str | None, scheme: Scheme) -> None:
         raise ValueError(f"step must be one of {', '.join(STEPS)}; got {step!r}")
     if step != "eager" and not scheme.captures:
         raise ValueError(
-            f"{type(scheme).__name__} does not do the same tensor operations in every step, which a step that is "
-            f"{step} would; use step='eager'"
+            f"{type(scheme).__name__} does not do the same tensor operations in every step, so its steps cannot be "
+            f"{step}; use step='eager'"
         )
 
 
@@ -166,7 +166,7 @@ def made_scheduler(
         raise TypeError(f"{expected}; what it made is a {type(scheduler).__name__}")
     if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise ValueError(
-            "ReduceLROnPlateau waits for one number and so would couple the restarts; use a schedule over epochs"
+            "ReduceLROnPlateau follows a single metric and would couple the restarts; use a schedule over epochs"
         )
     return scheduler
 

@@ -239,9 +239,9 @@ def _checked(evaluate: Descend, rows: Tensor, buffers: Buffers) -> GraphModule:
     if not all(map(_agree, found, expected)):
         losses = cast(tuple[Tensor, Tensor], (found[0], expected[0]))
         raise ValueError(
-            f"a captured step gave losses {losses[0].tolist()}, or gradients, that differ from those of the programs, "
-            f"{losses[1].tolist()}: they do another thing at every call, or make draws that they do not use, which "
-            "only step='eager' follows"
+            f"the captured step does not reproduce the programs: losses {losses[0].tolist()} instead of "
+            f"{losses[1].tolist()}, or other gradients. The programs change from call to call or draw random numbers "
+            "that they do not use; take step='eager'"
         )
     _check_buffers_agree(found_buffers, expected_buffers, buffers)
     return graph

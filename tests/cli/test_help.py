@@ -17,7 +17,7 @@ from pyro_helm.cli.app import app
 from pyro_helm.layers import IMAGING
 
 RUNNER = CliRunner(env={"COLUMNS": "200"})
-COMMANDS = ["fit", "compare", "loglik", "draw", "study"]
+COMMANDS = ["fit", "compare", "loglik", "draw", "study", "report"]
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 QUICK = {
     "fit": ["--epochs", "1", "--restarts", "2", "--particles", "2"],
@@ -59,7 +59,7 @@ def test_examples_of_the_help_and_of_the_readme_run(tmp_path: Path, monkeypatch:
         lambda name: replace(loaded(name), **{k: getattr(loaded(name), k)[:60] for k in ("train", "valid", "test")}),
     )
     monkeypatch.setattr("pyro_helm.cli.app.chosen_names", lambda text, known, what: ["wake_sleep"])
-    for text in ["\n".join(map(help_of, COMMANDS[:-1])), README]:
+    for text in ["\n".join(map(help_of, COMMANDS[:-2])), README]:
         (tmp_path / str(len(text))).mkdir()
         monkeypatch.chdir(tmp_path / str(len(text)))
         for arguments in examples(text):

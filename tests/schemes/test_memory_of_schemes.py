@@ -82,7 +82,7 @@ def test_programs_that_are_made_anew_at_every_step_are_refused(make: Callable[[]
     machine, scheme = Machine(), make()
     scheme.differentiable_loss(anew(machine), machine.guide, **KWARGS)
     with pytest.raises(
-        ValueError, match=r"by the model, but this one is made anew at every step .* handlers as contex"
+        ValueError, match=r"with the model, but this model is made anew at every step .* handlers as contex"
     ):
         scheme.differentiable_loss(anew(machine), machine.guide, **KWARGS)
 

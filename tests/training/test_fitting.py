@@ -529,7 +529,7 @@ def test_more_settings_are_checked_at_the_door() -> None:
         ({"max_seconds": -1.0}, "max_seconds must be positive, got -1.0"),
         ({"seed": 2**64}, "seed must be from 0 to 2^62 - 1"),
         ({"device": "nowhere"}, "device 'nowhere' can't be used here"),
-        ({"schedule": torch.optim.lr_scheduler.ReduceLROnPlateau}, "ReduceLROnPlateau waits for one number"),
+        ({"schedule": torch.optim.lr_scheduler.ReduceLROnPlateau}, "ReduceLROnPlateau follows a single metric"),
     ]
     for settings, sentence in cases:
         with pytest.raises(ValueError, match=re.escape(sentence)):
