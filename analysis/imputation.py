@@ -13,12 +13,10 @@ Writes ``OUT/imputation.csv`` and prints it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 import typer
@@ -51,16 +49,9 @@ def hide(x: Tensor, generator: torch.Generator) -> Rows:
 
 def load(name: str, rows: int | None) -> list[Rows]:
     """Train, valid and test rows."""
-    data = helm.load_data(name)
-    parts = [data.train, data.valid, data.test]
-    if name == "house_votes_84":  # votes that were not cast, by the same split
-        file = np.load(Path(os.environ["PYRO_HELM_DATA"]) / f"{name}.npz")
-        x = torch.from_numpy(np.where(file["observed"], file["X"], np.nan)).float()
-        order = torch.from_numpy(np.random.default_rng(0).permutation(len(x)))
-        ends = [len(part) for part in parts]
-        parts = list(x[order].split(ends))
+    data = helm.load_data(name, missing=True)
     generator = torch.Generator().manual_seed(0)
-    return [hide(part[:rows], generator) for part in parts]
+    return [hide(part[:rows], generator) for part in (data.train, data.valid, data.test)]
 
 
 def score(predict: Predict, rows: Rows) -> Tensor:

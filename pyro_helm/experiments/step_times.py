@@ -85,11 +85,11 @@ def _short_training(run: Run, study: Path) -> TrainingRun:
     settings = Settings(
         num_epochs=1_000_000, progress=False, **{name: value for name, value in run.settings.items() if name in known}
     )
-    if run.description["on_distribution"]:
+    if run.description["on_distribution"] and data.distribution is not None:
         return TrainingRun(model, guide, data.distribution, scheme=copy.copy(run.objective), settings=settings)
     rows = data.train[: STEPS * (settings.batch_size or len(data.train))]
     return TrainingRun(model, guide, rows, scheme=copy.copy(run.objective), settings=settings)
 
 
 def _steps(training: TrainingRun) -> int:
-    return -(-len(training.cases.values) // training.batch_size)
+    return -(-training.cases.number // training.batch_size)
