@@ -58,6 +58,7 @@ def main(
     print_summary(pd.concat(summaries, ignore_index=True), interrupted=comparison.interrupted)
     typer.echo(f"for comparison, log p of independent pixels: {', '.join(independent)}")
     typer.echo(f"tables, figures and machines: {out}")
+    typer.echo(f"report, for a browser: {helm.report(out)}")
 
 
 def independent_pixels(data: helm.Data) -> float:

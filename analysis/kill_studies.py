@@ -33,7 +33,7 @@ STUDY: dict[str, Any] = {
     "machines": ["odds 6"],
     "schemes": ["wake_sleep", "nvil"],
     "settings": {"learning_rate": [0.01, 0.03]},
-    "budget": "60 epochs",
+    "budget": "30 epochs",
     "restarts": 2,
     "scores": {"num_samples": 20},
     "save_every": 0.2,

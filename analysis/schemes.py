@@ -96,10 +96,19 @@ def at_equal_steps_and_seconds(
     folder: Path, datasets: Sequence[Mapping[str, Any]], steps: str, workers: int, common: Mapping[str, Any]
 ) -> None:
     """Train with every scheme for so many steps, and for the seconds that these took the reference."""
-    runs = helm.Study(folder, datasets=datasets, budget=steps, **common).run(workers)
+    study = helm.Study(folder, datasets=datasets, budget=steps, **common)
+    runs = study.run(workers)
+    _end_if_interrupted(study)
     seconds = runs[runs.scheme == REFERENCE].set_index("dataset").seconds
     timed = [{**dataset, "budget": f"{seconds[dataset['data']]:.6f} seconds"} for dataset in datasets]
-    helm.Study(folder, datasets=timed, **common).run(workers)
+    study = helm.Study(folder, datasets=timed, **common)
+    study.run(workers)
+    _end_if_interrupted(study)
+
+
+def _end_if_interrupted(study: helm.Study) -> None:
+    if study.interrupted is not None:  # the same command goes on
+        raise SystemExit(128 + study.interrupted)
 
 
 def summarised(study: helm.Study, datasets: Sequence[str]) -> pd.DataFrame:

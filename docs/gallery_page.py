@@ -91,8 +91,15 @@ figure = helm.plots.bound_sandwich(gap)""",
         "learning_curves",
         "One panel per imaging model, one colour per scheme, bands over restarts.",
         """comparison = helm.compare(
-    helm.load_data("bars"), schemes=[helm.WakeSleep(), helm.VIMCO(5)], sizes=(16, 8), imaging=["sigmoid", "noisy_or"],
-    restarts=4, num_epochs=10, num_samples=100, batch_size=500, progress=False,
+    helm.load_data("bars"),
+    schemes=[helm.WakeSleep(), helm.VIMCO(5)],
+    sizes=(16, 8),
+    imaging=["sigmoid", "noisy_or"],
+    restarts=4,
+    num_epochs=10,
+    num_samples=100,
+    batch_size=500,
+    progress=False,
 )
 figure = helm.plots.learning_curves(comparison.table)""",
     ),
@@ -105,9 +112,20 @@ import pandas as pd
 
 rates = {0.003: (-9.1, -8.2), 0.01: (-8.3, -7.9), 0.03: (-8.0, -7.8), 0.1: (-9.6, -8.4)}
 table = pd.DataFrame(
-    {"dataset": "bars", "machine": "sigmoid 8", "budget": "10 epochs", "scheme": scheme, "split": "valid",
-     "metric": "log_likelihood", "learning_rate": rate, "restart": restart, "value": value + 0.1 * restart}
-    for rate, values in rates.items() for scheme, value in zip(("wake_sleep", "vimco"), values) for restart in range(4)
+    {
+        "dataset": "bars",
+        "machine": "sigmoid 8",
+        "budget": "10 epochs",
+        "scheme": scheme,
+        "split": "valid",
+        "metric": "log_likelihood",
+        "learning_rate": rate,
+        "restart": restart,
+        "value": value + 0.1 * restart,
+    }
+    for rate, values in rates.items()
+    for scheme, value in zip(("wake_sleep", "vimco"), values)
+    for restart in range(4)
 )
 figure = helm.plots.setting_sensitivity(table, "learning_rate")""",
     ),

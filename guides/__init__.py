@@ -2,5 +2,6 @@
 
 from pyro_helm.guides.autoregressive_recognition import AutoregressiveRecognition
 from pyro_helm.guides.factorial_recognition import FactorialRecognition
+from pyro_helm.guides.lateral_recognition import LateralRecognition
 
-__all__ = ["AutoregressiveRecognition", "FactorialRecognition"]
+__all__ = ["AutoregressiveRecognition", "FactorialRecognition", "LateralRecognition"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -28,6 +28,8 @@ class AutoregressiveRecognition(BottomUp):
         seed: seed of the initial values, which differ per restart; None takes torch's global generator.
         missing: as for :class:`FactorialRecognition`.
         trunk: likewise.
+        condition: likewise.
+        groups: likewise.
 
     Raises:
         ValueError: for sizes, blocks or restarts out of range.
@@ -51,8 +53,12 @@ class AutoregressiveRecognition(BottomUp):
         seed: int | None = None,
         missing: bool = False,
         trunk: torch.nn.Module | None = None,
+        condition: int | None = None,
+        groups: Mapping[str, int | Sequence[int]] | None = None,
     ) -> None:
-        super().__init__(sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk)
+        super().__init__(
+            sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk, condition=condition, groups=groups
+        )
         if blocks is not None and (not is_whole(blocks) or blocks < 2):
             raise ValueError(f"blocks must be two or more, or None for one per unit; got {blocks!r}")
         self.blocks = blocks

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import pyro
 import torch
+from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor
 
 from pyro_helm.guides.trunk import Trunk
-from pyro_helm.layers import Imaging, Sigmoid, local_parameters
-from pyro_helm.layers.missing import PartlySeen
+from pyro_helm.layers import Categorical, Imaging, Sigmoid, local_parameters
+from pyro_helm.layers.categorical import group_sizes
+from pyro_helm.layers.missing import PartlySeen, PartlySeenGroups
+from pyro_helm.programs.labels import checked_condition, label_apart, side_by_side
 from pyro_helm.programs.layered import (
     Observations,
     checked_observations,
@@ -33,7 +36,15 @@ class BottomUp(PyroModule):  # type: ignore[misc]
     """
 
     def __init__(
-        self, sizes: Sequence[int], *, restarts: int, seed: int | None, missing: bool, trunk: torch.nn.Module | None
+        self,
+        sizes: Sequence[int],
+        *,
+        restarts: int,
+        seed: int | None,
+        missing: bool,
+        trunk: torch.nn.Module | None,
+        condition: int | None,
+        groups: Mapping[str, int | Sequence[int]] | None,
     ) -> None:
         super().__init__()
         sizes, restarts = checked_sizes(sizes, restarts)
@@ -41,15 +52,21 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         self.restarts = restarts
         generator = seeded_generator(seed, stream=1)
         settings: dict[str, Any] = {"restarts": restarts, "generator": generator}
+        self.condition = checked_condition(condition)
+        labels = self.condition or 0
         (visible, lowest), *layers = pairwise(sizes)
         self.trunk = None if trunk is None else Trunk(trunk, visible, restarts=restarts, seed=seed)
-        first: Imaging
-        if self.trunk is None:
-            first = PartlySeen(visible, lowest, missing=flag("missing", missing), **settings)
-        else:
-            first = Sigmoid(self.trunk.num_features, lowest, **settings)
+        self.groups = _checked_groups(groups, sizes)
+        seen = visible if self.trunk is None else self.trunk.num_features
+        partly = {"missing": flag("missing", missing)} if self.trunk is None else None
         self.recognition = PyroModule[torch.nn.ModuleList](
-            [first, *(Sigmoid(below, above, **settings) for below, above in layers)]
+            [
+                _layer(seen + labels, lowest, self.groups.get("h1"), partly, settings),
+                *(
+                    _layer(below + labels, above, self.groups.get(name), None, settings)
+                    for name, (below, above) in zip(site_names(sizes)[2:], layers, strict=True)
+                ),
+            ]
         )
 
     def forward(self, observations: Observations | None = None) -> list[Tensor]:
@@ -59,36 +76,48 @@ class BottomUp(PyroModule):  # type: ignore[misc]
 
         Args:
             observations: ``{"x": values}`` with values ``[..., data, units]``, NaN where missing, and values of hidden
-                layers if the model is shown them too; those are not sampled.
+                layers if the model is shown them too; those are not sampled. With a condition also ``label``.
 
         Raises:
-            ValueError: for a missing ``x``, an unknown site or a wrong width.
+            ValueError: for a missing ``x`` or label, an unknown site or a wrong width, or a label out of range.
 
         """
-        observed = self._checked(observations)
+        observed, known_to_all = self._checked(observations)
         with local_parameters():
-            conditionals = [layer.conditional() for layer in self.recognition]
+            conditionals = self._conditionals()
         units = self._seen(observed["x"])
         hidden = []
         with layer_plates(self.restarts, units.shape[-2]):
             for name, conditional in zip(site_names(self.sizes)[1:], conditionals, strict=True):
-                units = observed[name] if name in observed else pyro.sample(name, conditional(units))
+                if name in observed:
+                    units = observed[name]
+                else:
+                    units = pyro.sample(name, conditional(side_by_side([units, *known_to_all])))
                 hidden.append(units)
         return hidden
+
+    def _conditionals(self) -> list[Callable[[Tensor | None], TorchDistribution]]:
+        """Read the parameters now; give the function of each layer from its causes to its distribution."""
+        return [layer.conditional() for layer in self.recognition]
 
     def _seen(self, x: Tensor) -> Tensor:
         """What the first layer sees of the data."""
         return x if self.trunk is None else self.trunk(x)
 
-    def _checked(self, observations: Observations | None) -> dict[str, Tensor]:
+    def _checked(self, observations: Observations | None) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Observations of sites, and the label, if there is one, one-hot."""
         if observations is None or (isinstance(observations, Mapping) and "x" not in observations):
             raise ValueError('a recognition network needs data to recognise: call it with observations={"x": values}')
-        return checked_observations(observations, self.sizes, placement(self)["dtype"])
+        dtype = placement(self)["dtype"]
+        observations, label = label_apart(observations, self.condition, dtype)
+        return checked_observations(observations, self.sizes, dtype), [] if label is None else [label]
 
     @property
     def config(self) -> dict[str, object]:
         """Arguments that rebuild this network, but for the values of its parameters and its trunk."""
-        config = {"sizes": self.sizes, "restarts": self.restarts}
+        config: dict[str, object] = {"sizes": self.sizes, "restarts": self.restarts}
+        config |= {} if self.condition is None else {"condition": self.condition}
+        config |= {"groups": self.groups} if self.groups else {}
         if self.trunk is not None:
             return config | {"trunk": self.trunk.name}
         return config | {"missing": True} if self.recognition[0].learns_missing else config
@@ -100,3 +129,30 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         """
         if self.trunk is None:
             self.recognition[0].learn_missing()
+
+
+def _layer(
+    num_causes: int,
+    num_units: int,
+    groups: tuple[int, ...] | None,
+    partly: dict[str, bool] | None,
+    settings: dict[str, Any],
+) -> Imaging:
+    """A layer of binary units or of groups, which sees what is missing where ``partly`` has settings for that."""
+    if groups is not None:
+        kind: Any = Categorical if partly is None else PartlySeenGroups
+        settings = settings | {"groups": groups}
+    else:
+        kind = Sigmoid if partly is None else PartlySeen
+    layer: Imaging = kind(num_causes, num_units, **(partly or {}), **settings)
+    return layer
+
+
+def _checked_groups(groups: Any, sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Groups of hidden layers by site; those of ``x``, which are the model's alone, are left aside."""
+    if groups is None:
+        return {}
+    names = site_names(sizes)
+    if not isinstance(groups, Mapping) or not set(groups) <= set(names):
+        raise ValueError(f"groups must be those of hidden layers by site, of {', '.join(names[1:])}; got {groups!r}")
+    return {name: group_sizes(groups[name], sizes[names.index(name)]) for name in names[1:] if name in groups}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -11,6 +11,7 @@ from pyro.nn import pyro_method
 
 from pyro_helm.guides.bottom_up import BottomUp
 from pyro_helm.layers import local_parameters
+from pyro_helm.programs.labels import side_by_side
 from pyro_helm.programs.layered import Observations
 
 
@@ -30,6 +31,8 @@ class FactorialRecognition(BottomUp):
             in the place of ``x`` in the first layer. With restarts each has its own, the first one this module's
             values, the others drawn anew by ``reset_parameters``. A machine with a trunk is loaded by
             ``load(path, guide=...)``.
+        condition: number of labels, as the model's: the observation ``label`` drives every layer; None for none.
+        groups: of hidden layers that are categorical, by site, as the model's; ``{"h1": 4}``.
 
     Raises:
         TypeError: for a trunk that is no module.
@@ -52,8 +55,12 @@ class FactorialRecognition(BottomUp):
         seed: int | None = None,
         missing: bool = False,
         trunk: torch.nn.Module | None = None,
+        condition: int | None = None,
+        groups: Mapping[str, int | Sequence[int]] | None = None,
     ) -> None:
-        super().__init__(sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk)
+        super().__init__(
+            sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk, condition=condition, groups=groups
+        )
 
     @pyro_method  # type: ignore[untyped-decorator]
     def mean_field(self, observations: Observations) -> list[Bernoulli]:
@@ -68,10 +75,11 @@ class FactorialRecognition(BottomUp):
             ValueError: for a missing ``x``, an unknown site or a wrong width.
 
         """
-        q = self._seen(self._checked(observations)["x"])
+        observed, known_to_all = self._checked(observations)
+        q = self._seen(observed["x"])
         layers = []
         with local_parameters():
             for layer in self.recognition:
-                layers.append(layer.distribution(layer.drive(q)))
+                layers.append(layer.distribution(layer.drive(side_by_side([q, *known_to_all]))))
                 q = layers[-1].mean
         return layers

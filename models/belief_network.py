@@ -13,6 +13,7 @@ from torch import Tensor
 from pyro_helm.layers import Categorical, Imaging, LogProbs, imaging_model, local_parameters, name_of
 from pyro_helm.layers.categorical import group_sizes
 from pyro_helm.layers.missing import has_missing, without_missing
+from pyro_helm.programs.labels import checked_condition, label_apart, side_by_side
 from pyro_helm.programs.layered import (
     Observations,
     checked_observations,
@@ -27,13 +28,16 @@ from pyro_helm.runtime.device import placement
 ImagingModel = str | type[Imaging]
 """An imaging model by its name in :data:`~pyro_helm.layers.IMAGING`, or as a class."""
 
+Groups = int | Sequence[int]
+"""Units in each group of a categorical layer."""
+
 
 class BeliefNetwork(PyroModule):  # type: ignore[misc]
     r"""Layered binary belief network, ``p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)``.
 
     A Pyro model with one sample site per layer, ``hL`` first and ``x`` last. Units are independent given the layer
-    above; how causes make probabilities is each layer's imaging model. Hidden units are binary, visible ones are what
-    their imaging model says.
+    above; how causes make probabilities is each layer's imaging model. Hidden units are binary or groups of which one
+    is on, visible ones are what their imaging model says.
 
     Args:
         sizes: units per layer, bottom to top: ``(32, 24, 2)`` is 32 visible units, 24, then 2 on top.
@@ -41,12 +45,15 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             :class:`~pyro_helm.layers.Imaging` may stand for a name.
         visible: imaging of the visible layer if it is another: ``"gaussian"`` for real numbers, ``"poisson"`` for
             counts, ``"categorical"`` for groups of units of which one is on, any of the above, or a class.
-        groups: units in each group of a categorical layer, which add up to the layer's; a number if all are equal.
+        groups: units in each group of a categorical layer, which add up to the layer's; a number if all are equal. By
+            site where hidden layers are categorical: ``{"x": (2, 3), "h1": 4}``.
         lateral: whether the units of a layer drive each other, one for all or one per layer: those of a block are
             driven by all units of earlier blocks too.
         blocks: how many blocks a layer with lateral connections has, one for all or one per layer; None for one per
             unit, which is fully autoregressive.
         skip: whether layers are also driven by those further above: True for all, or by site, ``{"x": ["h2", "h3"]}``.
+        condition: number of labels that the network is conditioned on, ``p(x, h | label)``: the observation ``label``
+            drives every layer, as one more cause for each of its values; None for none.
         restarts: independent machines in one batch; R of them train as R separate machines would.
         fixed_leak: leak that is not learned, one for all or one per layer: a logit, a probability or odds, as the
             layer's imaging model has it; None for none.
@@ -55,7 +62,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
 
     Raises:
         ValueError: for sizes, restarts, imaging models, groups, blocks or leaks out of range, or of another number than
-            the layers; for hidden layers that are not binary, and sites to skip to that are not further above.
+            the layers; for hidden layers that are neither binary nor categorical, or sites to skip to that are not
+            further above.
 
     Source: Dayan, Hinton, Neal & Zemel 1995, section 2, equations 3.3 to 3.5 and appendix A; lateral connections as in
     Gregor, Danihelka, Mnih, Blundell & Wierstra, Deep autoregressive networks, 2014.
@@ -76,10 +84,11 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         imaging: ImagingModel | Sequence[ImagingModel] = "sigmoid",
         *,
         visible: ImagingModel | None = None,
-        groups: int | Sequence[int] | None = None,
+        groups: Groups | Mapping[str, Groups] | None = None,
         lateral: bool | Sequence[bool] = False,
         blocks: int | Sequence[int | None] | None = None,
         skip: bool | Mapping[str, Sequence[str]] = False,
+        condition: int | None = None,
         restarts: int = 1,
         fixed_leak: float | Sequence[float | None] | None = None,
         learned_leak: bool | Sequence[bool] = True,
@@ -105,7 +114,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         self.blocks = _checked_blocks(blocks, self.lateral, sizes)
         self.parents = _parents(skip, sizes)
         widths = dict(zip(site_names(sizes), sizes, strict=True))
-        num_causes = [sum(widths[parent] for parent in parents) for parents in self.parents.values()]
+        self.condition = checked_condition(condition)
+        num_causes = [sum(widths[p] for p in parents) + (self.condition or 0) for parents in self.parents.values()]
         generator = seeded_generator(seed, stream=0)
         self.generative = PyroModule[torch.nn.ModuleList](
             kind(
@@ -115,10 +125,10 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                 fixed_leak=fixed,
                 learned_leak=learned,
                 generator=generator,
-                **({"groups": self.groups} if kind is Categorical else {}),
+                **({"groups": self.groups[name]} if kind is Categorical else {}),
             )
-            for kind, causes, num_units, fixed, learned in zip(
-                kinds, num_causes, sizes, self.fixed_leak, self.learned_leak, strict=True
+            for name, kind, causes, num_units, fixed, learned in zip(
+                site_names(sizes), kinds, num_causes, sizes, self.fixed_leak, self.learned_leak, strict=True
             )
         )
         for layer, number_of_blocks in zip(self.generative, self.blocks, strict=True):
@@ -133,21 +143,25 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         Args:
             observations: values ``[..., data, units]`` of any of the sites; the others are sampled. Units of ``x`` that
                 are NaN are missing: their factors are left out.
+                A network with a condition needs ``label`` too, ``[data]``.
             num_data: data to dream where nothing is observed.
 
         Raises:
-            ValueError: for an unknown site or a wrong width.
+            ValueError: for an unknown site or a wrong width, or a label that is missing or out of range.
 
         """
-        observed = checked_observations(observations, self.sizes, placement(self)["dtype"])
-        for value in observed.values():
+        dtype = placement(self)["dtype"]
+        observations, label = label_apart(observations, self.condition, dtype)
+        observed = checked_observations(observations, self.sizes, dtype)
+        known_to_all = [] if label is None else [label]
+        for value in (*known_to_all, *observed.values()):
             num_data = value.shape[-2]
         with local_parameters():
             conditionals = [layer.conditional() for layer in self.generative]
         units: dict[str, Tensor] = {}
         with layer_plates(self.restarts, num_data):
             for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
-                layer = conditional(side_by_side([units[parent] for parent in self.parents[name]]))
+                layer = conditional(side_by_side([*(units[p] for p in self.parents[name]), *known_to_all]))
                 known = observed.get(name)
                 if known is not None and name == "x" and has_missing(known):
                     layer, known = without_missing(layer, known)
@@ -155,9 +169,14 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         return units["x"]
 
     @property
+    def has_binary_causes(self) -> bool:
+        """Whether all hidden layers are binary."""
+        return all(layer.is_binary for layer in self.generative[1:])
+
+    @property
     def is_chain(self) -> bool:
         """Whether each layer depends on the next above alone."""
-        return all(len(parents) < 2 for parents in self.parents.values())
+        return self.condition is None and all(len(parents) < 2 for parents in self.parents.values())
 
     def check_takes_means(self) -> None:
         """Refuse a network through which means can't be passed in the place of states.
@@ -170,6 +189,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             found = None if layer.is_binary else f"is {imaging}"
             found = "has lateral connections" if layer.blocks else found
             found = "has skip connections" if len(self.parents[name]) > 1 else found
+            found = "is conditioned on a label" if self.condition else found
             if found:
                 raise TypeError(
                     "means in the place of states pass through binary layers that depend on the next above alone, but "
@@ -199,24 +219,18 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
     @property
     def config(self) -> dict[str, object]:
         """Arguments that rebuild this network, but for the values of its parameters."""
+        skipped = {name: list(above[1:]) for name, above in self.parents.items()}
         return {
             "sizes": self.sizes,
             "imaging": self.imaging,
             "restarts": self.restarts,
             "fixed_leak": self.fixed_leak,
             "learned_leak": self.learned_leak,
-            **({} if self.groups is None else {"groups": self.groups}),
+            **({"groups": self.groups} if self.groups else {}),
             **({"lateral": self.lateral, "blocks": self.blocks} if any(self.lateral) else {}),
-            **({} if self.is_chain else {"skip": {name: list(above[1:]) for name, above in self.parents.items()}}),
+            **({"skip": skipped} if any(skipped.values()) else {}),
+            **({} if self.condition is None else {"condition": self.condition}),
         }
-
-
-def side_by_side(layers: Sequence[Tensor]) -> Tensor | None:
-    """Units of several layers as the causes of one, ``[..., units of all]``; None for none."""
-    if len(layers) < 2:
-        return layers[0] if layers else None
-    leading = torch.broadcast_shapes(*(layer.shape[:-1] for layer in layers))
-    return torch.cat([layer.expand(*leading, layer.shape[-1]) for layer in layers], -1)
 
 
 def _parents(skip: bool | Mapping[str, Sequence[str]], sizes: Sequence[int]) -> dict[str, tuple[str, ...]]:
@@ -251,19 +265,22 @@ def _checked_blocks(blocks: Any, lateral: Sequence[bool], sizes: Sequence[int]) 
 
 
 def _checked_groups(
-    kinds: Sequence[type[Imaging]], groups: int | Sequence[int] | None, sizes: Sequence[int]
-) -> tuple[int, ...] | None:
-    """Groups of the visible layer, None for one without; refuse hidden layers that are not binary."""
-    for name, kind in zip(site_names(sizes)[1:], kinds[1:], strict=True):
-        if not kind.is_binary:
+    kinds: Sequence[type[Imaging]], groups: Groups | Mapping[str, Groups] | None, sizes: Sequence[int]
+) -> dict[str, tuple[int, ...]]:
+    """Groups of each categorical layer, by site; refuse hidden layers that are neither that nor binary."""
+    names = site_names(sizes)
+    for name, kind in zip(names[1:], kinds[1:], strict=True):
+        if not kind.is_binary and kind is not Categorical:
             raise ValueError(
-                f"hidden layers are of binary units, sigmoid, noisy_or or odds, but the imaging of {name!r} is "
-                f'{name_of(kind)}; give it as visible="{name_of(kind)}"'
+                "hidden layers are of binary units, sigmoid, noisy_or or odds, or categorical, but the imaging of "
+                f'{name!r} is {name_of(kind)}; give it as visible="{name_of(kind)}"'
             )
-    if (kinds[0] is Categorical) != (groups is not None):
-        wanted = "a categorical layer needs groups" if groups is None else "groups are of a categorical layer"
-        raise ValueError(f'{wanted}; got visible="{name_of(kinds[0])}" and groups={groups!r}')
-    return None if groups is None else group_sizes(groups, sizes[0])
+    categorical = [name for name, kind in zip(names, kinds, strict=True) if kind is Categorical]
+    by_site = groups if isinstance(groups, Mapping) else {} if groups is None else dict.fromkeys(categorical, groups)
+    if set(by_site) != set(categorical) or (groups is not None and not categorical):
+        wanted = ", ".join(categorical) or "none"
+        raise ValueError(f"groups are of categorical layers, each of which needs them: {wanted}; got groups={groups!r}")
+    return {name: group_sizes(by_site[name], sizes[names.index(name)]) for name in categorical}
 
 
 def _per_layer(name: str, value: Any, num_layers: int) -> tuple[Any, ...]:

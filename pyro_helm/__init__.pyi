@@ -7,7 +7,7 @@ from .experiments.comparison import Comparison, compare
 from .experiments.study import Study
 from .experiments.study_report import report
 from .experiments.summaries import summarise
-from .guides import AutoregressiveRecognition, FactorialRecognition
+from .guides import AutoregressiveRecognition, FactorialRecognition, LateralRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
     Gap,
@@ -75,6 +75,7 @@ __all__ = [
     "Imputation",
     "Intractable",
     "JsonLines",
+    "LateralRecognition",
     "MeanField",
     "NoisyOrBernoulli",
     "OddsBernoulli",

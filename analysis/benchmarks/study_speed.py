@@ -3,7 +3,7 @@
     python -m analysis.benchmarks.study_speed
 
 Forty trainings of the shifter (32-24-2, five schemes, four learning rates, two draws of the data), by one process and
-by two workers of Dask, whose start is counted. Prints the seconds of both and their ratio; the seconds of a run beside its
+by two workers of Dask, whose start is counted. Prints the seconds of both and their ratio; those of a run beside its
 training (start, manifest, saving, table); and, as the error of the clock, by how much the milliseconds per step of the
 same run differ when another run is beside it.
 """

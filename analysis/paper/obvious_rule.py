@@ -12,7 +12,7 @@ leaves in doubt (0.05 < q < 0.95, weighted by activity), the largest odds.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 import pyro_helm as helm
-from analysis.paper.shifter_training import Machine, Recipe, judge, train
+from analysis.paper.shifter_training import Machine, judge, new_machine, train_by_recipe
 from pyro_helm.layers import Imaging, LogProbs
 from pyro_helm.runtime.atomic_files import atomic_path
 
-RECIPE = Recipe(layerwise=True, recognition_bias=-3.0, learning_rate=0.01)
+RECIPE: dict[str, Any] = {"layerwise": True, "recognition_bias": -3.0, "learning_rate": 0.01}
 
 
 class ObviousMeanField(helm.MeanField):
@@ -67,8 +67,9 @@ def main(
     data = helm.load_data("shifter")
     parts = []
     for rule, scheme in SCHEMES.items():
-        epochs = (1, 1) if quick else (3, 3)
-        machine, _ = train(scheme, RECIPE, data, epochs=epochs, restarts=2 if quick else restarts)
+        epochs = 1 if quick else 3
+        machine = new_machine(2 if quick else restarts, seed=0)
+        train_by_recipe(*machine, data.train, scheme=scheme, lower_epochs=epochs, num_epochs=epochs, **RECIPE)
         parts.append(measure(scheme, machine, data, 20 if quick else 500).assign(rule=rule))
     table = pd.concat(parts, ignore_index=True)
     with atomic_path(out / "obvious_rule.csv") as path:

@@ -4,21 +4,19 @@
 
 Eight recipes (all layers at once or layer by layer; recognition that begins with few units on or with half; two
 learning rates) for each scheme, with the same number of steps. Writes ``OUT/settings.csv``: a row per scheme and recipe
-with the fraction of restarts that solved the shifter, the median and the best log-likelihood.
+with the fraction of restarts that solved the shifter, the median and the best log-likelihood. The runs are a study in
+``OUT/settings``; the same command goes on where it was ended.
 """
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import pandas as pd
-import torch
 import typer
 
 import pyro_helm as helm
-from analysis.paper.shifter_training import Recipe, judge, seconds_of, solved, train
+from analysis.paper.shifter_training import accuracy_of, judged, shifter_machine, solved, train_by_recipe
 from pyro_helm.runtime.atomic_files import atomic_path
 
 BEST_KNOWN = -4.946
@@ -38,32 +36,43 @@ def main(
     schemes: Annotated[str, typer.Option(help="Schemes, separated by commas.")] = ",".join(SCHEMES),
     restarts: Annotated[int, typer.Option(help="Machines per recipe.")] = 16,
     quick: Annotated[bool, typer.Option("--quick", help="One recipe, a few steps.")] = False,
-    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    threads: Annotated[int, typer.Option(help="Processes that train at a time, one thread each.")] = 2,
 ) -> None:
     """Train, judge, write and print."""
-    torch.set_num_threads(threads)
-    data = helm.load_data("shifter")
-    grid = [Recipe(*values) for values in product((True, False), (-3.0, 0.0), (0.01, 0.03))]
-    rows = []
-    for name, recipe in product(schemes.split(","), grid[:1] if quick else grid):
-        machine, history = train(
-            SCHEMES[name], recipe, data, epochs=(5, 10) if not quick else (1, 1), restarts=2 if quick else restarts
-        )
-        table = judge(machine, data, num_samples=10 if quick else 300)
-        rows.append(
-            {
-                "scheme": name,
-                **vars(recipe),
-                "solved": solved(table, BEST_KNOWN).mean(),
-                "log_likelihood": table.log_likelihood.median(),
-                "log_likelihood_best": table.log_likelihood.max(),
-                "accuracy": table.accuracy.median(),
-                "seconds": seconds_of(history) / len(table),
-            }
-        )
-        typer.echo(pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1, float_format="{:.3f}".format))
-        with atomic_path(out / "settings.csv") as path:
-            pd.DataFrame(rows).to_csv(path, index=False)
+    grid: dict[str, Any] = {
+        "layerwise": [True, False],
+        "recognition_bias": [-3.0, 0.0],
+        "learning_rate": [0.01, 0.03],
+        "lower_epochs": 5,
+    }
+    if quick:
+        grid = {"layerwise": True, "recognition_bias": -3.0, "learning_rate": 0.01, "lower_epochs": 1}
+    study = helm.Study(
+        out / "settings",
+        datasets=["shifter"],
+        machines=[{"machine": shifter_machine, "arguments": {"imaging": "odds"}}],
+        schemes=[{"scheme": SCHEMES[name], "name": name} for name in schemes.split(",")],
+        settings=grid,
+        budget="1 epoch" if quick else "10 epochs",
+        restarts=2 if quick else restarts,
+        scores={"num_samples": 10 if quick else 300, "splits": ["test"]},
+        training=train_by_recipe,
+        measure=accuracy_of,
+    )
+    study.carry_out(threads)
+    table = judged(study)
+    recipe = ["layerwise", "recognition_bias", "learning_rate"]
+    table = table.assign(solved=solved(table, BEST_KNOWN), **{name: grid[name] for name in recipe if name not in table})
+    rows = table.groupby(["scheme", *recipe], sort=False).agg(
+        solved=("solved", "mean"),
+        log_likelihood=("log_likelihood", "median"),
+        log_likelihood_best=("log_likelihood", "max"),
+        accuracy=("accuracy", "median"),
+        seconds=("seconds", lambda seconds: seconds.iloc[0] / len(seconds)),
+    )
+    typer.echo(rows.reset_index().to_string(index=False, float_format="{:.3f}".format))
+    with atomic_path(out / "settings.csv") as path:
+        rows.reset_index().to_csv(path, index=False)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,16 @@ machine then goes on from there. (Greedy layer-wise training: Hinton, Osindero &
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 import pyro_helm as helm
 from analysis.paper.shifter_patterns import shift_of
@@ -36,22 +38,6 @@ SOLVED_ACCURACY = 0.99
 Machine = tuple[BeliefNetwork, FactorialRecognition]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a machine is trained.
-
-    Args:
-        layerwise: whether to begin with the lower two layers alone.
-        recognition_bias: initial recognition bias of the first hidden layer; -3 begins with few units on.
-        learning_rate: of Adam at the start; it falls to a tenth along a cosine.
-
-    """
-
-    layerwise: bool
-    recognition_bias: float
-    learning_rate: float
-
-
 def new_machine(restarts: int, seed: int, imaging: str = "odds", *, sizes: tuple[int, ...] = SIZES) -> Machine:
     """A machine with the leaks of Fig. 4 and the library's initial weights."""
     hidden = len(sizes) - 1
@@ -62,89 +48,120 @@ def new_machine(restarts: int, seed: int, imaging: str = "odds", *, sizes: tuple
     return model, FactorialRecognition(sizes, restarts=restarts, seed=seed)
 
 
-def train(
-    scheme: helm.Scheme,
-    recipe: Recipe,
-    data: helm.Data,
-    *,
-    epochs: tuple[int, int],
-    restarts: int,
-    seed: int = 0,
-    imaging: str = "odds",
-    **settings: Any,
-) -> tuple[Machine, pd.DataFrame]:
-    """Train by a recipe, ``epochs`` of the lower layers and of the whole; the machine, and the history of both.
+def shifter_machine(width: int, *, seed: int, restarts: int, imaging: str) -> Machine:
+    """The machine of a study's runs."""
+    assert width == SIZES[0]
+    return new_machine(restarts, seed, imaging)
 
-    Settings go on to :func:`pyro_helm.fit`; by default it is 100 samples of the shifter to a step of Adam.
+
+def train_by_recipe(
+    model: BeliefNetwork,
+    guide: FactorialRecognition,
+    data: Any,
+    *,
+    scheme: helm.Scheme,
+    layerwise: bool,
+    recognition_bias: float,
+    learning_rate: float,
+    lower_epochs: int,
+    num_epochs: int,
+    then: helm.Scheme | None = None,
+    then_epochs: int = 5,
+    valid: Any = None,
+    out: Path | None = None,
+    **settings: Any,
+) -> helm.Result:
+    """Train by a recipe, in stages: the lower layers if it says so, the whole, and another scheme if one goes on.
+
+    A training like :func:`pyro_helm.fit`, for studies. Validation data are not used: the last parameters are kept.
+
+    Args:
+        model: of the shifter.
+        guide: likewise.
+        data: samples, or their distribution.
+        scheme: of all stages but that of ``then``.
+        layerwise: whether to begin with the lower two layers alone.
+        recognition_bias: initial recognition bias of the first hidden layer; -3 begins with few units on.
+        learning_rate: of Adam at the start; it falls to a tenth along a cosine. Of ``then`` it is 0.01.
+        lower_epochs: of the lower layers, or more of the whole where that begins at once.
+        num_epochs: of the whole.
+        then: scheme that goes on.
+        then_epochs: of it.
+        valid: left aside.
+        out: folder of the run; stages before the last have folders of their own in it.
+        settings: further ones of :func:`pyro_helm.fit`.
+
     """
-    histories = []
-    model, guide = new_machine(restarts, seed, imaging)
-    _set_bias(guide, recipe.recognition_bias)
-    of_lower, of_whole = epochs
-    if recipe.layerwise:
-        lower_model, lower_guide = new_machine(restarts, seed, imaging, sizes=SIZES[:2])
-        _set_bias(lower_guide, recipe.recognition_bias)
-        lower = _fit(
-            scheme, lower_model, lower_guide, data, of_lower, recipe.learning_rate, decay=False, seed=seed, **settings
-        )
-        histories.append(lower.history)
+    common = {"data": data, "seed": 0, "progress": False, **settings}
+    _set_bias(guide, recognition_bias)
+    stages: list[helm.Result] = []
+    if layerwise:
+        lower_model, lower_guide = new_machine(model.restarts, common["seed"], model.imaging[0], sizes=SIZES[:2])
+        _set_bias(lower_guide, recognition_bias)
+        plan = {"num_epochs": lower_epochs, "out": out and out / "lower"}
+        stages.append(_fit(lower_model, lower_guide, scheme, learning_rate, decay=False, **plan, **common))
         model.generative[0].load_state_dict(lower_model.generative[0].state_dict())
         guide.recognition[0].load_state_dict(lower_guide.recognition[0].state_dict())
     else:
-        of_whole += of_lower
-    result = _fit(scheme, model, guide, data, of_whole, recipe.learning_rate, decay=True, seed=seed, **settings)
-    return (model, guide), pd.concat([*histories, result.history], ignore_index=True)
+        num_epochs += lower_epochs
+    whole = [(scheme, num_epochs, learning_rate)] + ([] if then is None else [(then, then_epochs, 0.01)])
+    for number, (stage, epochs, rate) in enumerate(whole, 1):
+        if not any(before.interrupted for before in stages):
+            folder = out if out is None or number == len(whole) else out / "first"
+            plan = {"num_epochs": epochs, "out": folder}
+            stages.append(_fit(model, guide, stage, rate, decay=True, **plan, **common))
+    return replace(stages[-1], history=_end_to_end([stage.history for stage in stages]))
 
 
-def seconds_of(history: pd.DataFrame) -> float:
-    """Seconds of training of all stages in a history, which differ in the sizes of the machine or the scheme."""
-    return float(history.groupby(["sizes", "scheme"]).seconds.max().sum())
+def _end_to_end(histories: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Histories of stages, whose epochs and seconds go on."""
+    parts, epoch, seconds = [], 0, 0.0
+    for history in histories:
+        parts.append(history.assign(epoch=history.epoch + epoch, seconds=history.seconds + seconds))
+        epoch, seconds = parts[-1].epoch.max(), parts[-1].seconds.max()
+    return pd.concat(parts, ignore_index=True)
 
 
 def polish(
     machine: Machine, scheme: helm.Scheme, data: helm.Data, *, epochs: int, learning_rate: float, seed: int = 0
-) -> pd.DataFrame:
-    """Go on training a machine, with a falling learning rate; the history."""
-    return _fit(scheme, *machine, data, epochs, learning_rate, decay=True, seed=seed).history
+) -> None:
+    """Go on training a machine, with a falling learning rate."""
+    common = {"data": data.train, "num_epochs": epochs, "seed": seed, "progress": False}
+    _fit(*machine, scheme, learning_rate, decay=True, **common)
 
 
 def _fit(
-    scheme: helm.Scheme,
     model: BeliefNetwork,
     guide: FactorialRecognition,
-    data: helm.Data,
-    epochs: int,
+    scheme: helm.Scheme,
     learning_rate: float,
     *,
     decay: bool,
-    seed: int,
     **settings: Any,
 ) -> helm.Result:
-    schedule: Callable[[torch.optim.Optimizer], LRScheduler] | None = None
-    if decay:
-
-        def schedule(optimizer: torch.optim.Optimizer) -> LRScheduler:
-            return CosineAnnealingLR(optimizer, epochs, eta_min=learning_rate / 10)
-
-    adam: dict[str, Any] = {"learning_rate": learning_rate, "schedule": schedule}
-    cases = settings.pop("cases", data.train)
-    return helm.fit(
-        model,
-        guide,
-        cases,
-        scheme=scheme,
-        num_epochs=epochs,
-        seed=seed,
-        dataset=data.name,
-        progress=False,
-        **({} if "optimizer" in settings else adam),
-        **settings,
-    )
+    falling = partial(CosineAnnealingLR, T_max=settings["num_epochs"], eta_min=learning_rate / 10) if decay else None
+    adam: dict[str, Any] = {"learning_rate": learning_rate, "schedule": falling}
+    return helm.fit(model, guide, scheme=scheme, **({} if "optimizer" in settings else adam), **settings)
 
 
 def _set_bias(guide: FactorialRecognition, bias: float) -> None:
     with torch.no_grad():
         guide.recognition[0].learned_leak.fill_(bias)
+
+
+def accuracy_of(model: BeliefNetwork, guide: FactorialRecognition, data: helm.Data, *, seed: int) -> pd.DataFrame:
+    """What a study measures besides log-likelihoods: :func:`direction_accuracy` of every restart."""
+    values = direction_accuracy(guide, data, seed=seed).tolist()
+    return pd.DataFrame({"restart": range(len(values)), "metric": "accuracy", "value": values})
+
+
+def judged(study: helm.Study) -> pd.DataFrame:
+    """One row per run and restart of a study: labels, settings, ``log_likelihood``, ``accuracy``, ``seconds``."""
+    if study.interrupted is not None:  # the same command goes on
+        raise SystemExit(128 + study.interrupted)
+    table = study.table()
+    index = ["run", "scheme", "imaging", *study.varied, "restart", "seconds"]
+    return table.set_index([*index, "metric"]).value.unstack("metric").reset_index()
 
 
 def judge(machine: Machine, data: helm.Data, *, num_samples: int = 1000, seed: int = 0) -> pd.DataFrame:

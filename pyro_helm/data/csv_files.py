@@ -118,7 +118,8 @@ def read_table(
     cells.columns = pd.Index(names)
     of_index = _index(cells, index, has_names, path)
     how = "line 1 was read as names" if has_names else "line 1 was read as data"
-    columns, units = [], {}
+    columns: list[Column] = []
+    units: dict[str, np.ndarray] = {}
     for number, name in enumerate(names):
         if number == of_index:
             columns.append(Column(name or "(no name)", "names of the rows", (), 0))
@@ -182,7 +183,8 @@ def _checked_lines(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
     full = np.flatnonzero(~blank.to_numpy())
     if not len(full):
         raise ValueError(f"{path} has no rows of data, expected at least one")
-    cells, short, blank = (part.iloc[: full[-1] + 1] for part in (cells, short, blank))
+    end = full[-1] + 1
+    cells, short, blank = cells.iloc[:end], short.iloc[:end], blank.iloc[:end]
     width = cells.shape[1]
     if blank.any():
         raise ValueError(f"{path}, line {int(np.flatnonzero(blank)[0]) + 1} is blank, expected {width} cells")
@@ -190,7 +192,8 @@ def _checked_lines(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
         line = int(np.flatnonzero(short)[0])
         found = int(cells.iloc[line].notna().sum())
         raise ValueError(f"{path}, line {line + 1} has width {found}, expected {width} cells as in line 1")
-    return cells.apply(lambda column: column.str.strip())
+    stripped: pd.DataFrame = cells.apply(lambda column: column.str.strip())
+    return stripped
 
 
 def _are_names(cells: pd.DataFrame, where: str, markers: Collection[str]) -> bool:
@@ -210,7 +213,7 @@ def _are_names(cells: pd.DataFrame, where: str, markers: Collection[str]) -> boo
     if None not in numbers or 0 in numbers or 1 in numbers:
         return False
     truths = {word for pair in TRUTHS for word in pair if len(word) > 1}
-    if any(text.lower() in truths or text.lower() in markers - {""} for text in texts):
+    if any(text.lower() in truths or (text and text.lower() in markers) for text in texts):
         return False
     below = cells.iloc[1:]
     return not any(text and (below.iloc[:, k] == text).any() for k, text in enumerate(texts) if _number(text) is None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -45,12 +45,13 @@ def observed_data(data: Any, weights: Any = None, *, name: str = "data") -> tupl
     if isinstance(data, PatternDistribution):
         return {"x": data.patterns}, data.probabilities if weights is None else weights
     if is_dataset(data):
-        dataset, collate = (data.dataset, data.collate_fn) if isinstance(data, DataLoader) else (data, None)
+        dataset: Any = data.dataset if isinstance(data, DataLoader) else data
+        collate = data.collate_fn if isinstance(data, DataLoader) else None
         return collated(dataset, range(len(dataset)), name=name, collate=collate), weights
     return named(data, name=name), weights
 
 
-def is_dataset(data: Any) -> bool:
+def is_dataset(data: Any) -> TypeGuard[Dataset[Any] | DataLoader[Any]]:
     """Whether it is one of torch's data sets that are read by number, or a loader of one."""
     data = data.dataset if isinstance(data, DataLoader) else data
     return isinstance(data, Dataset) and not isinstance(data, IterableDataset) and hasattr(data, "__len__")

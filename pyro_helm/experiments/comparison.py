@@ -18,7 +18,8 @@ import torch
 from pyro_helm.data.sets import Data
 from pyro_helm.experiments.machines import belief_network
 from pyro_helm.experiments.ranking import ranking_card
-from pyro_helm.experiments.run_folders import scored
+from pyro_helm.experiments.run_folders import Outcome, scored
+from pyro_helm.experiments.run_plans import Run
 from pyro_helm.experiments.study import Study
 from pyro_helm.experiments.summaries import summarise
 from pyro_helm.models import BeliefNetwork
@@ -149,7 +150,7 @@ def compare(
             seeds=[seed],
             scores={"num_samples": num_samples, "splits": ["test"]},
         )
-        study.carry_out(workers, progress=progress, raising=workers == 1)
+        study.carry_out(workers, progress=progress, raising=workers == 1, on_done=_warn)
         return _compared(study, None if out is None else Path(path))
 
 
@@ -158,8 +159,6 @@ def _compared(study: Study, out: Path | None) -> Comparison:
     runs = study.runs()
     table = _table(study)
     for row in runs.itertuples():
-        if row.state == "intractable":
-            warnings.warn(f"{row.scheme} is left out: {row.why}", RuntimeWarning, stacklevel=3)
         if row.state == "failed":
             raise RuntimeError(f"{row.machine} {row.scheme}: {row.why}")
     if table.empty and not study.interrupted:
@@ -167,6 +166,15 @@ def _compared(study: Study, out: Path | None) -> Comparison:
     if out is not None and not table.empty:
         write_table(table, out / "results")
     return Comparison(table, summarise(table), study.interrupted is not None, runs)
+
+
+def _warn(run: Run, outcome: Outcome) -> None:
+    """Say what a run warned of, or that it is left out."""
+    scheme = run.labels["scheme"]
+    said = [f"{scheme}: {text}" for text in outcome["warnings"]]
+    said += [f"{scheme} is left out: {outcome['why']}"] if outcome["state"] == "intractable" else []
+    for text in said:
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 def _table(study: Study) -> pd.DataFrame:

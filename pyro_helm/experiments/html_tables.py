@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -45,13 +45,18 @@ class PageTable(NamedTuple):
 
 
 def page_table(
-    frame: pd.DataFrame, headings: Mapping[str, tuple[str, str]] | None = None, *, leads: pd.Series | None = None
+    frame: pd.DataFrame,
+    headings: Mapping[str, tuple[str, str]] | None = None,
+    *,
+    settings: Collection[str] = (),
+    leads: pd.Series | None = None,
 ) -> PageTable:
     """A frame as a table of a page.
 
     Args:
         frame: any.
         headings: heading and meaning of a column, by its name; others go by their names.
+        settings: columns whose numbers are shown as they were given; others are measured, and have three digits.
         leads: which rows stand out.
 
     >>> page_table(pd.DataFrame({"scheme": ["vimco"], "value": [-1.23456]})).rows[0].cells[1]
@@ -64,26 +69,22 @@ def page_table(
     ]
     stand_out = [False] * len(frame) if leads is None else [bool(lead) for lead in leads]
     rows = [
-        Row([_cell(value, numeric[name]) for name, value in zip(frame, values, strict=True)], lead)
+        Row(
+            [_cell(value, numeric[name], given=name in settings) for name, value in zip(frame, values, strict=True)],
+            lead,
+        )
         for values, lead in zip(frame.itertuples(index=False, name=None), stand_out, strict=True)
     ]
     return PageTable(columns, rows)
 
 
-def _cell(value: object, is_number: bool) -> Cell:
+def _cell(value: object, is_number: bool, *, given: bool) -> Cell:
     kind = "number" if is_number else ""
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return Cell("", "", kind)
     if isinstance(value, (bool, np.bool_)):
         return Cell("yes" if value else "no", "yes" if value else "no", kind)
     if isinstance(value, (float, np.floating)):
-        return Cell(_number(float(value)), repr(float(value)), kind)
+        return Cell(f"{value:g}" if given else in_digits(float(value)), repr(float(value)), kind)
     text = str(value)
     return Cell(text, text, "long" if len(text) > LONG else kind)
-
-
-def _number(value: float) -> str:
-    """Whole numbers without a point, small ones, such as learning rates, to three digits that count."""
-    if value.is_integer() and abs(value) < 1e6:
-        return f"{value:.0f}"
-    return f"{value:.3g}" if abs(value) < 0.1 else in_digits(value)

@@ -11,7 +11,7 @@ import platform
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from pyro_helm.experiments.scoring import final_scores
 from pyro_helm.runtime.atomic_files import atomic_path
 from pyro_helm.runtime.tables import write_table
 from pyro_helm.schemes import Intractable
+from pyro_helm.training.fitting import fit
 from pyro_helm.training.history import describe_machine
 from pyro_helm.training.result import Result
 
@@ -59,8 +60,7 @@ def carried_out(run: Run, study: Path, *, raising: bool = False) -> Outcome:
         if known is not None and known["state"] in ("finished", "intractable"):
             return known
         folder.mkdir(parents=True, exist_ok=True)
-        described = {"labels": dict(run.labels), "description": run.description, "steps_per_epoch": run.steps_per_epoch}
-        _write(described, folder / RUN_FILE)
+        _write(_said(run), folder / RUN_FILE)
         with warnings.catch_warnings(record=True) as caught, one_thread():
             warnings.simplefilter("always", RuntimeWarning)
             outcome = _trained_and_scored(run, study, folder)
@@ -69,20 +69,33 @@ def carried_out(run: Run, study: Path, *, raising: bool = False) -> Outcome:
     except Exception as error:  # whatever it is, it is this run's alone
         if raising and not isinstance(error, Intractable):
             raise
-        outcome = failure("intractable" if isinstance(error, Intractable) else "failed", error)
-        try:
-            _write(outcome, folder / OUTCOME_FILE)
-        except OSError:  # a full disk, and the run is to be resumed
-            return outcome
+        outcome = failed(run, study, error)
     return outcome
 
 
-def failure(state: str, error: BaseException) -> Outcome:
-    """The outcome of a run that came to nothing."""
+def failed(run: Run, study: Path, error: BaseException) -> Outcome:
+    """The outcome of a run that came to nothing, noted in its folder."""
+    outcome = _failure("intractable" if isinstance(error, Intractable) else "failed", error)
+    # a disk may be full, and the run is to be resumed
+    with suppress(OSError):
+        _write(_said(run), folder_of(run, study) / RUN_FILE)
+        _write(outcome, folder_of(run, study) / OUTCOME_FILE)
+    return outcome
+
+
+def _failure(state: str, error: BaseException) -> Outcome:
     kind = type(error).__name__
     why = str(error).strip() if isinstance(error, ValueError | OSError) and str(error).strip() else f"{kind}: {error}"
     trace = "".join(traceback.format_exception(error))
     return {"state": state, "why": " ".join(why.split()), "kind": kind, "traceback": trace, "warnings": []}
+
+
+def warn_of(run: Run, outcome: Outcome) -> None:
+    """Say what a run warned of, or why it came to nothing."""
+    for text in outcome["warnings"]:
+        warnings.warn(f"{run}: {text}", RuntimeWarning, stacklevel=2)
+    if outcome["state"] != "finished":
+        warnings.warn(f"{run}: {outcome['why']}", RuntimeWarning, stacklevel=2)
 
 
 def outcome_in(folder: Path) -> Outcome | None:
@@ -123,6 +136,8 @@ def _trained_and_scored(run: Run, study: Path, folder: Path) -> Outcome:
         raise TrainingInterrupted(run, result)
     if result.unsaved is not None:
         raise OSError(result.unsaved)
+    if run.training is not fit:  # which may have stages, of which the folder has the last
+        write_table(result.history, folder / "history")
     write_table(scored(run, study, result), folder / SCORES)
     last = result.history.iloc[-1]
     return {
@@ -174,6 +189,11 @@ def scored(run: Run, study: Path, result: Result) -> pd.DataFrame:
         return scores
     added: pd.DataFrame = run.measure(result.model, result.guide, data, seed=seed)
     return pd.concat([scores, added.assign(**{"split": "test", "warnings": ""} | dict(added))], ignore_index=True)
+
+
+def _said(run: Run) -> dict[str, Any]:
+    """What ``run.json`` says."""
+    return {"labels": dict(run.labels), "description": run.description, "steps_per_epoch": run.steps_per_epoch}
 
 
 def _write(content: Mapping[str, Any], path: Path) -> None:

@@ -70,13 +70,15 @@ class Run:
 
 
 def settings_of_training(training: Callable[..., Any]) -> dict[str, Any]:
-    """Settings that a study may give a training, with their defaults.
+    """Settings that a study may give a training, with their defaults; those of ``fit`` if it takes any others.
 
     >>> settings_of_training(fit)["batch_size"]
     100
     """
     parameters = inspect.signature(training).parameters.values()
-    return {each.name: each.default for each in parameters if each.name not in _GIVEN_BY_THE_STUDY}
+    own = {each.name: each.default for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD}
+    handed_on = settings_of_training(fit) if len(own) < len(parameters) else {}
+    return {**handed_on, **{name: value for name, value in own.items() if name not in _GIVEN_BY_THE_STUDY}}
 
 
 def live(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,20 +122,12 @@ def run_of(
     measure: Callable[..., Any] | None = None,
 ) -> Run:
     """A run, with its description complete; the arguments are those of the entries of a study."""
-    if on_distribution and data.distribution is None:
-        raise ValueError(
-            f"on_distribution needs a generated data set such as shifter; {labels['dataset']} has no distribution"
-        )
     chosen = live(settings)
     if not objective.captures and chosen.get("step") in STEPS:
         chosen["step"] = "eager"
     all_settings = settings_of_training(training) | chosen
-    rows = len(data.train if data.distribution is None or not on_distribution else data.distribution.patterns)
-    batch_size = all_settings.get("batch_size")
-    if budget.num_steps is None and budget.num_epochs is None and all_settings.get("schedule") is not None:
-        raise ValueError("a schedule needs a number of epochs or steps; with a budget of seconds alone it has none")
-    chosen |= {"num_epochs": budget.epochs(rows, batch_size)}
-    chosen |= {} if budget.max_seconds is None else {"max_seconds": budget.max_seconds}
+    rows, batch_size = _number_of_rows(data, on_distribution, labels["dataset"]), all_settings.get("batch_size")
+    chosen |= _of_budget(budget, rows, batch_size, all_settings.get("schedule"))
     known = {name: value for name, value in (all_settings | chosen).items() if value is not inspect.Parameter.empty}
     description = {
         "format": FORMAT,
@@ -150,6 +144,21 @@ def run_of(
     }
     steps = steps_per_epoch(rows, batch_size)
     return Run(labels, description, build, objective, training, chosen, measure, steps, save_every)
+
+
+def _number_of_rows(data: Data, on_distribution: bool, name: str) -> int:
+    if not on_distribution:
+        return len(data.train)
+    if data.distribution is None:
+        raise ValueError(f"on_distribution needs a generated data set such as shifter; {name} has no distribution")
+    return len(data.distribution.patterns)
+
+
+def _of_budget(budget: Budget, rows: int, batch_size: int | None, schedule: Any) -> dict[str, Any]:
+    if budget.num_steps is None and budget.num_epochs is None and schedule is not None:
+        raise ValueError("a schedule needs a number of epochs or steps; with a budget of seconds alone it has none")
+    limit = {} if budget.max_seconds is None else {"max_seconds": budget.max_seconds}
+    return {"num_epochs": budget.epochs(rows, batch_size), **limit}
 
 
 def columns_of(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from pyro_helm.experiments.ending import Ended, ending_signals
 from pyro_helm.experiments.grids import Plan
 from pyro_helm.experiments.progress_bar import StudyBar
 from pyro_helm.experiments.ranking import study_card
-from pyro_helm.experiments.run_folders import Outcome, TrainingInterrupted, folder_of, outcome_in, read_json
+from pyro_helm.experiments.run_folders import Outcome, TrainingInterrupted, folder_of, outcome_in, read_json, warn_of
 from pyro_helm.experiments.run_plans import Run
 from pyro_helm.experiments.scoring import SPLITS
 from pyro_helm.experiments.step_times import kept_step_times, time_steps
@@ -161,7 +160,7 @@ class Study(Shown):
             ImportError: for several workers without Dask.
 
         """
-        self.carry_out(workers, client=client, progress=progress, on_done=_warn)
+        self.carry_out(workers, client=client, progress=progress)
         self._write_tables()
         return self.runs()
 
@@ -172,7 +171,7 @@ class Study(Shown):
         client: Any = None,
         progress: bool = True,
         raising: bool = False,
-        on_done: OnDone = lambda run, outcome: None,
+        on_done: OnDone | None = None,
     ) -> None:
         """Train what is not trained yet, as :meth:`run` does, and write no tables.
 
@@ -181,9 +180,10 @@ class Study(Shown):
             client: likewise.
             progress: likewise.
             raising: in this process, raise a run's error; otherwise it is an outcome.
-            on_done: told of each run that is over and its outcome.
+            on_done: told of each run that is over and its outcome; None for :func:`warn_of`.
 
         """
+        on_done = on_done or warn_of
         self._write_plan()
         todo = [run for run in self.plan if not _is_over(outcome_in(folder_of(run, self.folder)))]
         number = min(number_of_cores() if workers is None else at_least_one("workers", workers), len(todo))
@@ -279,21 +279,15 @@ class Study(Shown):
     def _write_tables(self) -> None:
         found = self._found()[0]
         names, table = varied_settings(found), final_table(found)
-        chosen = chosen_settings(table, names)
-        differences = paired_by_restart(table, chosen, names, self.reference)
         write_table(table, self.folder / "table")
-        for name, each in {"runs": runs_table(found), "chosen": chosen, "differences": differences}.items():
+        tables = {"runs": runs_table(found)}
+        with suppress(ValueError):  # where there is nothing to choose a setting by
+            tables["chosen"] = chosen_settings(table, names)
+            tables["differences"] = paired_by_restart(table, tables["chosen"], names, self.reference)
+        for name, each in tables.items():
             with atomic_path(self.folder / f"{name}.csv") as path:
                 each.to_csv(path, index=False)
 
 
 def _is_over(outcome: Outcome | None) -> bool:
     return outcome is not None and outcome["state"] in ("finished", "intractable")
-
-
-def _warn(run: Run, outcome: Outcome) -> None:
-    """Say what a run warned of, or why it came to nothing."""
-    for text in outcome["warnings"]:
-        warnings.warn(f"{run}: {text}", RuntimeWarning, stacklevel=2)
-    if outcome["state"] != "finished":
-        warnings.warn(f"{run}: {outcome['why']}", RuntimeWarning, stacklevel=2)

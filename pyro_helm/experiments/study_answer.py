@@ -59,7 +59,7 @@ def leaders(chosen: pd.DataFrame) -> pd.DataFrame:
     judged = chosen.valid_log_likelihood.fillna(-np.inf)
     if not np.isfinite(judged).any():
         judged = chosen.log_likelihood.fillna(-np.inf)
-    best = judged.groupby([chosen[name] for name in PLACE], sort=False).idxmax()
+    best = judged.groupby([chosen[name] for name in PLACE]).idxmax()
     return chosen.loc[best]
 
 

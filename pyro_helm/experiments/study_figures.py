@@ -29,10 +29,11 @@ MAX_TERMS = 2**22
 
 
 class Picture(NamedTuple):
-    """A figure as a data URI, and what it shows."""
+    """A figure as a data URI, what it shows, and whether it needs the whole width of a page."""
 
     uri: str
     caption: str
+    is_wide: bool = False
 
 
 class Machine(NamedTuple):
@@ -48,18 +49,18 @@ def in_words(labels: Iterable[object]) -> str:
     return ", ".join(str(label) for label in labels if label)
 
 
-def picture(figure: Figure, caption: str) -> Picture:
+def picture(figure: Figure, caption: str, *, is_wide: bool = False) -> Picture:
     """A figure at 110 dots per inch; the same figure makes the same bytes."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    return Picture(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}", caption)
+    return Picture(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}", caption, is_wide)
 
 
 def curve_pictures(study: Study, chosen: pd.DataFrame) -> list[Picture]:
     """Learning curves of the chosen settings, over steps and over seconds, a picture of each place."""
     history = study.history()
     found = []
-    for labels, group in chosen.groupby(PLACE, sort=False):
+    for labels, group in chosen.groupby(PLACE):
         runs = [run for runs in group.runs for run in str(runs).split()]
         rows = history[history.run.isin(runs) & np.isfinite(history.value.astype(float))]
         # what is validated tells more than what is trained on
@@ -81,7 +82,7 @@ def sensitivity_pictures(study: Study, table: pd.DataFrame) -> list[Picture]:
     valid = table[(table.split == "valid") & (table.metric == "log_likelihood") & np.isfinite(table.value)]
     found = []
     for name in sorted(study.varied, key=lambda name: name != "learning_rate"):
-        for labels, group in valid.groupby(PLACE, sort=False):
+        for labels, group in valid.groupby(PLACE):
             if group.groupby("scheme")[name].nunique().max() > 1:
                 figure = plots.setting_sensitivity(group, name, others=study.varied)
                 words = name.replace("_", " ")
@@ -124,7 +125,7 @@ def _pictures(
     found: list[Picture] = []
     try:
         weights = plots.weight_diagram(model, guide, restart=restart, image_shape=data.image_shape)
-        found.append(picture(weights, "what it has learned"))
+        found.append(picture(weights, "what it has learned", is_wide=True))
     except ValueError as error:
         notes.append(f"The weights are left out: {error}.")
     kept = plots.reconstruction_sheet(model, guide, cases, image_shape=shape, restart=restart)

@@ -66,6 +66,7 @@ def report(folder: str | Path, out: str | Path | None = None) -> Path:
 def page(study: Study) -> str:
     """The text of the page."""
     chosen, table, runs = study.chosen(), study.table(), study.runs()
+    chosen = chosen.sort_values(PLACE, kind="stable", ignore_index=True)
     found = verdicts(study)
     states = ", ".join(f"{number} {state}" for state, number in runs.state.value_counts().items())
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
@@ -85,8 +86,8 @@ def page(study: Study) -> str:
         warnings=_warnings(table, runs),
         code=_code(study, chosen),
         versions=_versions(runs),
-        runs=page_table(runs.drop(columns="folder").assign(folder=[_relative(study, f) for f in runs.folder])),
-        numbers=page_table(table.drop(columns="warnings", errors="ignore")),
+        runs=_runs_table(study, runs),
+        numbers=page_table(table.drop(columns="warnings", errors="ignore"), settings=[*study.varied, "steps", "epoch"]),
     )
 
 
@@ -108,7 +109,14 @@ def _chosen_table(study: Study, chosen: pd.DataFrame) -> PageTable:
     first = [*differing, "scheme", *numbers, *study.varied]
     rows = rows[[*first, *(name for name in rows if name not in first)]]
     leads = rows[keys].apply(tuple, axis=1).isin(set(leading[keys].apply(tuple, axis=1)))
-    return page_table(rows.dropna(axis=1, how="all"), HEADINGS, leads=leads)
+    return page_table(rows.dropna(axis=1, how="all"), HEADINGS, settings=study.varied, leads=leads)
+
+
+def _runs_table(study: Study, runs: pd.DataFrame) -> PageTable:
+    """All runs with every setting; folders as seen from the study's."""
+    rows = runs.assign(folder=[_relative(study, folder) for folder in runs.folder])
+    measured = ("seconds", "ms_per_step")
+    return page_table(rows, HEADINGS, settings=[str(name) for name in rows if name not in measured])
 
 
 def _notes(study: Study, runs: pd.DataFrame) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import tempfile
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_helm.experiments.progress_bar import StudyBar
-from pyro_helm.experiments.run_folders import Outcome, carried_out, failure, folder_of, outcome_in
+from pyro_helm.experiments.run_folders import Outcome, carried_out, failed, folder_of, outcome_in
 from pyro_helm.experiments.run_plans import Run
 
 OnDone = Callable[[Run, Outcome], None]
@@ -78,7 +79,7 @@ def _outcome(future: Any, run: Run, study: Path) -> Outcome:
     error = future.exception()
     if isinstance(error, KilledWorker):
         error = RuntimeError("its worker was killed again and again, perhaps because the memory was not enough")
-    return failure("failed", error)
+    return failed(run, study, error)
 
 
 def _lost(number: int) -> ConnectionError:
@@ -103,8 +104,14 @@ def local_client(workers: int) -> Iterator[Any]:
 
     Raises:
         ImportError: if Dask is not installed.
+        RuntimeError: in a worker, which a script becomes that starts them where it is imported.
 
     """
+    if multiprocessing.parent_process() is not None:
+        raise RuntimeError(
+            "workers were asked for by a process that is a worker itself; put what starts them under "
+            "if __name__ == '__main__', or take workers=1"
+        )
     distributed = _distributed()
     import dask
 

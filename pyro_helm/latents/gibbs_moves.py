@@ -187,7 +187,7 @@ def sweep(
 
     """
     only_x = not args and set(kwargs.get("observations") or ()) == {"x"}
-    if isinstance(model, BeliefNetwork) and is_own(model) and block_size == 1 and only_x:
+    if isinstance(model, BeliefNetwork) and is_own(model) and _is_swept_by_layer(model) and block_size == 1 and only_x:
         return _sweep_of_layers(model, states, kwargs["observations"]["x"])
     counts = {}
     sites = score(model, {**minibatch, **states}, args, kwargs).model_sites
@@ -218,6 +218,10 @@ def sweep(
             flat[..., block] = joint[(log_joint + noise).argmax(0)]
             moved[name] = flat.reshape(values.shape)
     return moved
+
+
+def _is_swept_by_layer(model: BeliefNetwork) -> bool:
+    return model.condition is None and model.has_binary_causes
 
 
 def _blocks(total: int, size: int) -> list[slice]:

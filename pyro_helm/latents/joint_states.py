@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.distributions import Categorical
 from torch.nn.functional import one_hot
 
-from pyro_helm.programs.discrete import elementwise, num_values, uniform_log_prob
+from pyro_helm.layers.one_hot_groups import OneHotGroups
+from pyro_helm.programs.discrete import elementwise, num_values, single_units, uniform_log_prob
 from pyro_helm.programs.particles import Particles, Program, score
 from pyro_helm.programs.site_log_prob import log_prob
 
@@ -27,11 +28,24 @@ class DiscreteSite(NamedTuple):
     is_categorical: bool
     dtype: torch.dtype
     device: torch.device
+    groups: tuple[int, ...] | None = None
+    """Units in each group of one-hot ones, of which each group has as many values; None for other sites."""
 
     @property
     def num_elements(self) -> int:
         """Elements of its event."""
         return self.event_shape.numel()
+
+    @property
+    def bases(self) -> tuple[int, ...]:
+        """Numbers of values of what takes them independently: elements, or groups."""
+        return (self.num_values,) * self.num_elements if self.groups is None else self.groups
+
+    def decoded(self, digits: Tensor) -> Tensor:
+        """Values ``[states, *event]`` of the numbers of their values, ``[states, bases]``."""
+        if self.groups is not None:
+            digits = torch.cat([one_hot(digit, size) for digit, size in zip(digits.T, self.groups, strict=True)], -1)
+        return digits.to(self.dtype).reshape(-1, *self.event_shape)
 
     @property
     def num_features(self) -> int:
@@ -64,15 +78,16 @@ def discrete_sites(
     for name, site in trace.nodes.items():
         if site["type"] != "sample" or site["is_observed"] or site_is_subsample(site):
             continue
+        single = single_units(site["fn"])
+        groups = single.groups if isinstance(single, OneHotGroups) else None
         values = num_values(site["fn"])
-        if values is None:
+        if values is None and groups is None:
             raise TypeError(
                 f"enumeration sums over Bernoulli and Categorical sites, but site {name!r} is a "
                 f"{type(elementwise(site['fn'])).__name__}; {remedy}"
             )
-        is_categorical = isinstance(elementwise(site["fn"]), Categorical)
-        like = site["value"]
-        sites.append(DiscreteSite(name, values, site["fn"].event_shape, is_categorical, like.dtype, like.device))
+        is_categorical, like, shape = isinstance(single, Categorical), site["value"], site["fn"].event_shape
+        sites.append(DiscreteSite(name, values or 2, shape, is_categorical, like.dtype, like.device, groups))
     if not sites:
         raise ValueError("the model has no latent site, so there is nothing to sum over")
     return sites
@@ -80,12 +95,12 @@ def discrete_sites(
 
 def num_states(sites: list[DiscreteSite]) -> int:
     """Joint states of all sites."""
-    return math.prod(site.num_values**site.num_elements for site in sites)
+    return math.prod(math.prod(site.bases) for site in sites)
 
 
 def all_joint_states(sites: list[DiscreteSite], at_once: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
     """Every joint state once, in pieces: by site, ``[states, *event]``."""
-    bases = [site.num_values for site in sites for _ in range(site.num_elements)]
+    bases = [base for site in sites for base in site.bases]
     total = num_states(sites)
     for start in range(0, total, at_once):
         index = torch.arange(start, min(start + at_once, total), device=device)
@@ -94,11 +109,8 @@ def all_joint_states(sites: list[DiscreteSite], at_once: int, device: torch.devi
             digits.append(index % base)
             index = index // base
         elements = torch.stack(digits[::-1], dim=-1)
-        parts = elements.split([site.num_elements for site in sites], dim=-1)
-        yield {
-            site.name: part.to(site.dtype).reshape(-1, *site.event_shape)
-            for site, part in zip(sites, parts, strict=True)
-        }
+        parts = elements.split([len(site.bases) for site in sites], dim=-1)
+        yield {site.name: site.decoded(part) for site, part in zip(sites, parts, strict=True)}
 
 
 def placed(sites: list[DiscreteSite], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -119,5 +131,5 @@ def to_be_summed(particles: Particles, sites: list[DiscreteSite]) -> Tensor:
     for site in sites:
         # a masked unit has the same terms in all of its states, of which one is to count
         unmasked = -log_prob(particles.model_sites[site.name], uniform_log_prob)
-        log_p = log_p - (site.num_elements * math.log(site.num_values) - unmasked).to(log_p)
+        log_p = log_p - (math.log(math.prod(site.bases)) - unmasked).to(log_p)
     return log_p

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
+from pyro_helm.layers.categorical import Categorical
+from pyro_helm.layers.imaging import Imaging
 from pyro_helm.layers.sigmoid import Sigmoid
 from pyro_helm.layers.unobserved import leaving_out
 from pyro_helm.runtime.captured_graphs import is_capturing
@@ -64,32 +67,23 @@ def without_missing(layer: TorchDistribution, values: Tensor) -> tuple[TorchDist
     return leaving_out(layer, observed), torch.where(observed, values, 0.0)
 
 
-class PartlySeen(Sigmoid):
-    r"""A sigmoid layer of a recognition network, some of whose causes may be missing.
+class SeesMissing(Imaging):
+    r"""A layer of a recognition network, some of whose causes may be missing.
 
     ``drive = sum_i phi_ij x_i + b_j``, in which a missing cause counts ``phi_ij / 2 + psi_ij``: the value midway
-    between 0 and 1, and the weight of an indicator that it is missing. Complete causes give a :class:`Sigmoid`'s
-    numbers.
+    between 0 and 1, and the weight of an indicator that it is missing. Complete causes give the numbers of the layer
+    that it is beside.
 
     Args:
         num_causes: as for :class:`Imaging`.
         num_units: likewise.
         missing: whether the indicators have weights ``psi``, which begin at 0.
-        restarts: as for :class:`Imaging`.
-        generator: likewise.
+        settings: likewise.
 
     """
 
-    def __init__(
-        self,
-        num_causes: int,
-        num_units: int,
-        *,
-        missing: bool = False,
-        restarts: int = 1,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(num_causes, num_units, restarts=restarts, generator=generator)
+    def __init__(self, num_causes: int, num_units: int, *, missing: bool = False, **settings: Any) -> None:
+        super().__init__(num_causes, num_units, **settings)
         self.learns_missing = False
         if missing:
             self.learn_missing()
@@ -124,3 +118,11 @@ class PartlySeen(Sigmoid):
             return seen
         weight = missing_weight.squeeze(0) if len(missing_weight) == 1 else missing_weight
         return seen + missing.to(seen) @ weight
+
+
+class PartlySeen(SeesMissing, Sigmoid):
+    """A sigmoid layer some of whose causes may be missing."""
+
+
+class PartlySeenGroups(SeesMissing, Categorical):
+    """A categorical layer some of whose causes may be missing."""

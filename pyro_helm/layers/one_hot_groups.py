@@ -106,7 +106,8 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
             grouped = self._grouped().expand(*Size(sample_shape), *self.batch_shape, *self._grouped().shape[-2:])
             # the largest sum of a logit and Gumbel noise is a draw; NaN gives some unit rather than an exception
             noise = -torch.empty_like(grouped).exponential_().log()
-            on = torch.nn.functional.one_hot((grouped + noise).argmax(-1), grouped.shape[-1])
+            unit = (grouped + noise).argmax(-1, keepdim=True)
+            on = unit == torch.arange(grouped.shape[-1], device=unit.device)  # one_hot would look at the values
             drawn: Tensor = self._flat(on).to(self.logits.dtype)
             return drawn
 

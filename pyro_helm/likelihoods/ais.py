@@ -16,7 +16,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.guides.bottom_up import BottomUp
+from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition
 from pyro_helm.latents.gibbs_moves import Factor, factors, path_dtype, without_missing_units
 from pyro_helm.likelihoods.annealing import anneal, temperatures
 from pyro_helm.likelihoods.importance import ImportanceEstimate, RunningWeights
@@ -122,11 +122,15 @@ def path_from(model: Program, guide: Program | None, num_chains: int, start: str
         raise TypeError(
             f'method="ais" anneals the layers of a BeliefNetwork, got a {type(model).__name__}; use method="importance"'
         )
+    if model.condition is not None or not model.has_binary_causes:
+        what = "categorical hidden layers" if model.condition is None else "a condition"
+        raise TypeError(f'method="ais" anneals binary hidden layers alone, got {what}; use method="importance"')
     if start == "prior":
         with torch.no_grad():
             return factors(model, None)
-    if not (isinstance(guide, BottomUp) and is_own(guide) and guide.trunk is None):
-        what = "one with a trunk" if isinstance(guide, BottomUp) else type(guide).__name__
+    kinds = (FactorialRecognition, AutoregressiveRecognition)
+    if not (isinstance(guide, kinds) and is_own(guide) and guide.trunk is None):
+        what = "one with a trunk" if isinstance(guide, kinds) else type(guide).__name__
         raise TypeError(
             "annealing from the guide needs a FactorialRecognition or AutoregressiveRecognition without a trunk, got "
             f'{what}; use start="prior"'

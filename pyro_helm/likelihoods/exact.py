@@ -61,7 +61,7 @@ def exact_log_likelihood(
     divided = may_be_divided(rows, model)
     different, place = distinct(x, divided=divided)
     with torch.no_grad(), pyro.validation_enabled(False):
-        if isinstance(model, BeliefNetwork) and is_own(model) and model.is_chain:
+        if isinstance(model, BeliefNetwork) and is_own(model) and model.is_chain and model.has_binary_causes:
             check_layers(model, len(different), max_terms)
             *_, lowest = levels(model, terms_at_once, different)
             log_p = log_marginal(model.generative[0], different, lowest, terms_at_once)

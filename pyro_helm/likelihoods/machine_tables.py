@@ -266,8 +266,8 @@ def _frame(blocks: Mapping[str, Tensor], data: Any, names: Sequence[str] | None)
     rows = data.index if isinstance(data, pd.DataFrame) else pd.RangeIndex(first.shape[2])
     levels: dict[str, Any] = {"draw": range(len(first)), "restart": range(first.shape[1]), "datum": rows}
     levels = {name: level for name, level in levels.items() if name == "datum" or len(level) > 1}
-    index = (
-        pd.MultiIndex.from_product(levels.values(), names=levels) if len(levels) > 1 else pd.Index(rows, name="datum")
-    )
+    index: pd.Index = pd.Index(rows, name="datum")
+    if len(levels) > 1:
+        index = pd.MultiIndex.from_product(list(levels.values()), names=list(levels))
     values = np.concatenate([block.cpu().numpy().reshape(-1, block.shape[-1]) for block in blocks.values()], axis=-1)
     return pd.DataFrame(values, index=index, columns=columns)

@@ -129,7 +129,8 @@ def exact_posterior(
         check_sizes_agree(model, guide)
         model, guide, x = as_rows(model, guide, observations)
         own = is_own(model) and (guide is None or is_own(guide))
-        if own and isinstance(model, BeliefNetwork) and model.is_chain and _is_summed_by_layer(guide):
+        by_layer = isinstance(model, BeliefNetwork) and model.is_chain and model.has_binary_causes
+        if own and by_layer and isinstance(model, BeliefNetwork) and _is_summed_by_layer(guide):
             check_layers(model, len(x), max_terms, pairs_per_term=1)  # each pair has an entropy
             return _of_layers(model, guide, x, terms_at_once)
         check_joint_states(model, x, max_terms, divided=divided)
@@ -139,7 +140,9 @@ def exact_posterior(
 
 
 def _is_summed_by_layer(guide: Program | None) -> TypeGuard[FactorialRecognition | None]:
-    return guide is None or (isinstance(guide, FactorialRecognition) and guide.trunk is None)
+    return guide is None or (
+        isinstance(guide, FactorialRecognition) and guide.trunk is None and guide.condition is None
+    )
 
 
 def _check_pair(model: Program, guide: Program, x: Tensor) -> None:

@@ -86,10 +86,11 @@ class Scores(Shown):
         write_table(self.summary, f"{stem}-summary")
 
     def to_arviz(self, restart: int = 0) -> Any:
-        """ArviZ's InferenceData of one restart, with a group ``log_likelihood`` of one chain, one draw and all data.
+        """ArviZ's data of one restart, with a group ``log_likelihood`` of one chain, one draw and all data.
 
-        With one draw WAIC has no penalty, so that ``arviz.compare({...}, ic="waic")`` ranks models by their held-out
-        log-likelihood, with the error of paired differences (``dse``) and stacking weights.
+        They are an InferenceData, from ArviZ 1 on a DataTree. With one draw WAIC, which ArviZ has up to 0.23, has no
+        penalty, so that ``arviz.compare({...}, ic="waic")`` ranks models by their held-out log-likelihood, with the
+        error of paired differences (``dse``) and stacking weights.
 
         Raises:
             ImportError: if ArviZ is not installed.
@@ -107,10 +108,13 @@ class Scores(Shown):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of ArviZ, on its own future
             try:
-                from arviz import from_dict
+                import arviz
             except ImportError as error:
                 raise ImportError("conversion to ArviZ needs it installed: pip install pyro-helm[arviz]") from error
-            return from_dict(log_likelihood={"x": values[None, None]}, dims={"x": ["datum"]})
+            groups = {"log_likelihood": {"x": values[None, None]}}
+            if int(arviz.__version__.split(".")[0]) >= 1:  # which takes groups in one mapping, and gives a DataTree
+                return arviz.from_dict(groups, dims={"x": ["datum"]})
+            return arviz.from_dict(**groups, dims={"x": ["datum"]})
 
 
 def log_likelihood(

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent
 
 from pyro_helm.layers.autoregressive import Autoregressive
+from pyro_helm.layers.one_hot_groups import OneHotGroups
 
 _WRAPPERS = (Independent, MaskedDistribution, ExpandedDistribution)
 
@@ -76,7 +77,11 @@ def uniform_log_prob(fn: Any, value: Tensor) -> Tensor:
     >>> uniform_log_prob(Bernoulli(torch.full((3,), 0.5)), torch.zeros(3))
     tensor([-0.6931, -0.6931, -0.6931], dtype=torch.float64)
     """
-    count = num_values(fn)
+    count, units = num_values(fn), single_units(fn)
+    if isinstance(units, OneHotGroups):
+        return torch.full(
+            value.shape[:-1], -math.log(math.prod(units.groups)), dtype=torch.float64, device=value.device
+        )
     if count is None:
         raise ValueError(f"a {type(elementwise(fn)).__name__} has no finite number of values")
     return elementwise_log_prob(

@@ -10,6 +10,7 @@ from pyro.distributions import Delta, TransformedDistribution, constraints
 from torch import Tensor
 from torch.distributions import AffineTransform, Bernoulli
 
+from pyro_helm.layers.one_hot_groups import OneHotGroups
 from pyro_helm.programs.discrete import elementwise, num_values, single_units
 from pyro_helm.runtime.captured_graphs import is_capturing
 
@@ -58,6 +59,8 @@ def same_values(one: Any, other: Any) -> bool:
     if isinstance(one, Delta) or isinstance(other, Delta):
         return True
     one, other = single_units(one), single_units(other)
+    if isinstance(one, OneHotGroups) or isinstance(other, OneHotGroups):
+        return getattr(one, "groups", None) == getattr(other, "groups", None)
     counts = num_values(one), num_values(other)
     if None not in counts:  # those of a Bernoulli are floating-point numbers, of a Categorical integers
         return counts[0] == counts[1] and isinstance(one, Bernoulli) == isinstance(other, Bernoulli)

@@ -64,7 +64,7 @@ class ExactEM(Scheme):
             sites = discrete_sites(model, kwargs, args, remedy="use a scheme that samples, such as Reinforce or VIMCO")
             count = num_states(sites)
             # of a single state, to learn how many data and restarts there are
-            one = placed(sites, {s.name: torch.zeros(1, *s.event_shape, dtype=s.dtype, device=s.device) for s in sites})
+            one = placed(sites, next(all_joint_states(sites, 1, sites[0].device)))
             terms = count * score(model, one, args, kwargs).log_joint.numel()
         if terms > self.max_terms:
             raise Intractable(

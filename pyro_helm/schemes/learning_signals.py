@@ -26,9 +26,9 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition
+from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition, LateralRecognition
 from pyro_helm.layers import IMAGING
-from pyro_helm.layers.missing import PartlySeen
+from pyro_helm.layers.missing import PartlySeen, PartlySeenGroups
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.contract import Site
 from pyro_helm.programs.layered import site_names
@@ -182,8 +182,8 @@ def _layered(model: Program, guide: Program) -> Dependencies | None:
     return Dependencies(generative, recognition, declared=True)
 
 
-_GUIDES = (FactorialRecognition, AutoregressiveRecognition)
-_LAYERS = frozenset({*IMAGING.values(), PartlySeen})
+_GUIDES = (FactorialRecognition, AutoregressiveRecognition, LateralRecognition)
+_LAYERS = frozenset({*IMAGING.values(), PartlySeen, PartlySeenGroups})
 
 
 def _is_altered(module: Module) -> bool:

@@ -290,3 +290,11 @@ def test_a_machine_that_cannot_be_saved_is_saved_elsewhere(
     (rescued,) = tmp_path.iterdir()
     assert f"the disk is full; the machine is in {rescued} instead" in capsys.readouterr().err
     assert helm.load(rescued)[0].sizes == (4, 2)
+
+
+def test_data_says_column_by_column_what_a_csv_was_read_as(tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text("id;party;budget\n7;left;y\n9;right;?\n11;left;n\n")
+    shown = run("data", tmp_path / "votes.csv")
+    read_as = "categories (left, right)", "n and y (0 and 1)", "names of the rows"
+    for words in ("3 rows of 3 units", "semicolon", *read_as):
+        assert words in " ".join(shown.split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ def log_density(layer: Any, imaging: str, drive: Tensor, values: Tensor) -> Tens
     """log p of a layer's values given its drive, [...], by the textbook; NaN is left out."""
     of_units: Tensor
     missing, values = values.isnan(), values.nan_to_num()
+    if hasattr(layer, "groups"):
+        imaging = "categorical"
     if imaging == "gaussian":
         scale = layer.scale[0, 0]
         of_units = -((values - drive) ** 2) / (2 * scale**2) - scale.log() - math.log(2 * math.pi) / 2
@@ -49,48 +52,89 @@ def drive_of(layer: Any, values: Tensor, causes: Tensor | None) -> Tensor:
     return drive
 
 
-def hidden_states(sizes: tuple[int, ...]) -> list[Tensor]:
+def hidden_states(program: Any) -> list[Tensor]:
     """All joint hidden states, one tensor [states, units] per layer."""
-    return list(binary_rows(sum(sizes[1:])).split(list(sizes[1:]), -1))
+    names = ["h1", "h2", "h3"][: len(program.sizes) - 1]
+    layers = [_states(size, program.groups.get(name)) for name, size in zip(names, program.sizes[1:], strict=True)]
+    index = torch.cartesian_prod(*(torch.arange(len(states)) for states in layers)).reshape(-1, len(layers))
+    return [states[of_layer] for states, of_layer in zip(layers, index.T, strict=True)]
 
 
-def log_joint(model: Any, x: Tensor) -> Tensor:
+def _states(size: int, groups: tuple[int, ...] | None) -> Tensor:
+    if groups is None:
+        return binary_rows(size)
+    codes = [torch.eye(group, dtype=torch.float64) for group in groups]
+    return torch.stack([torch.cat(rows) for rows in itertools.product(*codes)])
+
+
+def log_joint(model: Any, observations: Mapping[str, Tensor]) -> Tensor:
     """log p(x, h) of every datum and state, [data, states]."""
-    return _log_layers(model, [x[:, None], *(states[None] for states in hidden_states(model.sizes))], lowest=0)
+    x = observations["x"]
+    units = [x[:, None], *(states[None] for states in hidden_states(model))]
+    return _log_layers(model, units, label_of(model, observations), lowest=0)
 
 
-def log_prior(model: Any) -> Tensor:
-    """log p(h) of every state, [states]."""
-    return _log_layers(model, [torch.empty(0), *hidden_states(model.sizes)], lowest=1)
+def label_of(program: Any, observations: Mapping[str, Tensor]) -> list[Tensor]:
+    """The label one-hot, [data, 1, labels], if the program is conditioned on one."""
+    if program.condition is None:
+        return []
+    return [torch.eye(program.condition, dtype=torch.float64)[observations["label"]][:, None]]
+
+
+def log_prior(model: Any, label: int = 0) -> Tensor:
+    """log p(h) of every state, [states], given a label if the model is conditioned on one."""
+    given = [] if model.condition is None else [torch.eye(model.condition, dtype=torch.float64)[label]]
+    return _log_layers(model, [torch.empty(0), *hidden_states(model)], given, lowest=1)
 
 
 def visible_means(model: Any) -> Tensor:
     """E[x | h] of every state where that is a function of the drive, [states, units], detached."""
-    hidden = hidden_states(model.sizes)
+    hidden = hidden_states(model)
     means = torch.zeros(len(hidden[0]), model.sizes[0], dtype=torch.float64)
     for _ in range(model.sizes[0]):  # of units that are driven by earlier ones, once these are known
         means = drive_of(model.generative[0], means, hidden[0])
     return (means.exp() if model.imaging[0] == "poisson" else means).detach()
 
 
-def _log_layers(model: Any, units: list[Tensor], lowest: int) -> Tensor:
+def _log_layers(model: Any, units: list[Tensor], label: list[Tensor], lowest: int) -> Tensor:
     total = torch.zeros(())
     for level, (layer, imaging) in enumerate(zip(model.generative, model.imaging, strict=True)):
-        above = [units[int(parent[1:])] for parent in list(model.parents.values())[level]]
-        causes = torch.cat(above, -1) if above else None
+        above = [*(units[int(parent[1:])] for parent in list(model.parents.values())[level]), *label]
+        causes = side_by_side(above)
         if level >= lowest:
             total = total + log_density(layer, imaging, drive_of(layer, units[level], causes), units[level])
     return total
 
 
-def log_guide(guide: Any, x: Tensor) -> Tensor:
+def side_by_side(causes: list[Tensor]) -> Tensor | None:
+    shape = torch.broadcast_shapes(*(units.shape[:-1] for units in causes)) if causes else ()
+    return torch.cat([units.expand(*shape, -1) for units in causes], -1) if causes else None
+
+
+def settled(drive: Tensor, lateral: Tensor, iterations: int, damping: float) -> Tensor:
+    """The drive of units after they have driven each other, unit by unit."""
+
+    def driven(means: Tensor) -> Tensor:
+        return drive + sum(means[..., i, None] * lateral[i] for i in range(len(lateral)))
+
+    means = 1 / (1 + torch.exp(-drive))
+    for _ in range(iterations):
+        means = (1 - damping) * means + damping / (1 + torch.exp(-driven(means)))
+    return driven(means)
+
+
+def log_guide(guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
     """log q(h | x) of every datum and state, [data, states]."""
+    x, label = observations["x"], label_of(guide, observations)
     below, total = x[:, None], torch.zeros(())
     if guide.trunk is not None:
         weight, bias = (getattr(guide.trunk, f"0:{name}")[0] for name in ("weight", "bias"))
         below = torch.tanh(sum(below.nan_to_num(nan=0.5)[..., k, None] * weight[:, k] for k in range(3)) + bias)
-    for layer, states in zip(guide.recognition, hidden_states(guide.sizes), strict=True):
-        total = total + log_density(layer, "sigmoid", drive_of(layer, states[None], below), states[None])
+    for level, (layer, states) in enumerate(zip(guide.recognition, hidden_states(guide), strict=True)):
+        drive = drive_of(layer, states[None], side_by_side([below, *label]))
+        if hasattr(guide, "lateral_weights"):
+            drive = settled(drive, guide.lateral_weights()[level][0], guide.iterations, guide.damping)
+        total = total + log_density(layer, "sigmoid", drive, states[None])
         below = states[None]
     return total
 
@@ -98,20 +142,20 @@ def log_guide(guide: Any, x: Tensor) -> Tensor:
 class Enumerated(Exact):
     """Exact values of a pair of one restart."""
 
-    def __init__(self, model: Any, guide: Any, x: Tensor) -> None:
-        self.log_p, self.log_q = log_joint(model, x), log_guide(guide, x)
+    def __init__(self, model: Any, guide: Any, observations: Mapping[str, Tensor]) -> None:
+        self.log_p, self.log_q = log_joint(model, observations), log_guide(guide, observations)
 
 
-def sleep(model: Any, guide: Any) -> Tensor:
-    """E of log q(h | x) under the model, held fixed, where every x can be listed."""
-    rows = every_x(model)
-    return (log_joint(model, rows).exp().detach() * log_guide(guide, rows)).sum()
+def sleep(model: Any, guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
+    """E of log q(h | x) under the model, held fixed, where every x can be listed; for each datum, summed."""
+    rows, total = every_x(model), torch.zeros(())
+    for datum in range(len(observations["x"])):
+        dreams = {name: value[datum].expand(len(rows)) for name, value in observations.items() if name != "x"}
+        dreams["x"] = rows
+        total = total + (log_joint(model, dreams).exp().detach() * log_guide(guide, dreams)).sum()
+    return total
 
 
 def every_x(model: Any) -> Tensor:
     """All rows that a model of binary or categorical units may dream."""
-    width, groups = model.sizes[0], getattr(model, "groups", None)
-    if groups is None:
-        return binary_rows(width)
-    codes = [torch.eye(size, dtype=torch.float64) for size in groups]
-    return torch.stack([torch.cat(rows) for rows in itertools.product(*codes)])
+    return _states(model.sizes[0], model.groups.get("x"))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import pyro.distributions as dist
+import pytest
 import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition
+from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition, LateralRecognition
 from pyro_helm.layers import Imaging
 from pyro_helm.models import BeliefNetwork
 
@@ -59,16 +61,26 @@ MODELS = {
     "lateral gaussian": Model((3, 2), {"visible": "gaussian", "lateral": (True, False)}),
     "lateral groups": Model((6, 2), {"visible": "categorical", "groups": (2, 2, 2), "lateral": (True, False)}),
     "skip": Model((3, 2, 2, 1), {"skip": True, "imaging": ("noisy_or", "sigmoid", "sigmoid", "sigmoid")}),
+    "condition": Model((3, 2, 2), {"condition": 3, "imaging": ("sigmoid", "odds", "sigmoid")}),
+    "quantiser": Model((2, 5), {"imaging": ("gaussian", "categorical"), "groups": {"h1": (2, 3)}}),
     "skip, lateral": Model((3, 2, 2), {"skip": {"x": ("h2",)}, "lateral": True}),
 }
 GUIDES = {
     "factorial": Guide(),
     "autoregressive": Guide(kind=AutoregressiveRecognition),
+    "lateral": Guide({"iterations": 2}, kind=LateralRecognition),
     "trunk": Guide({"trunk": nn.Sequential(nn.Linear(3, 4), nn.Tanh())}),
 }
+OWN_GUIDES = {
+    "condition": Guide({"condition": 3}),
+    "quantiser": Guide({"groups": {"h1": (2, 3)}}),
+}
+"""Of the models that a plain guide does not fit."""
+
 PAIRS = {
-    **{f"{name}, factorial": (model, GUIDES["factorial"]) for name, model in MODELS.items()},
+    **{f"{name}, factorial": (model, GUIDES["factorial"]) for name, model in MODELS.items() if name not in OWN_GUIDES},
     **{f"binary, {name}": (MODELS["binary"], guide) for name, guide in GUIDES.items() if name != "factorial"},
+    **{f"{name}, own": (MODELS[name], guide) for name, guide in OWN_GUIDES.items()},
 }
 
 
@@ -107,5 +119,22 @@ def observed(model: Any, num_data: int = NUM_DATA, seed: int = 0) -> dict[str, T
     """Observations that the model can have: dreams of it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        trace = poutine.trace(model).get_trace(num_data=num_data)
-    return {"x": trace.nodes["x"]["value"].detach()}
+        given = {} if model.condition is None else {"label": torch.arange(num_data) % model.condition}
+        trace = poutine.trace(model).get_trace(given, num_data=num_data)
+    return given | {"x": trace.nodes["x"]["value"].detach()}
+
+
+every_pair = pytest.mark.parametrize("pair", PAIRS)
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+@cache
+def machine(pair: str) -> tuple[Any, Any, dict[str, Tensor]]:
+    """A model and guide of one restart, far from their start, and observations."""
+    make_model, make_guide = PAIRS[pair]
+    model = far_from_the_start(make_model())
+    return model, far_from_the_start(make_guide(make_model.sizes)), observed(model)
+
+
+def can_be_listed(model: Any) -> bool:
+    return model.imaging[0] in ("sigmoid", "noisy_or", "odds", "categorical")

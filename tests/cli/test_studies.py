@@ -1,0 +1,68 @@
+"""``pyro-helm study``: a file in, tables out, and a status that a script can use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pyro_helm.cli.app import app
+
+FILE = """
+schemes = ["wake_sleep", { scheme = "exact_em", max_terms = MOST }]
+machines = ["odds 4"]
+budget = "2 steps"
+restarts = 2
+settings = { batch_size = 30 }
+scores = { num_samples = 5 }
+datasets = [{ data = "bars", train = 60, valid = 20 }]
+"""
+
+
+pytestmark = pytest.mark.filterwarnings("default::RuntimeWarning")  # which the command prints
+
+
+def study(folder: Path, text: str, *options: str) -> Result:
+    (folder / "s.toml").write_text(text)
+    return CliRunner().invoke(app, ["study", str(folder / "s.toml"), *options])
+
+
+def test_a_study_prints_what_it_chose_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    shown = study(tmp_path, FILE.replace("MOST", "10000000"), "--workers", "1")
+    assert shown.exit_code == 0, shown.output
+    assert "best setting on validation data" in shown.output
+    assert f"runs and tables: {tmp_path / 's'}" in shown.output
+    assert (tmp_path / "s" / "chosen.csv").exists()
+    # a scheme that can't train it is a row, and a status of its own
+    shown = study(tmp_path, FILE.replace("MOST", "2"), "--workers", "1")
+    assert shown.exit_code == 3
+    assert "exact EM would sum over 16 joint states" in shown.output
+    assert "1 of 2 runs failed" in shown.output
+
+
+def test_a_study_of_which_nothing_came_says_why(tmp_path: Path) -> None:
+    shown = study(tmp_path, FILE.replace("MOST", "2").replace('"wake_sleep", ', ""), "--workers", "1")
+    assert shown.exit_code == 1
+    assert "every run failed, so nothing was learned; the first says: exact EM would sum" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "options", "sentence"),
+    [
+        ("restarts", "restart", (), "unknown key 'restart'; did you mean restarts?"),
+        ("wake_sleep", "wake_slep", (), "unknown scheme 'wake_slep'; did you mean wake_sleep?"),
+        ("bars", "no/such.npz", (), "no/such.npz"),
+        ("MOST", "2", ("--out", "FILE"), "must be a folder, but"),
+        ("MOST", "2", ("--scheduler", "tcp://127.0.0.1:9", "--workers", "2"), "--workers is of this computer"),
+    ],
+)
+def test_misuse_is_answered_by_a_sentence(
+    was: str, now: str, options: tuple[str, ...], sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    given = [str(tmp_path / "file") if option == "FILE" else option for option in options]
+    shown = study(tmp_path, FILE.replace(was, now).replace("MOST", "2"), *given)
+    assert shown.exit_code == 2, shown.output
+    assert sentence in " ".join(shown.output.split())
+    assert "Traceback" not in shown.output

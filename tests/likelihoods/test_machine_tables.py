@@ -1,0 +1,91 @@
+"""Codes, draws and predictions against enumeration, with the names of units and rows."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+
+import pyro_helm as helm
+from tests.checker import replicates, tiny_machine
+from tests.oracle import Machine, binary_rows
+from tests.training.test_kinds_of_data import LABEL, Labelled, Reading
+from tests.training.test_kinds_of_data import X as PIXELS
+
+HIDDEN = ["h1.0", "h1.1", "h2.0", "h2.1"]
+X = torch.tensor([[1.0, 0, 1], [0, 1, 1]], dtype=torch.float64)
+FRAME = pd.DataFrame(X.numpy(), columns=["a", "b", "c"], index=["p", "q"])
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return tiny_machine("odds")
+
+
+def states(machine: Machine) -> torch.Tensor:
+    return torch.cat(machine.states, -1)
+
+
+def test_codes_are_means_of_the_guide_or_of_the_posterior(machine: Machine) -> None:
+    by_guide = helm.codes(machine.model, machine.guide, FRAME, num_samples=4000)
+    assert by_guide.columns.tolist() == HIDDEN
+    assert by_guide.index.tolist() == ["p", "q"]
+    expected = machine.log_guide(X).exp().detach() @ states(machine)
+    assert torch.allclose(torch.tensor(by_guide.to_numpy()), expected, atol=0.02)
+    assert torch.allclose(torch.tensor(by_guide.to_numpy())[:, :2], expected[:, :2])  # without a draw
+    weighted = helm.codes(machine.model, machine.guide, FRAME, method="importance", num_samples=20_000)
+    assert torch.allclose(torch.tensor(weighted.to_numpy()), machine.posterior(X) @ states(machine), atol=0.03)
+    with pytest.raises(ValueError, match="method must be recognition or importance, got 'exact'"):
+        helm.codes(machine.model, machine.guide, FRAME, method="exact")
+
+
+def test_posterior_draws_and_what_they_predict(machine: Machine) -> None:
+    settings = {"num_draws": 2000, "num_samples": 4000}
+    draws = helm.posterior_draws(machine.model, machine.guide, FRAME, **settings)
+    assert draws.index.names == ["draw", "datum"]
+    posterior = machine.posterior(X)
+    found = torch.tensor(draws.groupby("datum").mean().to_numpy())
+    assert torch.allclose(found, posterior @ states(machine), atol=0.06)
+    predicted = helm.posterior_predictive(machine.model, machine.guide, FRAME, **settings)
+    assert predicted.columns.tolist() == ["a", "b", "c"]
+    every = binary_rows(3)
+    given = (machine.log_joint(every) - machine.log_joint(every).logsumexp(0)).exp().detach()  # p(x | h)
+    expected = posterior @ (given.T @ every)
+    assert torch.allclose(torch.tensor(predicted.groupby("datum").mean().to_numpy()), expected, atol=0.06)
+
+
+def test_reconstructions_are_what_the_guide_s_causes_image(machine: Machine) -> None:
+    every = binary_rows(3)
+    given = (machine.log_joint(every) - machine.log_joint(every).logsumexp(0)).exp().detach()
+    expected = machine.log_guide(X).exp().detach() @ (given.T @ every)
+    found = helm.reconstructions(machine.model, machine.guide, FRAME, num_samples=4000)
+    assert torch.allclose(torch.tensor(found.to_numpy()), expected, atol=0.03)
+
+
+def test_dreams_and_weights_bear_the_names_of_units(machine: Machine) -> None:
+    dreamt = helm.dreams(machine.model, 4000, names=["a", "b", "c"])
+    every = binary_rows(3)
+    expected = machine.log_evidence(every).exp().detach() @ every
+    assert torch.allclose(torch.tensor(dreamt.mean().to_numpy()), expected, atol=0.04)
+    weights = helm.weight_table(machine.model, names=["a", "b", "c"])
+    found = weights[(weights.cause == "h1.1") & (weights.unit == "c")].weight.item()
+    assert found == pytest.approx(machine.model.generative[0].weight[0, 1, 2].item())
+    assert len(weights) == 3 + 6 + 2 + 4 + 2
+    with pytest.raises(ValueError, match="names must be 3, one for each visible unit, got 2"):
+        helm.dreams(machine.model, 2, names=["a", "b"])
+
+
+def test_restarts_stand_side_by_side(machine: Machine) -> None:
+    model, guide = replicates(machine, 2)
+    assert helm.codes(model, guide, FRAME).index.tolist() == [(0, "p"), (0, "q"), (1, "p"), (1, "q")]
+    assert helm.posterior_predictive(model, guide, X, num_draws=3).index.names == ["draw", "restart", "datum"]
+    assert len(helm.dreams(model, 5)) == 10
+    assert helm.weight_table(model).restart.unique().tolist() == [0, 1]
+
+
+def test_a_program_of_one_s_own_with_labels_has_codes_too() -> None:
+    data = {"x": PIXELS, "label": LABEL}
+    found = helm.codes(Labelled(), Reading(), data, method="importance", num_samples=2000)
+    exact = helm.exact_posterior(Labelled(), None, data).marginals["h"][0]
+    assert found.columns.tolist() == ["h.0"]
+    assert torch.allclose(torch.tensor(found.to_numpy())[:, 0], exact, atol=0.05)
