@@ -2,16 +2,16 @@
 
 All are one matrix product, the *drive* ``s @ weight + leak``, read in different ways:
 
-=========== ======================= ============================== =====================
-imaging     drive                   probability of a unit          source (the paper)
-=========== ======================= ============================== =====================
-sigmoid     logit                   ``1 / (1 + exp(-drive))``      equation 3.3
-noisy_or    rate, ``-log(1 - p)``   ``1 - exp(-drive)``            equation A.1
-odds        odds, ``p / (1 - p)``   ``drive / (1 + drive)``        equation A.2
-gaussian    mean                    density of Normal(drive, scale), for visible layers of real numbers
-poisson     log of the rate         Poisson(exp(drive)), for visible layers of counts
-categorical logits                  softmax over each group of units, of which one is on
-=========== ======================= ============================== =====================
+=========== ======================= =================================== =====================
+imaging     drive                   a unit, given it                    source
+=========== ======================= =================================== =====================
+sigmoid     logit                   on by ``1 / (1 + exp(-drive))``     the paper, 3.3
+noisy_or    rate, ``-log(1 - p)``   on by ``1 - exp(-drive)``           the paper, A.1
+odds        odds, ``p / (1 - p)``   on by ``drive / (1 + drive)``       the paper, A.2
+gaussian    mean                    Normal(drive, scale)                visible layers alone
+poisson     log of the rate         Poisson(exp(drive))                 visible layers alone
+categorical logits                  one of its group by softmax(drive)  visible layers alone
+=========== ======================= =================================== =====================
 
 The paper's noisy-or parameter ``theta`` (the probability that a cause alone turns the unit on) is
 ``1 - exp(-weight)``: a product over causes of ``1 - s_k theta_k`` is then a sum of rates.
