@@ -17,7 +17,7 @@ from torch.distributions import Bernoulli, Binomial, Categorical, constraints
 from pyro_helm.data.checks import check_rows
 from pyro_helm.programs.contract import Site, check_observes
 from pyro_helm.programs.discrete import elementwise, without_events
-from pyro_helm.programs.layered import visible_units
+from pyro_helm.programs.layered import structure_of, visible_units
 from pyro_helm.programs.particles import Program
 from pyro_helm.programs.supports import described
 from pyro_helm.runtime.device import placement
@@ -78,6 +78,12 @@ def check_data(
         infinite = value.isinf()
         if infinite.any():
             raise ValueError(f"{shown} has {_at(infinite, value)}, expected finite numbers")
+    if set(observations) == {"x"} and structure_of(model) == "generative" and _is_binary(model):
+        x = observations["x"]  # the answer is known, and the model need not run
+        bad = ~((x == 0) | (x == 1) | x.isnan())
+        if bool(bad.any()):
+            raise ValueError(f"{name} has {_at(bad, x)}, expected 0 or 1 at the model's site 'x'")
+        return
     number = len(next(iter(observations.values())))
     observations = {key: as_observed(model, value, key) for key, value in observations.items()}
     device = next(iter(observations.values())).device
@@ -91,6 +97,13 @@ def check_data(
             check_observes(_own_sites(trace))
             for site in trace.observation_nodes:
                 _check_site(name, trace.nodes[site], rows, first)
+
+
+def _is_binary(model: Any) -> bool:
+    """Whether a network's visible units are binary whatever their causes are."""
+    return getattr(model, "imaging", (None,))[0] in ("sigmoid", "noisy_or", "odds") and not getattr(
+        model, "condition", 0
+    )
 
 
 def _at(where: Tensor, values: Tensor, first: int = 0) -> str:
