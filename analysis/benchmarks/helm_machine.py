@@ -7,6 +7,7 @@ from torch import Tensor
 
 import pyro_helm as helm
 from analysis.benchmarks.setting import Setting, Trainer, as_they_are, data, programs, weights_of
+from pyro_helm.layers.missing import known_missing
 from pyro_helm.training.restarts import Restarts
 from pyro_helm.training.settings import FUSED_ADAM
 from pyro_helm.training.steps import training_step
@@ -36,7 +37,8 @@ def _of_kind(kind: str, setting: Setting) -> Trainer:
     bound = torch.zeros(setting.restarts, device=setting.device)
 
     def losses(rows: Tensor) -> Tensor:
-        return scheme.restart_losses(model, guide, observations={"x": cases[rows]})
+        with known_missing(False):  # as in fit
+            return scheme.restart_losses(model, guide, observations={"x": cases[rows]})
 
     descend = training_step(kind, losses, parameters, FUSED_ADAM(parameters), restarts.guard, settings_change=False)
 

@@ -96,5 +96,8 @@ def test_what_cannot_be_annealed_is_refused() -> None:
         annealed_importance_sampling(machine.model, machine.guide, DATA, num_chains=0)
     with pytest.raises(TypeError, match="anneals the layers of a BeliefNetwork, got a function"):
         annealed_importance_sampling(lambda observations: None, machine.guide, DATA)
-    with pytest.raises(TypeError, match='needs a FactorialRecognition, got NoneType; use start="prior"'):
+    with pytest.raises(
+        TypeError,
+        match='needs a FactorialRecognition or AutoregressiveRecognition without a trunk, got NoneType; use start="prior"',
+    ):
         annealed_importance_sampling(machine.model, None, DATA)
