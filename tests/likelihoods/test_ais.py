@@ -98,6 +98,6 @@ def test_what_cannot_be_annealed_is_refused() -> None:
         annealed_importance_sampling(lambda observations: None, machine.guide, DATA)
     with pytest.raises(
         TypeError,
-        match='needs a FactorialRecognition or AutoregressiveRecognition without a trunk, got NoneType; use start="prior"',
+        match='without a trunk, got NoneType; use start="prior"',
     ):
         annealed_importance_sampling(machine.model, None, DATA)
