@@ -86,8 +86,7 @@ def carry_on(folder: Path, scheduler: str) -> None:
 
 def hit_one(folder: Path, victim: str, after: float) -> None:
     """Start the study, kill one of its processes after so many seconds, and let the others come to their end."""
-    cluster = own_cluster() if victim == "scheduler" else []
-    address = f"tcp://127.0.0.1:{cluster[0].args[-1]}" if cluster else ""  # type: ignore[index]
+    address, cluster = own_cluster() if victim == "scheduler" else ("", [])
     command = [sys.executable, "-m", "analysis.kill_studies", "--child", str(folder), "--scheduler", address]
     study = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
@@ -106,15 +105,16 @@ def hit_one(folder: Path, victim: str, after: float) -> None:
             process.wait()
 
 
-def own_cluster() -> list[subprocess.Popen[bytes]]:
-    """A scheduler and two workers, each a process of its own."""
+def own_cluster() -> tuple[str, list[subprocess.Popen[bytes]]]:
+    """A scheduler and two workers, each a process of its own, and the scheduler's address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     dask = [sys.executable, "-m", "dask"]
-    worker = [*dask, "worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-dashboard", "--death-timeout", "5"]
+    address = f"tcp://127.0.0.1:{port}"
+    worker = [*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "5"]
     commands = [[*dask, "scheduler", "--no-dashboard", "--port", port], worker, worker]
-    return [subprocess.Popen(command, stderr=subprocess.DEVNULL) for command in commands]
+    return address, [subprocess.Popen(command, stderr=subprocess.DEVNULL) for command in commands]
 
 
 def numbers(study: helm.Study) -> pd.DataFrame:

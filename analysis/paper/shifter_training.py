@@ -98,7 +98,7 @@ def train_by_recipe(
     if layerwise:
         lower_model, lower_guide = new_machine(model.restarts, common["seed"], model.imaging[0], sizes=SIZES[:2])
         _set_bias(lower_guide, recognition_bias)
-        plan = {"num_epochs": lower_epochs, "out": out and out / "lower"}
+        plan: dict[str, Any] = {"num_epochs": lower_epochs, "out": out and out / "lower"}
         stages.append(_fit(lower_model, lower_guide, scheme, learning_rate, decay=False, **plan, **common))
         model.generative[0].load_state_dict(lower_model.generative[0].state_dict())
         guide.recognition[0].load_state_dict(lower_guide.recognition[0].state_dict())
@@ -126,7 +126,7 @@ def polish(
     machine: Machine, scheme: helm.Scheme, data: helm.Data, *, epochs: int, learning_rate: float, seed: int = 0
 ) -> None:
     """Go on training a machine, with a falling learning rate."""
-    common = {"data": data.train, "num_epochs": epochs, "seed": seed, "progress": False}
+    common: dict[str, Any] = {"data": data.train, "num_epochs": epochs, "seed": seed, "progress": False}
     _fit(*machine, scheme, learning_rate, decay=True, **common)
 
 

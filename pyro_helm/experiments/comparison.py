@@ -183,14 +183,16 @@ def _table(study: Study) -> pd.DataFrame:
     if study.unfinished is not None:
         run, result = study.unfinished
         if len(result.history):
-            last = result.history.iloc[-1].drop(["restart", "metric", "value", "stderr"]).to_dict()
-            scores = scored(run, study.folder, result).assign(**last, run=run.digest)
+            last = result.history.iloc[-1].drop(["restart", "metric", "value", "stderr"])
+            scores = scored(run, study.folder, result).assign(run=run.digest)
+            scores[list(last.index)] = list(last)
             final = pd.concat([final, scores], ignore_index=True) if len(final) else scores
     parts = [part[part.run == run] for run in dict.fromkeys(final.run) for part in (history, final)]
     if not parts:
         return tidy([])
     columns = [*COLUMNS, *study.varied]
-    return pd.concat([part.reindex(columns=columns) for part in parts], ignore_index=True)
+    whole: pd.DataFrame = pd.concat([part.reindex(columns=columns) for part in parts], ignore_index=True)
+    return whole
 
 
 def _checked_imaging(imaging: Any) -> list[str]:

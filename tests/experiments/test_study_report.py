@@ -172,7 +172,8 @@ def test_the_best_restart_is_the_one_of_the_largest_validation_score(study: helm
 
 
 def test_of_a_machine_that_is_too_large_the_posterior_is_left_out_with_the_reason() -> None:
-    data = helm.Data("noise", *[torch.zeros(3, 6)] * 3)
+    zeros = torch.zeros(3, 6)
+    data = helm.Data("noise", zeros, zeros, zeros)
     machine = helm.BeliefNetwork((6, 30), seed=0), helm.FactorialRecognition((6, 30), seed=0)
     notes, found = _pictures(*machine, data, 0)
     assert [note[:20] for note in notes] == ["Left out: posterior."]
