@@ -62,8 +62,6 @@ class Trunk(nn.Module):
         if has_missing(x):
             x = x.nan_to_num(nan=IN_PLACE)
         values = {name: getattr(self, own) for name, own in self._names.items()}
-        # by way of one dimension gradients come out contiguous: torch's fused Adam misreads other strides
-        values = {name: value.flatten().view(value.shape) for name, value in values.items()}
         (module,) = self._module
         module.train(self.training)
 

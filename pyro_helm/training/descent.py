@@ -95,9 +95,18 @@ def descending_captured(
     return torch.no_grad()(step)
 
 
+def laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """A gradient with the strides of its parameter, which torch's fused optimisers take for granted.
+
+    >>> laid_out_as(torch.zeros(2, 3), torch.ones(3, 2).T).stride()
+    (3, 1)
+    """
+    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
+
+
 def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
     for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+        parameter.grad = None if gradient is None else laid_out_as(parameter, gradient)
     for parameter in parameters:
         if parameter._post_accumulate_grad_hooks and parameter.grad is not None:
             for hook in list(parameter._post_accumulate_grad_hooks.values()):

@@ -111,12 +111,3 @@ def test_what_is_no_trunk_is_refused_in_a_sentence() -> None:
         helm.FactorialRecognition((4, 2), trunk=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"features \[rows, features\] of rows \[2, 4\], but it made \[2, 2, 2\]"):
         helm.FactorialRecognition((4, 2), trunk=nn.Unflatten(-1, (2, 2)))
-
-
-def test_gradients_are_contiguous_as_the_fused_optimiser_needs_them() -> None:
-    trunk = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Tanh())
-    guide = helm.FactorialRecognition((6, 4), trunk=trunk, restarts=3, seed=0)
-    model = helm.BeliefNetwork((6, 4), restarts=3, seed=0)
-    losses = helm.ReweightedWakeSleep(2).restart_losses(model, guide, observations={"x": torch.ones(5, 6)})
-    gradients = torch.autograd.grad(losses.sum(), [*guide.parameters()])
-    assert all(gradient.is_contiguous() for gradient in gradients)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyro
@@ -217,3 +218,29 @@ def test_all_frozen_midway_is_an_error() -> None:
             schedule=lambda descent: torch.optim.lr_scheduler.LambdaLR(descent, freeze),
         )  # fmt: skip
     pyro.clear_param_store()
+
+
+class Transposed(nn.Module):
+    """Recognition by the transpose of its weights, element by element: their gradient comes out transposed too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(SIZES[1], SIZES[0], generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, observations: dict[str, Tensor]) -> None:
+        with pyro.plate("data", len(observations["x"]), dim=-1):
+            logits = (observations["x"][:, None, :, None] * self.weight.T).sum((1, -2))
+            pyro.sample("h1", pyro.distributions.Bernoulli(logits=logits).to_event(1))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_fused_optimiser_takes_gradients_of_any_strides(step: str) -> None:
+    x = (torch.rand(40, 6, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    found = []
+    for fused in (True, False):
+        model, guide = BeliefNetwork(SIZES, seed=0), Transposed()
+        adam = partial(ADAM, lr=0.05, fused=fused)
+        settings: dict[str, Any] = {"num_epochs": 3, "batch_size": 10, "progress": False, "step": step}
+        helm.fit(model, guide, x, scheme=helm.WakeSleep(2), optimizer=adam, **settings)
+        found.append([parameter.detach() for module in (model, guide) for parameter in module.parameters()])
+    assert agree(*found)
