@@ -87,7 +87,7 @@ def measure(tolerances: list[float], rounds: int) -> pd.DataFrame:
     """One row per imaging model, spread of the weights and tolerance."""
     rows = []
     q = probabilities()
-    for imaging in IMAGING:
+    for imaging in (name for name, kind in IMAGING.items() if kind.is_binary):
         for spread in SPREADS:
             layer = layer_of(imaging, spread)
             exact = layer.mean_log(q, tolerance=1e-10, max_enumerated=CAUSES)

@@ -146,7 +146,7 @@ SLEEPERS: list[Any] = [WakeSleep(2), ReweightedWakeSleep(2, insomnia=0.5)]
     ("model", "guide", "sentence"),
     [
         pytest.param(
-            coin(factor=True), guide_of("x"), "the model has a pyro.factor, 'pull', .* without a sleep", id="factor"
+            coin(factor=True), guide_of("x"), "the model has a pyro.factor 'pull', .* without a sleep", id="factor"
         ),
         pytest.param(
             coin(), guide_of("label"), r"sites \(x\), but it read label alone; name what it is shown", id="data"
