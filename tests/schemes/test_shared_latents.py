@@ -121,7 +121,7 @@ def test_a_sleep_phase_teaches_the_guide_the_prior_of_what_all_data_share(rows: 
     "claim", [pytest.param(claim, id=name) for name, claim in CLAIMS.items() if not claim.takes_shared]
 )
 def test_a_latent_of_all_data_is_refused_where_it_has_no_weight_per_datum(claim: Claim) -> None:
-    with pytest.raises(ValueError, match=r"site 'g' is outside the data plate .* move it into the plate"):
+    with pytest.raises(ValueError, match=r"site 'g' is outside the data plate.* Move it into the plate"):
         estimates(claim.scheme, Season(1), SeasonReader(1), {"x": SEASONAL})
 
 
