@@ -23,7 +23,7 @@ MISUSES = [
     ("compare OWN --sizes 3 --schemes vimc", "unknown scheme 'vimc'; did you mean vimco?"),
     ("compare OWN --sizes 3 --schemes reinforce,wake-slep", "unknown scheme 'wake-slep'; did you mean wake_sleep?"),
     ("compare OWN --sizes 3 --schemes ,", "unknown scheme ''; known are reinforce"),
-    ("compare OWN --sizes 3 --schemes vimco,vimco", "each named once; got vimco, vimco"),
+    ("compare OWN --sizes 3 --schemes vimco,vimco", "each named once, got vimco, vimco"),
     ("compare OWN --sizes 3 --imaging sigmod", "unknown imaging model 'sigmod'; did you mean sigmoid?"),
     ("compare OWN --sizes 3 --imaging noisy-or", "did you mean noisy_or?"),
     ("compare OWN --sizes 3 --step catpured", "unknown kind of step 'catpured'; did you mean captured?"),
@@ -245,7 +245,7 @@ def test_a_misuse_is_answered_in_a_sentence(
     assert not list(tmp_path.rglob("*.*"))
 
 
-@pytest.mark.filterwarnings("ignore:restarts .* failed:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:.*restarts .* failed:RuntimeWarning")
 @pytest.mark.parametrize("command", ["fit", "compare"])
 def test_a_training_whose_restarts_all_fail_has_an_exit_status(
     command: str, places: dict[str, str], tmp_path: Path
