@@ -24,6 +24,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     median over the restarts that have not failed, their best as ``_best``, and the bootstrap standard error of the
     median as ``_stderr``; all in nats per datum. ``seconds`` of training per restart.
 
+    >>> from pyro_helm.runtime.tables import tidy
     >>> labels = {"dataset": "d", "sizes": "6-4", "imaging": "odds", "scheme": "reinforce", "seed": 0, "seconds": 1.0}
     >>> rows = [labels | {"restart": r, "metric": m, "value": v}
     ...         for r in range(3) for m, v in (("log_likelihood", -4.0 - r), ("elbo", -5.0 - r), ("failed", 0.0))]

@@ -275,11 +275,12 @@ IMPOSSIBLE = [
            "    if texts == numbered:\n", "    if texts == numbered and len(texts) > 2:\n",
            ("data/test_csv_files.py::test_a_first_line_that_may_be_names_or_data_is_refused",)),
     Mutant("an index column becomes a unit", "pyro_helm/data/csv_files.py",
-           '    if "" in texts:\n', "    if False:\n",
+           "    return 0 if is_text or names[0].lower() in INDEX_NAMES else None\n",
+           "    return 0 if is_text else None\n",
            ("data/test_csv_files.py::test_a_frame_s_index_does_not_become_a_unit",)),
     Mutant("an index that pandas read as a column becomes a unit", "pyro_helm/data/csv_files.py",
-           '    if texts[0] == "Unnamed: 0":\n', "    if False:\n",
-           ("data/test_csv_files.py::test_an_index_that_pandas_read_as_a_column_does_not_become_a_unit",)),
+           'INDEX_NAMES = ("", "unnamed: 0",', 'INDEX_NAMES = ("", "",',
+           ("data/test_csv_files.py::test_a_frame_s_index_does_not_become_a_unit",)),
 ]
 
 WRONG_NUMBERS = [*LEARNING_SIGNALS, *ROWS_IN_PLACE, *WHO_IS_WHO, *STATE_AND_STEPS, *MEMORY, *IMPOSSIBLE]
