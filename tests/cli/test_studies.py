@@ -54,7 +54,12 @@ def test_a_study_of_which_nothing_came_says_why(tmp_path: Path) -> None:
         ("wake_sleep", "wake_slep", (), "unknown scheme 'wake_slep'; did you mean wake_sleep?"),
         ("bars", "no/such.npz", (), "no/such.npz"),
         ("MOST", "2", ("--out", "FILE"), "must be a folder, but"),
-        ("MOST", "2", ("--scheduler", "tcp://127.0.0.1:9", "--workers", "2"), "--workers counts processes of this computer"),
+        (
+            "MOST",
+            "2",
+            ("--scheduler", "tcp://127.0.0.1:9", "--workers", "2"),
+            "--workers counts processes of this computer",
+        ),
     ],
 )
 def test_misuse_is_answered_by_a_sentence(

@@ -75,12 +75,13 @@ def test_a_save_that_fails_leaves_the_old_machine(tmp_path: Path, monkeypatch: p
     helm.save(tmp_path, *machine())
     before = (tmp_path / "machine.safetensors").read_bytes()
 
-    def full_disk(tensors: object, path: Path, metadata: object) -> None:
-        Path(path).write_bytes(b"half of it")
+    def full_disk(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pyro_helm.training.checkpoint.save_file", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(Path, "write_bytes", full_disk)
         helm.save(tmp_path, *machine(seed=1))
     assert (tmp_path / "machine.safetensors").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
