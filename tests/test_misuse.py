@@ -254,7 +254,7 @@ COMPARING: list[tuple[Callable[[], Any], str]] = [
     (lambda: helm.summarise(table().drop(columns="seed")), "seed is missing"),
     (lambda: helm.summarise(pd.concat([table(), table()])), "more than once"),
     (lambda: helm.summarise(pd.concat([table(), table().drop(columns="imaging")])), "column 'imaging' of the table"),
-    (lambda: helm.summarise(pd.concat([table(), table()], axis=1)), "column 'dataset' more than once"),
+    (lambda: helm.summarise(pd.concat([table(), table()], axis=1)), "column 'metric' more than once"),
     (lambda: helm.summarise(table().assign(value="high")), "column 'value' of the table must be numbers"),
     (lambda: helm.summarise(table()[table().metric != "failed"]), "table lacks some of elbo, failed, log_likelihood"),
 ]  # fmt: skip

@@ -151,7 +151,7 @@ def test_compare_writes_tables_figures_and_machines(own_data: Path, tmp_path: Pa
         assert shown.count(f" {scheme} ") >= 2
     written = {path.name for path in tmp_path.iterdir()}
     figures = {"learning_curves.png", "dreams.png", "weights-sigmoid.png", "weights-odds.png"}
-    assert written >= {"results.parquet", "results.csv", "summary.csv", "odds-wake_sleep"} | figures
+    assert written >= {"results.parquet", "results.csv", "summary.csv", "runs"} | figures
 
 
 def test_data_lists_what_can_be_loaded() -> None:

@@ -523,6 +523,14 @@ def test_a_folder_that_cannot_be_made_is_refused_before_the_training(tmp_path: P
         fit(*machine(), scheme=Interrupting(3), out=tmp_path / "file" / "run")
 
 
+class Coins(torch.nn.Module):
+    """A model without parameters."""
+
+    def forward(self, observations: dict[str, Tensor]) -> None:
+        with pyro.plate("data", len(observations["x"]), dim=-1):
+            pyro.sample("x", dist.Bernoulli(torch.full((6,), 0.5)).to_event(1), obs=observations["x"])
+
+
 def test_more_settings_are_checked_at_the_door() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"patience": 0, "valid": data()}, "patience must be at least 1, got 0"),
@@ -535,7 +543,7 @@ def test_more_settings_are_checked_at_the_door() -> None:
         with pytest.raises(ValueError, match=re.escape(sentence)):
             fit(*machine(), **settings)
     with pytest.raises(ValueError, match="no parameters to train"):
-        fit(torch.nn.Module(), torch.nn.Module())
+        fit(Coins(), torch.nn.Module())
 
 
 def test_one_validation_datum_is_enough() -> None:
