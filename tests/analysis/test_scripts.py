@@ -22,7 +22,7 @@ def test_compare_prints_one_table_of_both_data_sets(tmp_path: Path) -> None:
 
 
 def test_the_reproduction_of_the_paper_makes_every_figure_and_the_table(tmp_path: Path) -> None:
-    shown = run_script("analysis.paper.reproduce", "--quick", "--out", tmp_path)
+    shown = run_script("analysis.paper.reproduce", "--quick", "--threads", "1", "--out", tmp_path)
     for figure in ("fig1_shifter", "fig2_surface", "fig3_architecture", "fig4_weights"):
         assert (tmp_path / f"{figure}.png").stat().st_size > 0
     table = pd.read_csv(tmp_path / "table.csv").set_index("row")
