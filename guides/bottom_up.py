@@ -39,12 +39,12 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         self,
         sizes: Sequence[int],
         *,
-        restarts: int,
-        seed: int | None,
-        missing: bool,
-        trunk: torch.nn.Module | None,
-        condition: int | None,
-        groups: Mapping[str, int | Sequence[int]] | None,
+        restarts: int = 1,
+        seed: int | None = None,
+        missing: bool = False,
+        trunk: torch.nn.Module | None = None,
+        condition: int | None = None,
+        groups: Mapping[str, int | Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         sizes, restarts = checked_sizes(sizes, restarts)

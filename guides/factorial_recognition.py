@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-import torch
 from pyro.distributions import Bernoulli
 from pyro.nn import pyro_method
 
@@ -46,21 +44,6 @@ class FactorialRecognition(BottomUp):
     """
 
     structure: ClassVar[Literal["generative", "recognition"]] = "recognition"
-
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        *,
-        restarts: int = 1,
-        seed: int | None = None,
-        missing: bool = False,
-        trunk: torch.nn.Module | None = None,
-        condition: int | None = None,
-        groups: Mapping[str, int | Sequence[int]] | None = None,
-    ) -> None:
-        super().__init__(
-            sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk, condition=condition, groups=groups
-        )
 
     @pyro_method  # type: ignore[untyped-decorator]
     def mean_field(self, observations: Observations) -> list[Bernoulli]:

@@ -63,9 +63,7 @@ class LateralRecognition(BottomUp):
         trunk: torch.nn.Module | None = None,
         condition: int | None = None,
     ) -> None:
-        super().__init__(
-            sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk, condition=condition, groups=None
-        )
+        super().__init__(sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk, condition=condition)
         self.iterations = at_least_one("iterations", iterations)
         self.damping = number("damping", damping)
         if not 0 < self.damping <= 1:

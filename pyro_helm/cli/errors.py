@@ -19,6 +19,7 @@ from typing import NoReturn
 import typer
 
 import pyro_helm as helm
+from pyro_helm.runtime.signals import FROM_OUTSIDE, taken
 
 NOTHING_LEARNED, WRONG, SOME_FAILED, INTERRUPTED = 1, 2, 3, 130
 
@@ -49,21 +50,12 @@ def fail(sentence: str, status: int = NOTHING_LEARNED) -> NoReturn:
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the command as Ctrl-C does, with a status of their own; a training is saved first."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     _ = helm.fit  # the imports that take long, which Ctrl-C ends at once
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    before = {}
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            before[number] = signal.signal(number, _end)
-    try:
+    with taken(_end, FROM_OUTSIDE, lambda _, before: before is signal.SIG_DFL):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

@@ -226,6 +226,6 @@ def _checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     for name in settings:
         if name not in known:
             close = get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            hint = f"; did you mean {close[0]}?" if close else "."
             raise TypeError(f"compare takes no setting {name!r}{hint} Those that it hands to fit: {', '.join(known)}")
     return dict(settings)

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from types import FrameType
+from typing import Any
 
-_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+from pyro_helm.runtime.signals import FROM_OUTSIDE, taken
 
 
 class Ended(KeyboardInterrupt):
     """A signal other than Ctrl-C's, by its number."""
 
 
-@contextmanager
-def ending_signals() -> Iterator[None]:
+def ending_signals() -> AbstractContextManager[Any]:
     """Raise :class:`Ended` inside the block for SIGTERM and SIGHUP; those that are ignored, as by nohup, stay so."""
-    if threading.current_thread() is not threading.main_thread():  # signals belong to the main one
-        yield
-        return
-    taken = {number: signal.getsignal(number) for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN}
-    for number in taken:
-        signal.signal(number, _end)
-    try:
-        yield
-    finally:
-        for number, before in taken.items():
-            signal.signal(number, before)
+    return taken(_end, FROM_OUTSIDE, lambda _, before: before is not signal.SIG_IGN)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

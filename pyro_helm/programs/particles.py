@@ -114,15 +114,13 @@ class Particles:
     @cached_property
     def is_of_one_scale(self) -> bool:
         """Whether all sites are in one data plate and count alike, so that their terms of a datum have a sum."""
-        return not self.shared and len(set(map(self.plate_of, self.scales))) == 1 and all_same(self.scales.values())
-
-    def plate_of(self, name: str) -> str | None:
-        """Name of the data plate that a site is in; None for one that all data share, or without any plates."""
-        return self.plates[name]
+        return (
+            not self.shared and len({self.plates[name] for name in self.scales}) == 1 and all_same(self.scales.values())
+        )
 
     @cached_property
     def plates(self) -> dict[str, str | None]:
-        """Of each site, :meth:`plate_of`."""
+        """Name of the data plate that each site is in; None for one that all data share, or without any plates."""
         plates: dict[str, str | None] = {}
         for name, site in (*self.guide_sites.items(), *self.model_sites.items()):
             plates[name] = None
@@ -147,7 +145,7 @@ class Particles:
 
     def count_of(self, name: str) -> float | Tensor:
         """What a datum of a site's plate counts for: the most that any site there does."""
-        counts = [scale for other, scale in self.scales.items() if self.plate_of(other) == self.plate_of(name)]
+        counts = [scale for other, scale in self.scales.items() if self.plates[other] == self.plates[name]]
         if all_same(counts):
             return counts[0]
         least = max((count for count in counts if not isinstance(count, Tensor)), default=0.0)

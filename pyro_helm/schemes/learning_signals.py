@@ -121,7 +121,7 @@ def impossible_data(particles: Particles) -> dict[str | None, Tensor]:
     """
     found: dict[str | None, Tensor] = {}
     for name, log_p in (*particles.log_p.items(), *particles.log_q.items()):
-        plate, never = particles.plate_of(name), (log_p.detach() == -torch.inf).any(0, keepdim=True)
+        plate, never = particles.plates[name], (log_p.detach() == -torch.inf).any(0, keepdim=True)
         found[plate] = found[plate] | never if plate in found else never
     return found
 
@@ -136,7 +136,7 @@ def without(particles: Particles, *impossible: Mapping[str | None, Tensor]) -> P
 
     def left(site: Site, log_p: Tensor) -> Site:
         for data in impossible:
-            for plate in {particles.plate_of(site["name"]), None} & data.keys():
+            for plate in {particles.plates[site["name"]], None} & data.keys():
                 log_p = log_p.masked_fill(in_shape_of(log_p, data[plate]), 0.0)
         return {**site, "log_prob": log_p}
 

@@ -138,8 +138,8 @@ class NVIL(Scheme):
             # in the dtype and on the device that it has learned in
             per_datum, below = per_datum.to(baseline.mean), None if below is None else below.to(baseline.mean)
             prediction = baseline.predict(below)
-            if particles.plate_of(site) in impossible:  # a datum of which nothing is learned is as was expected
-                never = in_shape_of(per_datum, impossible[particles.plate_of(site)])
+            if particles.plates[site] in impossible:  # a datum of which nothing is learned is as was expected
+                never = in_shape_of(per_datum, impossible[particles.plates[site]])
                 per_datum = torch.where(never, (baseline.mean + prediction).detach(), per_datum)
             centred, variance = baseline.centre(per_datum - prediction.detach())
             judged[site] = scale * (centred / (variance.sqrt().clamp(min=1) if self.normalise else 1.0)).to(signal)
@@ -245,7 +245,7 @@ def _inputs(particles: Particles, site: str, known: Dependencies, observations: 
         below = [node for node in particles.model_sites.values() if node["is_observed"]]
     parts = []
     for node in below:
-        if particles.plate_of(node["name"]) != particles.plate_of(site) or not isinstance(node["value"], Tensor):
+        if particles.plates[node["name"]] != particles.plates[site] or not isinstance(node["value"], Tensor):
             continue
         value = node["value"].detach()
         batch = value.shape[: value.dim() - node["fn"].event_dim]
