@@ -7,7 +7,7 @@ from .experiments.comparison import Comparison, compare
 from .experiments.study import Study
 from .experiments.study_report import report
 from .experiments.summaries import summarise
-from .guides import AutoregressiveRecognition, FactorialRecognition, LateralRecognition
+from .guides import AutoregressiveRecognition, FactorialRecognition, IterativeRecognition, LateralRecognition
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
     Gap,
@@ -74,6 +74,7 @@ __all__ = [
     "Gibbs",
     "Imputation",
     "Intractable",
+    "IterativeRecognition",
     "JsonLines",
     "LateralRecognition",
     "MeanField",

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import nn
 
-from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition, LateralRecognition
+from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition, IterativeRecognition, LateralRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import check_sizes_agree
 from pyro_helm.runtime.atomic_files import atomic_path, newest
@@ -25,7 +25,14 @@ from pyro_helm.runtime.paths import expanded
 FILE_NAME = "machine.safetensors"
 
 _CLASSES: dict[str, type[nn.Module]] = {
-    kind.__name__: kind for kind in (BeliefNetwork, FactorialRecognition, AutoregressiveRecognition, LateralRecognition)
+    kind.__name__: kind
+    for kind in (
+        BeliefNetwork,
+        FactorialRecognition,
+        AutoregressiveRecognition,
+        LateralRecognition,
+        IterativeRecognition,
+    )
 }
 _PARTS = ("model", "guide")
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}

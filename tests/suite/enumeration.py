@@ -123,6 +123,34 @@ def settled(drive: Tensor, lateral: Tensor, iterations: int, damping: float) -> 
     return driven(means)
 
 
+def met(guide: Any, level: int, below: Tensor, label: list[Tensor]) -> Tensor:
+    """The drive of a layer after predictions from above and what is below have met, unit by unit."""
+    phi, psi = guide.recognition[level:], [(weight[0], leak[0, 0]) for weight, leak in guide.predictions()[level:]]
+
+    def recognised(number: int, seen: Tensor) -> Tensor:
+        return drive_of(phi[number], torch.zeros(phi[number].num_units), side_by_side([seen, *label]))
+
+    def predicted(number: int) -> Tensor:
+        weight, leak = psi[number]
+        return leak + sum(means[number][..., j, None] * weight[j] for j in range(len(weight)))
+
+    def driven(number: int) -> Tensor:
+        seen = means[number - 1] if number else below
+        error = (seen - 1 / (1 + torch.exp(-predicted(number)))).nan_to_num(nan=0.0)
+        drive = recognised(number, seen)
+        drive = drive + sum(error[..., i, None] * psi[number][0][:, i] for i in range(error.shape[-1]))
+        return drive + predicted(number + 1) if number + 1 < len(psi) else drive
+
+    means: list[Tensor] = []
+    for number in range(len(psi)):
+        means.append(1 / (1 + torch.exp(-recognised(number, means[-1] if means else below))))
+    for _ in range(guide.iterations):
+        drives = [driven(number) for number in range(len(psi))]
+        both = zip(means, drives, strict=True)
+        means = [(1 - guide.damping) * mean + guide.damping / (1 + torch.exp(-a)) for mean, a in both]
+    return driven(0)
+
+
 def log_guide(guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
     """log q(h | x) of every datum and state, [data, states]."""
     x, label = observations["x"], label_of(guide, observations)
@@ -134,6 +162,8 @@ def log_guide(guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
         drive = drive_of(layer, states[None], side_by_side([below, *label]))
         if hasattr(guide, "lateral_weights"):
             drive = settled(drive, guide.lateral_weights()[level][0], guide.iterations, guide.damping)
+        if hasattr(guide, "predictions"):
+            drive = met(guide, level, below, label)
         total = total + log_density(layer, "sigmoid", drive, states[None])
         below = states[None]
     return total

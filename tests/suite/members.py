@@ -14,7 +14,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition, LateralRecognition
+from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition, IterativeRecognition, LateralRecognition
 from pyro_helm.layers import Imaging
 from pyro_helm.models import BeliefNetwork
 
@@ -69,6 +69,7 @@ GUIDES = {
     "factorial": Guide(),
     "autoregressive": Guide(kind=AutoregressiveRecognition),
     "lateral": Guide({"iterations": 2}, kind=LateralRecognition),
+    "iterative": Guide({"iterations": 2}, kind=IterativeRecognition),
     "trunk": Guide({"trunk": nn.Sequential(nn.Linear(3, 4), nn.Tanh())}),
 }
 OWN_GUIDES = {
