@@ -58,7 +58,8 @@ class FactorialRecognition(BottomUp):
             ValueError: for a missing ``x``, an unknown site or a wrong width.
 
         """
-        observed, known_to_all = self._checked(observations)
+        observed, label = self._checked(observations)
+        known_to_all = [] if label is None else [label]
         q = self._seen(observed["x"])
         layers = []
         with local_parameters():

@@ -1,5 +1,6 @@
 """Generative models: Pyro programs that dream and can be conditioned."""
 
 from pyro_helm.models.belief_network import BeliefNetwork
+from pyro_helm.models.labelled_belief_network import LabelledBeliefNetwork
 
-__all__ = ["BeliefNetwork"]
+__all__ = ["BeliefNetwork", "LabelledBeliefNetwork"]

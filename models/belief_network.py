@@ -151,15 +151,16 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
 
         """
         dtype = placement(self)["dtype"]
-        observations, label = label_apart(observations, self.condition, dtype)
+        observations, label = self._label_apart(observations, dtype)
         observed = checked_observations(observations, self.sizes, dtype)
-        known_to_all = [] if label is None else [label]
-        for value in (*known_to_all, *observed.values()):
+        for value in (*([] if label is None else [label]), *observed.values()):
             num_data = value.shape[-2]
         with local_parameters():
             conditionals = [layer.conditional() for layer in self.generative]
+            labelled = self._labelled(label)
         units: dict[str, Tensor] = {}
         with layer_plates(self.restarts, num_data):
+            known_to_all = [drawn for drawn in [labelled()] if drawn is not None]
             for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
                 layer = conditional(side_by_side([*(units[p] for p in self.parents[name]), *known_to_all]))
                 known = observed.get(name)
@@ -167,6 +168,13 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                     layer, known = without_missing(layer, known)
                 units[name] = pyro.sample(name, layer, obs=known)
         return units["x"]
+
+    def _label_apart(self, observations: Any, dtype: torch.dtype) -> tuple[Observations | None, Tensor | None]:
+        return label_apart(observations, self.condition, dtype)
+
+    def _labelled(self, label: Tensor | None) -> Callable[[], Tensor | None]:
+        """Read the parameters now; give the function that draws what drives all layers, in the plates."""
+        return lambda: label
 
     @property
     def has_binary_causes(self) -> bool:

@@ -7,7 +7,13 @@ from .experiments.comparison import Comparison, compare
 from .experiments.study import Study
 from .experiments.study_report import report
 from .experiments.summaries import summarise
-from .guides import AutoregressiveRecognition, FactorialRecognition, IterativeRecognition, LateralRecognition
+from .guides import (
+    AutoregressiveRecognition,
+    FactorialRecognition,
+    IterativeRecognition,
+    LabelledRecognition,
+    LateralRecognition,
+)
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
     Gap,
@@ -26,7 +32,7 @@ from .likelihoods import (
     reconstructions,
     weight_table,
 )
-from .models import BeliefNetwork
+from .models import BeliefNetwork, LabelledBeliefNetwork
 from .schemes import (
     NVIL,
     SCHEMES,
@@ -76,6 +82,8 @@ __all__ = [
     "Intractable",
     "IterativeRecognition",
     "JsonLines",
+    "LabelledBeliefNetwork",
+    "LabelledRecognition",
     "LateralRecognition",
     "MeanField",
     "NoisyOrBernoulli",

@@ -15,8 +15,14 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import nn
 
-from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition, IterativeRecognition, LateralRecognition
-from pyro_helm.models import BeliefNetwork
+from pyro_helm.guides import (
+    AutoregressiveRecognition,
+    FactorialRecognition,
+    IterativeRecognition,
+    LabelledRecognition,
+    LateralRecognition,
+)
+from pyro_helm.models import BeliefNetwork, LabelledBeliefNetwork
 from pyro_helm.programs.layered import check_sizes_agree
 from pyro_helm.runtime.atomic_files import atomic_path, newest
 from pyro_helm.runtime.budget import num_weights
@@ -32,6 +38,8 @@ _CLASSES: dict[str, type[nn.Module]] = {
         AutoregressiveRecognition,
         LateralRecognition,
         IterativeRecognition,
+        LabelledBeliefNetwork,
+        LabelledRecognition,
     )
 }
 _PARTS = ("model", "guide")
