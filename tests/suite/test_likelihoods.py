@@ -12,12 +12,12 @@ from torch import Tensor
 import pyro_helm as helm
 from pyro_helm.likelihoods.ais import annealed_importance_sampling
 from pyro_helm.likelihoods.exact import exact_log_likelihood
-from pyro_helm.programs.layered import site_names
 from tests.checker import Z_THRESHOLD
 from tests.claims import CLAIMS, check, estimates, exact_gradient
 from tests.suite.enumeration import (
     Enumerated,
     hidden_states,
+    latent_names,
     log_joint,
 )
 from tests.suite.members import (
@@ -100,5 +100,5 @@ def test_the_posterior_is_bayes_rule(pair: str) -> None:
     assert torch.allclose(found.log_likelihood[0], exact.log_p.logsumexp(-1), rtol=1e-9)
     assert found.kl is not None
     assert torch.allclose(found.kl[0], (exact.log_q.exp() * (exact.log_q - posterior)).sum(-1), rtol=1e-8, atol=1e-10)
-    means = torch.cat([found.marginals[name][0] for name in site_names(model.sizes)[1:]], -1)
+    means = torch.cat([found.marginals[name][0] for name in latent_names(model)], -1)
     assert torch.allclose(means, posterior.exp() @ torch.cat(hidden_states(model), -1), rtol=1e-8)
