@@ -15,7 +15,7 @@ from pyro_helm.programs.layered import Observations
 
 
 class LabelledRecognition(BottomUp):
-    """Layered recognition network with a class, ``q(class, h | x) = q(class | x) q(h1 | x, class) q(h2 | h1, class) ...``.
+    """Recognition network with a class, ``q(class, h | x) = q(class | x) q(h1 | x, class) q(h2 | h1, class) ...``.
 
     ``q(class | x)`` is the softmax of what is seen of ``x``, linear in it or in a trunk's features; where the
     observation ``label`` is not NaN, the class is that with certainty. The class drives every layer. Layers are
