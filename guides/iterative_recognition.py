@@ -77,7 +77,7 @@ class IterativeRecognition(BottomUp):
             self.register_parameter(f"predicted_leak_{lower}", nn.Parameter(torch.zeros(self.restarts, 1, below)))
 
     def predictions(self) -> list[tuple[Tensor, Tensor]]:
-        """Of each hidden layer ``psi``, ``[restarts, units, below]``, and ``c`` of those below, ``[restarts, 1, below]``."""
+        """Of each hidden layer ``psi``, ``[restarts, units, below]``, and ``c``, ``[restarts, 1, below]``."""
         return [
             (getattr(self, f"prediction_{name}"), getattr(self, f"predicted_leak_{lower}"))
             for lower, name in pairwise(site_names(self.sizes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pytest
 import torch
@@ -120,7 +122,7 @@ def test_labels_that_are_none_are_refused(label: Tensor) -> None:
 
 
 @pytest.mark.parametrize("labels", [None, 1, 2.5])
-def test_numbers_of_labels_that_are_none_are_refused(labels: object) -> None:
+def test_numbers_of_labels_that_are_none_are_refused(labels: Any) -> None:
     for kind in (helm.LabelledBeliefNetwork, helm.LabelledRecognition):
         with pytest.raises(ValueError, match="two or more"):
             kind(SIZES, labels=labels)
