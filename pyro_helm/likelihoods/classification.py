@@ -37,8 +37,8 @@ def label_probabilities(
         ValueError: as for :func:`log_likelihood`.
 
     >>> model, guide = LabelledBeliefNetwork((6, 4), labels=3, seed=0), LabelledRecognition((6, 4), labels=3, seed=0)
-    >>> label_probabilities(model, guide, torch.ones(2, 6), num_samples=10).sum(-1)
-    tensor([[1., 1.]], dtype=torch.float64)
+    >>> label_probabilities(model, guide, torch.ones(2, 6), num_samples=10).shape
+    torch.Size([1, 2, 3])
     """
     number = getattr(model, "condition", None)
     if not isinstance(number, int):
