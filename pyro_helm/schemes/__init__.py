@@ -3,6 +3,7 @@
 from pyro_helm.schemes.base import Intractable, Scheme
 from pyro_helm.schemes.disarm import DisARM
 from pyro_helm.schemes.exact_em import ExactEM
+from pyro_helm.schemes.exact_layers import ExactLayers
 from pyro_helm.schemes.exact_mean_field import ExactMeanField
 from pyro_helm.schemes.gibbs import Gibbs
 from pyro_helm.schemes.mean_field import MeanField
@@ -18,6 +19,7 @@ SCHEMES: dict[str, type[Scheme]] = {
     "reinforce": Reinforce,
     "nvil": NVIL,
     "disarm": DisARM,
+    "exact_layers": ExactLayers,
     "vimco": VIMCO,
     "tvo": TVO,
     "wake_sleep": WakeSleep,
@@ -37,6 +39,7 @@ __all__ = [
     "VIMCO",
     "DisARM",
     "ExactEM",
+    "ExactLayers",
     "ExactMeanField",
     "Gibbs",
     "Intractable",

@@ -27,6 +27,8 @@ from pyro_helm.schemes import (
     VIMCO,
     DisARM,
     ExactEM,
+    ExactLayers,
+    ExactMeanField,
     Gibbs,
     Reinforce,
     Relaxed,
@@ -139,6 +141,8 @@ CLAIMS = {
     "disarm, 1 particle": Claim(DisARM(1), elbo, elbo),
     "disarm, 3 particles": Claim(DisARM(3), elbo, elbo),
     "disarm, multi-sample": Claim(DisARM(2, multi_sample=True), importance_bound, importance_bound_of_both),
+    "exact_layers, 1 particle": Claim(ExactLayers(1), elbo, elbo),
+    "exact_layers, 3 particles": Claim(ExactLayers(3), elbo, elbo),
     "tvo, lower": Claim(TVO(2, partition=THERMODYNAMIC), *thermodynamic(upper=False)),
     "tvo, upper": Claim(TVO(2, partition=THERMODYNAMIC, upper=True), *thermodynamic(upper=True)),
     "tvo, one interval": Claim(TVO(3, num_intervals=1), elbo, elbo),
@@ -230,6 +234,7 @@ class GibbsAtOnce(Gibbs):
 MUTANTS = {
     "nvil, 1 particle": SignalsOfBelow(1),
     "disarm, 1 particle": DisARMOfOneDraw(1),
+    "exact_layers, 1 particle": ExactMeanField(),  # means, not draws, all the way up
     "tvo, lower": TVOWithoutCovariance(2, partition=THERMODYNAMIC),
     "gibbs, 1 chain": GibbsAtOnce(1),
     "vimco, 2 particles": VIMCOWithoutSignals(2),
