@@ -26,7 +26,6 @@ from pyro.distributions import Bernoulli
 from torch import Tensor
 
 from pyro_helm.layers import Imaging, LogProbs
-from pyro_helm.programs.particles import Program
 from pyro_helm.schemes.base import Scheme, with_gradient_of
 from pyro_helm.schemes.deterministic import (
     checked_layers,
@@ -68,7 +67,7 @@ class ExactLayers(Scheme):
         self.tolerance = checked_tolerance(tolerance)
         self.max_enumerated = checked_max_enumerated(max_enumerated)
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    def restart_losses(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Free energy F summed over the data, ``[restarts]``, in nats."""
         x = checked_layers("ExactLayers", model, guide, *args, **kwargs)
         pairs = _AntitheticPairs(self.num_particles)

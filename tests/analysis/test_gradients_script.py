@@ -40,7 +40,7 @@ def test_what_claims_to_be_unbiased_is(tmp_path: Path) -> None:
     shown = run_script("analysis.gradients", "--quick", "--out", tmp_path / "gradients")
     assert "milliseconds per step" in shown
     table = pd.read_parquet(tmp_path / "gradients.parquet")
-    assert len(table) == 2 * 2 * 14 * (4 + 3)
+    assert len(table) == 2 * 2 * 16 * (4 + 3)
     whole = table[table.layer == "all"]
     unbiased = ["reinforce", "nvil", "disarm", "exact_layers", "wake_sleep", "gibbs", "vimco", "disarm multi-sample"]
     of_phi = whole[whole.scheme.isin(unbiased) & (whole.part == "phi")]

@@ -30,6 +30,8 @@ SCHEMES = [
     helm.NVIL(2),
     helm.DisARM(2),
     helm.ExactLayers(2),
+    helm.JointStochasticApproximation(2),
+    helm.MemoisedWakeSleep(2),
     helm.VIMCO(2),
     helm.TVO(2),
     helm.WakeSleep(2),
