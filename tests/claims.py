@@ -27,6 +27,7 @@ from pyro_helm.schemes import (
     ExactEM,
     Gibbs,
     JointStochasticApproximation,
+    MemoisedWakeSleep,
     Reinforce,
     Relaxed,
     ReweightedWakeSleep,

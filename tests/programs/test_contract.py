@@ -190,6 +190,7 @@ SAMPLING = [
     helm.WakeSleep(2),
     helm.ReweightedWakeSleep(2),
     helm.MemoisedWakeSleep(2),
+    helm.JointStochasticApproximation(2),
 ]
 
 

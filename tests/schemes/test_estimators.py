@@ -31,6 +31,7 @@ from pyro_helm.schemes import (
     ExactMeanField,
     Gibbs,
     JointStochasticApproximation,
+    MemoisedWakeSleep,
     Reinforce,
     Relaxed,
     ReweightedWakeSleep,
