@@ -22,7 +22,7 @@ MAKERS = [
     pytest.param(lambda: NVIL(2, hidden_units=5), id="nvil"),
     pytest.param(lambda: Gibbs(2), id="gibbs"),
     pytest.param(lambda: MemoisedWakeSleep(2), id="memoised_wake_sleep"),
-    pytest.param(lambda: JointStochasticApproximation(2), id="joint_stochastic_approximation"),
+    pytest.param(lambda: JointStochasticApproximation(1), id="joint_stochastic_approximation"),
 ]
 remembering = pytest.mark.parametrize("make", MAKERS)
 
