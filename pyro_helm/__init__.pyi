@@ -27,12 +27,14 @@ from .likelihoods import (
     weight_table,
 )
 from .models import BeliefNetwork
+from .programs.pair import Programs
 from .schemes import (
     NVIL,
     SCHEMES,
     TVO,
     VIMCO,
     DisARM,
+    Estimate,
     ExactEM,
     ExactLayers,
     ExactMeanField,
@@ -70,6 +72,7 @@ __all__ = [
     "Data",
     "DisARM",
     "EpochState",
+    "Estimate",
     "ExactEM",
     "ExactLayers",
     "ExactMeanField",
@@ -87,6 +90,7 @@ __all__ = [
     "OddsBernoulli",
     "PatternDistribution",
     "Posterior",
+    "Programs",
     "Reinforce",
     "Relaxed",
     "Result",

@@ -22,6 +22,7 @@ from pyro_helm.layers import Imaging, LogProbs
 from pyro_helm.layers.missing import has_missing
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import check_sizes_agree, layer_plates
+from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.rows import is_own
 from pyro_helm.runtime.arguments import is_whole, number
 
@@ -32,17 +33,14 @@ LayerLogProbs = Callable[[Imaging, Tensor], LogProbs]
 """What stands for a layer's log-probabilities, given the probabilities of the causes above it."""
 
 
-def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """F summed over the data, ``[restarts]``, in nats.
+def negative_free_energies(name: str, log_probs: LayerLogProbs, programs: Programs) -> Tensor:
+    """``-F`` summed over the data, ``[restarts]``, in nats.
 
     Args:
         name: of the scheme, for messages.
         log_probs: what stands for the log-probabilities of a layer.
-        model: a belief network.
-        guide: its recognition network.
-        args: of the two programs: ``observations={"x": values}``, of shape ``[data, units]`` or
-            ``[restarts, data, units]``.
-        kwargs: likewise.
+        programs: a belief network and its recognition network, with ``observations={"x": values}`` of shape
+            ``[data, units]`` or ``[restarts, data, units]``.
 
     Raises:
         TypeError: for other programs or arguments, or an ``x`` that is no tensor.
@@ -50,17 +48,21 @@ def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *
             one of these shapes.
 
     """
-    x = checked_layers(name, model, guide, *args, **kwargs)
-    hidden = guide.mean_field({"x": x})
+    model: Any = programs.model
+    x = checked_layers(name, programs)
+    hidden = programs.guide.mean_field({"x": x})
     means = [layer.mean for layer in hidden]
-    energy: Tensor = -sum(layer.entropy().sum(-1) for layer in hidden)
+    negative: Tensor = hidden[0].entropy().sum(-1)
+    for recognised in hidden[1:]:
+        negative = negative + recognised.entropy().sum(-1)
     for term in expected_log_probs(log_probs, model, x, means, means):
-        energy = energy - term
-    return sum_over_data(energy, model.restarts)
+        negative = negative + term
+    return sum_over_data(negative, model.restarts)
 
 
-def checked_layers(name: str, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """The data ``[data, units]`` or ``[restarts, data, units]``; errors as of :func:`free_energies`."""
+def checked_layers(name: str, programs: Programs) -> Tensor:
+    """The data ``[data, units]`` or ``[restarts, data, units]``; errors as of :func:`negative_free_energies`."""
+    model, guide = programs.model, programs.guide
     are_own = is_own(model) and is_own(guide)
     if not (are_own and isinstance(model, BeliefNetwork) and isinstance(guide, FactorialRecognition)):
         raise TypeError(
@@ -69,16 +71,16 @@ def checked_layers(name: str, model: Any, guide: Any, *args: Any, **kwargs: Any)
         )
     check_sizes_agree(model, guide)
     model.check_takes_means()
-    return _checked_x(name, model.restarts, *args, **kwargs)
+    return _checked_x(name, model.restarts, *programs.args, **programs.kwargs)
 
 
 def expected_log_probs(
-    log_probs: LayerLogProbs, model: BeliefNetwork, x: Tensor, hidden: Sequence[Tensor], means: Sequence[Tensor]
+    log_probs: LayerLogProbs, model: Any, x: Tensor, hidden: Sequence[Tensor], means: Sequence[Tensor]
 ) -> list[Tensor]:
     """What stands for the log-probability of each layer, summed over its units, bottom to top, ``[..., data]``.
 
     Args:
-        log_probs: as of :func:`free_energies`.
+        log_probs: as of :func:`negative_free_energies`.
         model: a belief network.
         x: data, NaN where missing.
         hidden: states or probabilities of the hidden units, of which the log-probabilities are.

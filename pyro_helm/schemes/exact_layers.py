@@ -26,7 +26,8 @@ from pyro.distributions import Bernoulli
 from torch import Tensor
 
 from pyro_helm.layers import Imaging, LogProbs
-from pyro_helm.schemes.base import Scheme, with_gradient_of
+from pyro_helm.programs.pair import Programs
+from pyro_helm.schemes.base import Estimate, Scheme
 from pyro_helm.schemes.deterministic import (
     checked_layers,
     checked_max_enumerated,
@@ -67,17 +68,18 @@ class ExactLayers(Scheme):
         self.tolerance = checked_tolerance(tolerance)
         self.max_enumerated = checked_max_enumerated(max_enumerated)
 
-    def restart_losses(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Free energy F summed over the data, ``[restarts]``, in nats."""
-        x = checked_layers("ExactLayers", model, guide, *args, **kwargs)
+    def estimate(self, programs: Programs) -> Estimate:
+        """Minus the free energy F summed over the data, ``[restarts]``, in nats."""
+        model: Any = programs.model
+        x = checked_layers("ExactLayers", programs)
         pairs = _AntitheticPairs(self.num_particles)
-        layers = guide.mean_field({"x": x}, passed=pairs)
+        layers = programs.guide.mean_field({"x": x}, passed=pairs)
         means = [layer.mean for layer in layers]
         of_p = expected_log_probs(self._log_probs, model, x, [*pairs.draws, means[-1]], means)
         *of_p, top = of_p
         first, *others = [term + layer.entropy().sum(-1) for term, layer in zip(of_p, layers, strict=True)]
         if not others:
-            return sum_over_data(-(first + top), model.restarts)
+            return Estimate(sum_over_data(first + top, model.restarts))
         others[-1] = others[-1] + top
         # [paths, particles, ...]: path 0 is the draw, path l leaves it at layer l
         others = [term.unflatten(0, (-1, self.num_particles)) for term in others]
@@ -86,7 +88,7 @@ class ExactLayers(Scheme):
         for level, score in enumerate(pairs.scores, start=1):
             difference = sum(term[0] - term[level] for term in others[level - 1 :]).detach()
             surrogate = surrogate + (difference / 2 * score).mean(0)
-        return sum_over_data(-with_gradient_of(value, surrogate), model.restarts)
+        return Estimate(*(sum_over_data(each, model.restarts) for each in (value, surrogate)))
 
     def _log_probs(self, layer: Imaging, q: Tensor) -> LogProbs:
         return mean_log(layer, q, self.tolerance, self.max_enumerated)

@@ -14,15 +14,12 @@ Neal, Connectionist learning of belief networks, Artificial Intelligence 56, 199
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyro
 import torch
-from torch import Tensor
 
 from pyro_helm.latents.gibbs_moves import sweep
-from pyro_helm.programs.particles import Program, draw_from_guide, draw_from_prior, score
-from pyro_helm.schemes.base import with_gradient_of
+from pyro_helm.programs.pair import Programs
+from pyro_helm.schemes.base import Estimate
 from pyro_helm.schemes.states_of_data import KeepsStates, latent_states, whole_number
 
 
@@ -65,25 +62,19 @@ class Gibbs(KeepsStates):
         self.num_sweeps = whole_number("num_sweeps", num_sweeps)
         self.block_size = whole_number("block_size", block_size)
 
-    def restart_losses(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> Tensor:
-        """``-log p(x, h)`` of posterior draws summed over the data, ``[restarts]``, in nats."""
+    def estimate(self, programs: Programs) -> Estimate:
+        """``log p(x, h)`` of posterior draws summed over the data, ``[restarts]``, in nats."""
         with torch.no_grad():
-            if guide is None:
-                start = draw_from_prior(model, self.num_particles, args, kwargs)
-            else:
-                start = draw_from_guide(model, guide, self.num_particles, args, kwargs)
-        states, remember = self._recall(model, start, latent_states(start, self.num_particles), args, kwargs)
-        with torch.no_grad():
-            with pyro.validation_enabled(False):
-                for _ in range(self.num_sweeps):
-                    states = sweep(model, states, start.minibatch, args, kwargs, block_size=self.block_size)
-            remember(states)
-        values = {**start.minibatch, **states}
-        if guide is None:
-            particles = score(model, values, args, kwargs)
-            surrogate = particles.log_joint
-        else:
-            particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, values=values)
-            surrogate = particles.log_joint + particles.log_guide
-        value = particles.sum_over_data(particles.log_joint.mean(0))
-        return -with_gradient_of(value, particles.sum_over_data(surrogate.mean(0)))
+            draw = programs.draw_from_prior if programs.guide is None else programs.draw_from_guide
+            start = draw(self.num_particles)
+        states, remember = self._recall(programs, start, latent_states(start, self.num_particles))
+        model, args, kwargs = programs.model, programs.args, programs.kwargs
+        with torch.no_grad(), pyro.validation_enabled(False):
+            for _ in range(self.num_sweeps):
+                states = sweep(model, states, start.minibatch, args, kwargs, block_size=self.block_size)
+        remember(states)
+        particles = programs.score({**start.minibatch, **states})
+        log_joint = particles.log_joint
+        surrogate = log_joint if programs.guide is None else log_joint + particles.log_guide
+        value = particles.sum_over_data(log_joint.mean(0))
+        return Estimate(value, particles.sum_over_data(surrogate.mean(0)))

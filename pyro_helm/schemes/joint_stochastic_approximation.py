@@ -16,13 +16,12 @@ moves are the independence sampler of Metropolis and Hastings.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_helm.programs.particles import Program, draw_from_guide
-from pyro_helm.schemes.base import with_gradient_of
+from pyro_helm.programs.pair import Programs
+from pyro_helm.schemes.base import Estimate
 from pyro_helm.schemes.states_of_data import KeepsStates, discrete_draws, taken
 
 
@@ -52,23 +51,23 @@ class JointStochasticApproximation(KeepsStates):
     def __init__(self, num_particles: int = 1, *, max_data: int = 100_000) -> None:
         super().__init__(num_particles, max_data)
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """Negative importance-weighted bound of the proposals summed over the data, ``[restarts]``, in nats."""
+    def estimate(self, programs: Programs) -> Estimate:
+        """Importance-weighted bound of the proposals summed over the data, ``[restarts]``, in nats."""
         count = self.num_particles + 1
         with torch.no_grad():
-            drawn = draw_from_guide(model, guide, count, args, kwargs)
+            drawn = programs.draw_from_guide(count)
             draws = discrete_draws(drawn, count, "JointStochasticApproximation")
         start = {name: value[:1] for name, value in draws.items()}
-        kept, remember = self._recall(model, drawn, start, args, kwargs)
+        kept, remember = self._recall(programs, drawn, start)
         states = {name: torch.cat([kept[name], value[1:]]) for name, value in draws.items()}
-        particles = draw_from_guide(model, guide, count, args, kwargs, values={**drawn.minibatch, **states})
+        particles = programs.score({**drawn.minibatch, **states})
         log_weight = particles.log_weight.detach()
         stood = independence_moves(log_weight)
         remember({name: taken(value, stood[-1:]) for name, value in states.items()})
         share = torch.zeros_like(log_weight).scatter_add(0, stood, torch.ones_like(log_weight)) / len(stood)
         surrogate = (share * (particles.log_joint + particles.log_guide)).sum(0)
         bound = log_weight[1:].logsumexp(0) - math.log(self.num_particles)
-        return -with_gradient_of(particles.sum_over_data(bound), particles.sum_over_data(surrogate))
+        return Estimate(particles.sum_over_data(bound), particles.sum_over_data(surrogate))
 
 
 def independence_moves(log_weight: Tensor) -> Tensor:

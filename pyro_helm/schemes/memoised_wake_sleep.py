@@ -15,15 +15,12 @@ Hewitt, Le & Tenenbaum, Learning to learn generative programs with memoised wake
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from pyro_helm.programs.dreams import draw_from_model
-from pyro_helm.programs.particles import Program, draw_from_guide
+from pyro_helm.programs.pair import Programs
 from pyro_helm.runtime.arguments import number
-from pyro_helm.schemes.base import normalised_weights, with_gradient_of
+from pyro_helm.schemes.base import Estimate, normalised_weights
 from pyro_helm.schemes.states_of_data import KeepsStates, discrete_draws, fingerprints, taken, whole_number
 
 
@@ -61,26 +58,25 @@ class MemoisedWakeSleep(KeepsStates):
             raise ValueError(f"replay must be between 0 (dreams alone) and 1 (remembered states alone), got {replay}")
         self.replay = replay
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """``-log sum p(x, h)`` of the remembered states summed over the data, ``[restarts]``, in nats."""
+    def estimate(self, programs: Programs) -> Estimate:
+        """``log sum p(x, h)`` of the remembered states summed over the data, ``[restarts]``, in nats."""
         with torch.no_grad():
-            drawn = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+            drawn = programs.draw_from_guide(self.num_particles)
             draws = discrete_draws(drawn, self.num_particles, "MemoisedWakeSleep")
         # places that are still empty hold a draw that is there already, and a state counts once
         start = {name: value[:1].expand(self.memory_size, *value.shape[1:]) for name, value in draws.items()}
-        kept, remember = self._recall(model, drawn, start, args, kwargs)
+        kept, remember = self._recall(programs, drawn, start)
         states = {name: torch.cat([kept[name], value]) for name, value in draws.items()}
-        count = self.memory_size + self.num_particles
-        particles = draw_from_guide(model, guide, count, args, kwargs, values={**drawn.minibatch, **states})
+        particles = programs.score({**drawn.minibatch, **states})
         log_joint = particles.log_joint
         best = distinct_log_joint(log_joint.detach(), fingerprints(particles, states)).topk(self.memory_size, dim=0)
         remember({name: taken(value, best.indices) for name, value in states.items()})
         weight = torch.zeros_like(log_joint).scatter(0, best.indices, normalised_weights(best.values))
         surrogate = particles.sum_over_data((weight * (log_joint + self.replay * particles.log_guide)).sum(0))
         if self.replay < 1:
-            sleep = draw_from_model(model, guide, self.num_particles, args, kwargs)
+            sleep = programs.draw_from_model(self.num_particles)
             surrogate = surrogate + (1 - self.replay) * sleep.sum_over_data(sleep.log_guide.mean(0))
-        return -with_gradient_of(particles.sum_over_data(best.values.logsumexp(0)), surrogate)
+        return Estimate(particles.sum_over_data(best.values.logsumexp(0)), surrogate)
 
 
 def distinct_log_joint(log_joint: Tensor, states: Tensor) -> Tensor:

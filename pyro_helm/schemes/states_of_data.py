@@ -16,7 +16,8 @@ from pyro_helm.layers.one_hot_groups import OneHotGroups
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.discrete import elementwise_log_prob, num_values, single_units
 from pyro_helm.programs.memory import Memory
-from pyro_helm.programs.particles import Particles, Program
+from pyro_helm.programs.pair import Programs
+from pyro_helm.programs.particles import Particles
 from pyro_helm.programs.row_keys import keys_of
 from pyro_helm.programs.site_log_prob import log_prob
 from pyro_helm.runtime.arguments import is_whole
@@ -44,23 +45,22 @@ class KeepsStates(Scheme):
         self._memory = Memory(type(self).__name__)
 
     def _recall(
-        self, model: Program, particles: Particles, start: dict[str, Tensor], args: Any, kwargs: Any
+        self, programs: Programs, particles: Particles, start: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], Callable[[dict[str, Tensor]], None]]:
         """States of these data, and what is to be called with those that they have next.
 
         To be called with gradients enabled in training, where programs that are made anew at every step are refused.
 
         Args:
-            model: whose latent states they are.
-            particles: of the model, with the data that are asked about.
+            programs: of whose model the latent states are.
+            particles: of them, with the data that are asked about.
             start: states of data that have not come before, ``[states, restarts, data, *event]``.
-            args: of the model.
-            kwargs: likewise.
 
         """
-        kept = self._memory.of(model, None).setdefault(_kind(start), KeptStates(self._memory.owner))
+        kept = self._memory.of(programs.model, None).setdefault(_kind(start), KeptStates(self._memory.owner))
         # of the library's own machines the observed values are all that there is
-        keys = keys_of(particles) if type(model) is BeliefNetwork else keys_of(particles, args, kwargs)
+        called = () if type(programs.model) is BeliefNetwork else (programs.args, programs.kwargs)
+        keys = keys_of(particles, *called)
 
         def remember(states: dict[str, Tensor]) -> None:
             kept.remember(keys, states, self.max_data)
