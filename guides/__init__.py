@@ -7,6 +7,7 @@ from pyro_helm.guides.factorial_recognition import FactorialRecognition
 from pyro_helm.guides.iterative_recognition import IterativeRecognition
 from pyro_helm.guides.labelled_recognition import LabelledRecognition
 from pyro_helm.guides.lateral_recognition import LateralRecognition
+from pyro_helm.guides.temporal_recognition import TemporalRecognition
 
 GUIDES: dict[str, type[nn.Module]] = {
     "factorial_recognition": FactorialRecognition,
@@ -14,6 +15,7 @@ GUIDES: dict[str, type[nn.Module]] = {
     "lateral_recognition": LateralRecognition,
     "iterative_recognition": IterativeRecognition,
     "labelled_recognition": LabelledRecognition,
+    "temporal_recognition": TemporalRecognition,
 }
 """Guides by the name that the command line and studies use."""
 
@@ -24,4 +26,5 @@ __all__ = [
     "IterativeRecognition",
     "LabelledRecognition",
     "LateralRecognition",
+    "TemporalRecognition",
 ]

@@ -13,6 +13,7 @@ from .guides import (
     IterativeRecognition,
     LabelledRecognition,
     LateralRecognition,
+    TemporalRecognition,
 )
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
@@ -33,7 +34,7 @@ from .likelihoods import (
     reconstructions,
     weight_table,
 )
-from .models import BeliefNetwork, LabelledBeliefNetwork
+from .models import BeliefNetwork, LabelledBeliefNetwork, TemporalBeliefNetwork
 from .programs.pair import Programs
 from .schemes import (
     NVIL,
@@ -110,6 +111,8 @@ __all__ = [
     "Settings",
     "Study",
     "Table",
+    "TemporalBeliefNetwork",
+    "TemporalRecognition",
     "TensorBoard",
     "TrainingRun",
     "WakeSleep",
