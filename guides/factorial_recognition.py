@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from pyro.distributions import Bernoulli
 from pyro.nn import pyro_method
+from torch import Tensor
 
 from pyro_helm.guides.bottom_up import BottomUp
 from pyro_helm.layers import local_parameters
@@ -13,8 +15,15 @@ from pyro_helm.programs.labels import side_by_side
 from pyro_helm.programs.layered import Observations
 
 
+def _mean(layer: Bernoulli) -> Tensor:
+    mean: Tensor = layer.mean
+    return mean
+
+
 class FactorialRecognition(BottomUp):
-    """Layered recognition network, ``q(h | x) = q(h1 | x) q(h2 | h1) ... q(hL | hL-1)``, factorial in each layer.
+    """Layered recognition network, factorial in each layer.
+
+        q(h | x) = q(h1 | x) q(h2 | h1) ... q(hL | hL-1)
 
     A Pyro guide with one sample site per hidden layer, ``h1`` first; unit j of a layer is on with probability
     ``sigmoid(b_j + sum_i s_i phi_ij)`` given the sampled layer below (equation 3.1 of the paper).
@@ -36,7 +45,9 @@ class FactorialRecognition(BottomUp):
         TypeError: for a trunk that is no module.
         ValueError: for sizes or restarts out of range, or a trunk that makes something else of rows.
 
-    Source: Dayan, Hinton, Neal & Zemel 1995, section 3.
+    References:
+        Dayan, Hinton, Neal & Zemel 1995, `The Helmholtz machine <https://doi.org/10.1162/neco.1995.7.5.889>`__, section
+        3.
 
     >>> guide = FactorialRecognition((32, 24, 2), restarts=8, seed=0)
     >>> [h.shape for h in guide({"x": torch.zeros(100, 32)})]  # h1, h2: [restarts, data, units]
@@ -46,23 +57,28 @@ class FactorialRecognition(BottomUp):
     structure: ClassVar[Literal["generative", "recognition"]] = "recognition"
 
     @pyro_method  # type: ignore[untyped-decorator]
-    def mean_field(self, observations: Observations) -> list[Bernoulli]:
+    def mean_field(
+        self, observations: Observations, *, passed: Callable[[Bernoulli], Tensor] = _mean
+    ) -> list[Bernoulli]:
         """Distributions of the hidden units where means, not samples, go up: 3.10 of the paper, bottom to top.
 
         Each is of batch shape ``[..., restarts, data, units]``, without restarts if there is one.
 
         Args:
             observations: ``{"x": values}`` with values ``[..., data, units]``.
+            passed: what goes up from a layer in the place of its mean, ``[..., data, units]``; not asked of the top.
 
         Raises:
             ValueError: for a missing ``x``, an unknown site or a wrong width.
 
         """
-        observed, known_to_all = self._checked(observations)
-        q = self._seen(observed["x"])
-        layers = []
+        observed, label = self._checked(observations)
+        known_to_all = [] if label is None else [label]
+        below = self._seen(observed["x"])
+        layers: list[Bernoulli] = []
         with local_parameters():
             for layer in self.recognition:
-                layers.append(layer.distribution(layer.drive(side_by_side([q, *known_to_all]))))
-                q = layers[-1].mean
+                if layers:
+                    below = passed(layers[-1])
+                layers.append(layer.distribution(layer.drive(side_by_side([below, *known_to_all]))))
         return layers

@@ -7,7 +7,14 @@ from .experiments.comparison import Comparison, compare
 from .experiments.study import Study
 from .experiments.study_report import report
 from .experiments.summaries import summarise
-from .guides import AutoregressiveRecognition, FactorialRecognition, LateralRecognition
+from .guides import (
+    AutoregressiveRecognition,
+    FactorialRecognition,
+    IterativeRecognition,
+    LabelledRecognition,
+    LateralRecognition,
+    TemporalRecognition,
+)
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
     Gap,
@@ -18,6 +25,7 @@ from .likelihoods import (
     dreams,
     exact_posterior,
     impute,
+    label_probabilities,
     log_likelihood,
     log_likelihood_gap,
     paired_differences,
@@ -26,7 +34,7 @@ from .likelihoods import (
     reconstructions,
     weight_table,
 )
-from .models import BeliefNetwork
+from .models import BeliefNetwork, LabelledBeliefNetwork, TemporalBeliefNetwork
 from .programs.pair import Programs
 from .schemes import (
     NVIL,
@@ -36,10 +44,13 @@ from .schemes import (
     DisARM,
     Estimate,
     ExactEM,
+    ExactLayers,
     ExactMeanField,
     Gibbs,
     Intractable,
+    JointStochasticApproximation,
     MeanField,
+    MemoisedWakeSleep,
     Reinforce,
     Relaxed,
     ReweightedWakeSleep,
@@ -71,15 +82,21 @@ __all__ = [
     "EpochState",
     "Estimate",
     "ExactEM",
+    "ExactLayers",
     "ExactMeanField",
     "FactorialRecognition",
     "Gap",
     "Gibbs",
     "Imputation",
     "Intractable",
+    "IterativeRecognition",
+    "JointStochasticApproximation",
     "JsonLines",
+    "LabelledBeliefNetwork",
+    "LabelledRecognition",
     "LateralRecognition",
     "MeanField",
+    "MemoisedWakeSleep",
     "NoisyOrBernoulli",
     "OddsBernoulli",
     "PatternDistribution",
@@ -94,6 +111,8 @@ __all__ = [
     "Settings",
     "Study",
     "Table",
+    "TemporalBeliefNetwork",
+    "TemporalRecognition",
     "TensorBoard",
     "TrainingRun",
     "WakeSleep",
@@ -104,6 +123,7 @@ __all__ = [
     "exact_posterior",
     "fit",
     "impute",
+    "label_probabilities",
     "load",
     "load_data",
     "log_likelihood",

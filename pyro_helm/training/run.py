@@ -46,11 +46,11 @@ from pyro_helm.training.weight_average import WeightAverage
 
 
 class TrainingRun:
-    """A training of a model and its guide, which goes on inside a ``with`` block, once.
+    """One training of a model and its guide, driven by hand.
 
-    There the programs are in training mode, other threads wait, random numbers are those of the seed, and Ctrl-C ends
-    the block after the step under way, and not the program. After it every restart has its best parameters, and what is
-    to be saved is saved. A resumed run goes on where it was, if each of its epochs is trained once and recorded.
+    It goes on inside a ``with`` block, once: the programs are in training mode, other threads wait, random numbers are
+    those of the seed, and Ctrl-C ends the block after the step under way. Then every restart has its best parameters,
+    and what is to be saved is saved. A resumed run goes on where it was, if each epoch is trained once and recorded.
 
     Args:
         model: as for :func:`pyro_helm.fit`.
@@ -123,10 +123,8 @@ class TrainingRun:
         self.clock, self.signals = Clock(self.device), EndingSignals()
         self.epoch, self.interrupted, self.is_over = 0, False, False
         self.under_way: Pass | None = None
-        folder = None
-        if path is not None:
-            folder = RunFolder(path, manifest_of(model, guide, scheme, self.cases, self.valid, settings))
-        self.saving = Saving(self, folder)
+        made_of = (model, guide, scheme, self.cases, self.valid, settings)
+        self.saving = Saving(self, None if path is None else RunFolder(path, manifest_of(*made_of)))
         self.kind = settings.step or "eager"
         self._numbers = numbers_of(scheme)
         self._take_step = self._new_step()
