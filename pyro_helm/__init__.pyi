@@ -52,6 +52,7 @@ from .training.result import Result
 from .training.run import TrainingRun
 from .training.schedules import SCHEDULES
 from .training.settings import Settings
+from .training.stages import Stage, fit_in_stages
 
 __all__ = [
     "LBFGS",
@@ -88,6 +89,7 @@ __all__ = [
     "Scheme",
     "Scores",
     "Settings",
+    "Stage",
     "Study",
     "Table",
     "TensorBoard",
@@ -99,6 +101,7 @@ __all__ = [
     "dreams",
     "exact_posterior",
     "fit",
+    "fit_in_stages",
     "impute",
     "load",
     "load_data",

@@ -218,7 +218,10 @@ def _mean_activity(guide: FactorialRecognition, x: Tensor, draws: int) -> Tensor
 
 
 def _best_threshold(place: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """The place ``[restarts, 1]`` above which patterns are best read as of one direction, and whether that is left."""
+    """The place ``[restarts, 1]`` above which patterns are best read as of one direction, and whether that is left.
+
+    It is midway between two patterns, so that neither is misread for the noise of other draws.
+    """
     ordered, order = place.sort(-1)
     above = left.sum() - left[order].cumsum(-1) + right[order].cumsum(-1)
     below = left.sum() + right.sum() - above
@@ -226,4 +229,5 @@ def _best_threshold(place: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor,
     ends = torch.cat([ordered.diff(dim=-1) > 0, torch.ones_like(ordered[:, :1], dtype=torch.bool)], -1)
     score = torch.where(ends, torch.maximum(above, below), 0.0)
     best = score.argmax(-1, keepdim=True)
-    return ordered.gather(-1, best), above.gather(-1, best) >= below.gather(-1, best)
+    midway = (ordered + torch.cat([ordered[:, 1:], ordered[:, -1:]], -1)) / 2
+    return midway.gather(-1, best), above.gather(-1, best) >= below.gather(-1, best)

@@ -48,6 +48,18 @@ from pyro_helm.cli.options import (
     Steps,
     Workers,
 )
+from pyro_helm.cli.stages import (
+    FirstEpochs,
+    FirstLearningRate,
+    FirstScheme,
+    HiddenLeak,
+    LayerByLayer,
+    RecognitionBias,
+    biases,
+    first_stages,
+    hidden_leaks,
+    train,
+)
 from pyro_helm.cli.values import (
     check_imaging,
     check_method,
@@ -98,6 +110,12 @@ def fit(
     on_distribution: OnDistribution = False,
     schedule: Schedule = None,
     patience: Patience = None,
+    layer_by_layer: LayerByLayer = None,
+    first_scheme: FirstScheme = None,
+    first_epochs: FirstEpochs = None,
+    first_learning_rate: FirstLearningRate = None,
+    recognition_bias: RecognitionBias = None,
+    hidden_leak: HiddenLeak = None,
     step: StepKind = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -115,6 +133,8 @@ def fit(
     \b
     pyro-helm fit shifter --sizes 24-2 --imaging odds --out runs/odds
     pyro-helm fit digits --sizes 32-16 --scheme vimco --out runs/digits
+    pyro-helm fit shifter --sizes 24-2 --imaging odds --layer-by-layer 4 --first-scheme mean_field
+        --recognition-bias -3,0 --out runs/by_layer
     pyro-helm fit shifter --sizes 24-2 --on-distribution --scheme mean_field
         --optimizer conjugate_gradient --out runs/deterministic
     """
@@ -130,12 +150,18 @@ def fit(
         loaded = helm.load_data(data)
         draws, rows = particles if chosen.samples else 1, settings["batch_size"]
         layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=rows, device=device)
-        result = helm.fit(
-            BeliefNetwork(layers, imaging, restarts=restarts, fixed_leak=checked_leak(fixed_leak), seed=seed),
-            FactorialRecognition(layers, restarts=restarts, seed=seed),
+        first = first_stages(
+            layers, chosen, particles, layer_by_layer=layer_by_layer, name=first_scheme, epochs=first_epochs,
+            learning_rate=first_learning_rate,
+        )  # fmt: skip
+        leaks = {"fixed_leak": checked_leak(fixed_leak), "initial_leak": hidden_leaks(hidden_leak, layers)}
+        result = train(
+            BeliefNetwork(layers, imaging, restarts=restarts, seed=seed, **leaks),
+            FactorialRecognition(layers, restarts=restarts, seed=seed, initial_bias=biases(recognition_bias, layers)),
             distribution_of(loaded) if on_distribution else loaded.train,
             valid=loaded.valid,
             scheme=chosen,
+            first=first,
             num_epochs=epochs,
             max_seconds=seconds,
             **settings,
