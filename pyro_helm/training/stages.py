@@ -30,7 +30,6 @@ from pyro_helm.training.schedules import Schedule
 from pyro_helm.training.settings import Settings
 
 _FILE, _INITIAL = "stages.json", "initial.safetensors"
-_OF_A_STAGE = ("num_epochs",)
 
 
 @dataclass(frozen=True)
@@ -168,10 +167,10 @@ def _checked_stages(stages: Any, model: nn.Module, guide: nn.Module | None) -> l
 
 
 def _checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    known = [field.name for field in fields(Settings) if field.name not in _OF_A_STAGE]
+    known = [field.name for field in fields(Settings) if field.name != "num_epochs"]
     for name in settings:
-        if name in _OF_A_STAGE or name == "scheme":
-            raise TypeError(f"{name} is given by each stage, Stage(scheme, {_OF_A_STAGE[0]}=...)")
+        if name in ("scheme", "num_epochs"):
+            raise TypeError(f"{name} is given by each stage, Stage(scheme, num_epochs=...)")
         if name not in known:
             raise TypeError(unknown("setting", name, known))
     return settings

@@ -74,7 +74,7 @@ def test_layers_are_added_one_by_one_in_a_deep_machine() -> None:
     assert result.summary.best_epoch.tolist() == [1]
 
 
-@pytest.mark.parametrize("steps", [1, 7, 13, 22])  # in the first stage, at its second epoch, in the others
+@pytest.mark.parametrize("steps", [3, 13, 22])  # in each stage
 def test_ended_and_resumed_gives_the_same_bits(steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = fit(machine())
     taken = 0
