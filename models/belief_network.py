@@ -99,9 +99,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        sizes, restarts = checked_sizes(sizes, restarts)
-        self.sizes = sizes
-        self.restarts = restarts
+        self.sizes, self.restarts = sizes, restarts = checked_sizes(sizes, restarts)
         kinds = [imaging_model(which) for which in per_layer("imaging", imaging, len(sizes))]
         if visible is not None:
             kinds[0] = imaging_model(visible)

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pyro_helm"
+MOST_LINES, MOST_LINES_OF_CODE = 300, 40  # of a file, and of a function without signature and docstring
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
 BOTTOM_UP = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)[::-1]
 
@@ -25,6 +26,13 @@ def imported_packages(path: Path) -> Iterator[str]:
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         yield from (name.split(".")[1] for name in names if name.startswith("pyro_helm."))
+
+
+def lines_of_code(function: ast.FunctionDef, lines: list[str]) -> int:
+    """Of a function's body, neither empty nor comments alone, without its docstring."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    inside = lines[body[0].lineno - 1 : function.end_lineno] if body else []
+    return sum(not line.strip().startswith("#") for line in inside if line.strip())
 
 
 def test_the_page_names_every_package_once() -> None:
@@ -62,3 +70,15 @@ def test_every_file_that_the_page_names_is_there() -> None:
     named = re.findall(r"`((?:pyro_helm|tests|docs)/[\w/]+\.\w+)`", PAGE)
     assert len(named) > 10
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("package", BOTTOM_UP)
+def test_no_file_and_no_function_is_longer_than_a_reader_can_hold(package: str) -> None:
+    long = []
+    for path in files_of(package):
+        lines = path.read_text().splitlines()
+        long += [f"{path.name}: {len(lines)} lines"] if len(lines) > MOST_LINES else []
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if isinstance(node, ast.FunctionDef) and (number := lines_of_code(node, lines)) > MOST_LINES_OF_CODE:
+                long.append(f"{path.name}, {node.name}: {number} lines of code")
+    assert long == []

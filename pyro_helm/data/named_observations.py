@@ -132,9 +132,10 @@ def _tensor(data: Any, name: str) -> Tensor:
         wide = data.dtype.kind == "u" and data.itemsize > 1  # torch lacks operations for these
         rows = np.ascontiguousarray(data.astype(np.float64) if wide else data)
         return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
+    parts = f"; did you mean its part {name}.train?" if hasattr(data, "train") else ""
     raise ValueError(
         f"{name} is of type {type(data).__name__}, expected a torch.Tensor, a numpy array, a pandas DataFrame, or a "
-        "mapping of these by name"
+        f"mapping of these by name{parts}"
     )
 
 

@@ -29,6 +29,7 @@ from pyro_helm.schemes import Intractable
 from pyro_helm.training.fitting import fit
 from pyro_helm.training.history import describe_machine
 from pyro_helm.training.result import Result
+from pyro_helm.training.run_folder import FolderInUse
 
 RUNS, RUN_FILE, OUTCOME_FILE, SCORES = "runs", "run.json", "outcome.json", "scores"
 
@@ -52,7 +53,8 @@ def carried_out(run: Run, study: Path, *, raising: bool = False) -> Outcome:
     """Train and score a run in its folder, or go on where it was ended; what came of it.
 
     It computes in one thread, so that its numbers do not depend on who carries it out. An error is an outcome; one
-    that is no fault of the run's, Ctrl-C, is raised; with ``raising``, so is every other but too many states.
+    that is no fault of the run's, Ctrl-C, is raised; with ``raising``, so is every other but too many states. Where
+    another process is at the same run, that is the outcome, and the folder is left to it.
     """
     folder = folder_of(run, study)
     try:
@@ -69,6 +71,8 @@ def carried_out(run: Run, study: Path, *, raising: bool = False) -> Outcome:
     except Exception as error:  # whatever it is, it is this run's alone
         if raising and not isinstance(error, Intractable):
             raise
+        if isinstance(error, FolderInUse):
+            return _failure("in use", error)
         outcome = failed(run, study, error)
     return outcome
 

@@ -21,6 +21,10 @@ CONFIG, STATE = "config.json", "state.pt"
 _FILES = (CONFIG, STATE, FILE_NAME, "history.parquet", "history.csv")
 
 
+class FolderInUse(ValueError):
+    """A folder to which another run is being written at this moment."""
+
+
 class RunFolder:
     """What a run has on disk. All files of one save take their places together.
 
@@ -39,14 +43,14 @@ class RunFolder:
         """Keep others out; the lock is the process's, and ends with it.
 
         Raises:
-            ValueError: if another run is writing there.
+            FolderInUse: if another run is writing there.
 
         """
         lock = FileLock(self.path / ".lock", blocking=False, thread_local=False)
         try:
             lock.acquire()
         except Timeout as error:
-            raise ValueError(
+            raise FolderInUse(
                 f"another run is being written to {self.path}; wait for its end, or choose another out"
             ) from error
         except OSError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 
 import pyro_helm as helm
 from pyro_helm.experiments import run_folders
@@ -187,6 +188,15 @@ def test_ctrl_c_ends_it_and_the_rest_is_trained_later(tmp_path: Path, monkeypatc
     assert asked.interrupted == 2  # SIGINT
     assert run(asked).state.tolist() == ["finished", "finished"]
     assert asked.interrupted is None
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
+    asked = study(tmp_path, schemes=["wake_sleep"], settings={})
+    folder = run_folders.folder_of(asked.plan[0], tmp_path)
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"), pytest.warns(RuntimeWarning, match="another run is being written"):
+        assert run(asked).state.tolist() == ["waiting"]
+    assert run(asked).state.tolist() == ["finished"]
 
 
 def test_studies_copied_together_are_one_and_unlike_copies_are_told(done: helm.Study, tmp_path: Path) -> None:

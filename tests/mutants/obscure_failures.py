@@ -192,7 +192,7 @@ FILES_AND_OPTIONS = [
     Mutant("exit status 0 where every restart of a comparison failed", "pyro_helm/cli/studies.py",
            "    if failed == restarts:\n", "    if False:\n",
            ("test_cli_misuse.py::test_a_training_whose_restarts_all_fail_has_an_exit_status[compare]",)),
-    Mutant("exit status 0 where no score is a number", "pyro_helm/cli/app.py",
+    Mutant("exit status 0 where no score is a number", "pyro_helm/cli/loglik_command.py",
            "        if any(scores.summary.log_likelihood.isna().all() for scores in scored):\n", "        if False:\n",
            ("test_cli_misuse.py::test_scores_that_are_all_nan_have_an_exit_status",)),
 ]

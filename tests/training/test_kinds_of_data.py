@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,22 @@ def test_rows_of_numbers_hold_what_they_were_made_of() -> None:
 def test_a_data_set_is_read_as_it_is_needed_to_the_same_numbers(source: Any) -> None:
     in_memory = trained({"x": X, "label": LABEL}, own=False)
     assert same(in_memory, trained(source, own=False))
+
+
+def test_a_run_is_not_resumed_with_another_data_set(tmp_path: Path) -> None:
+    trained(Rows(), own=False, out=tmp_path, num_epochs=1)
+    with pytest.raises(ValueError, match=r"data\.some_rows\.x\.digest"):
+        trained(Rows(1 - X), own=False, out=tmp_path, resume=True)
+    trained(Rows(), own=False, out=tmp_path, resume=True)
+
+
+def test_a_data_set_whose_rows_are_drawn_is_known_by_its_class_alone(tmp_path: Path) -> None:
+    class Drawn(Rows):
+        def __getitem__(self, row: int) -> dict[str, Tensor]:
+            return {"x": torch.bernoulli(torch.full_like(self.x[row], 0.5)), "label": LABEL[row]}
+
+    for epochs in (1, 2):
+        trained(Drawn(), own=False, out=tmp_path, num_epochs=epochs, resume=True, valid=None)
 
 
 def test_a_data_set_of_tensors_is_x() -> None:

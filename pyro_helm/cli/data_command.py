@@ -1,0 +1,38 @@
+"""``pyro-helm data``: data sets by name, and what a file was read as."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import pyro_helm as helm
+from pyro_helm.cli.errors import one_sentence_errors
+
+
+def list_data(
+    file: Annotated[str | None, typer.Argument(help="A .csv file, of which is said what was understood.")] = None,
+    index: Annotated[str | None, typer.Option(help="Column that names the rows.")] = None,
+    missing: Annotated[str, typer.Option(help="More markers of missing values, separated by commas.")] = "",
+    header: Annotated[bool | None, typer.Option("--header/--no-header", help="Whether line 1 holds names.")] = None,
+) -> None:
+    """List the data sets that can be named, or say column by column what a .csv FILE was read as.
+
+    Files are found in the folder PYRO_HELM_DATA. Published sets that are not here are downloaded when they are first
+    loaded, into PYRO_HELM_CACHE or the system's folder for caches. Those "by hand" are to be put into PYRO_HELM_DATA.
+    """
+    from pyro_helm.experiments.console import print_table
+
+    with one_sentence_errors():
+        if file is None:
+            print_table(helm.available_data(), "data sets")
+            return
+        markers = [marker for marker in missing.split(",") if marker]
+        table = helm.read_table(file, index=index, missing=markers, header=header)
+        first = "names" if table.has_names else "data"
+        separator = {",": "comma", ";": "semicolon", "\t": "tab"}.get(table.separator, repr(table.separator))
+        print_table(
+            table.described(),
+            f"{file}: {len(table.frame)} rows of {table.frame.shape[1]} units, "
+            f"line 1 read as {first}, separated by {separator}",
+        )

@@ -1,0 +1,29 @@
+"""``pyro-helm report``: one page of HTML about a study."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import pyro_helm as helm
+from pyro_helm.cli.errors import one_sentence_errors
+
+
+def report(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Of a study, or of several copied together.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="File to write.", show_default="report.html in the folder")
+    ] = None,
+) -> None:
+    """Write one page of HTML about a study: the answer, tables that sort, curves, machines, warnings.
+
+    The page holds everything itself, and can be opened, printed and sent as it is.
+
+    For example:
+
+    \b
+    pyro-helm report results/schemes
+    """
+    with one_sentence_errors():
+        typer.echo(f"report: {helm.report(folder, out)}")

@@ -1,0 +1,43 @@
+"""``pyro-helm study``: carry out a study file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pyro_helm.cli.errors import one_sentence_errors
+from pyro_helm.cli.options import Workers
+from pyro_helm.cli.values import output_folder
+
+
+def study(
+    file: Annotated[str, typer.Argument(metavar="STUDY.toml", help="What to train, see docs/studies.md.")],
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Folder for runs and tables.", show_default="STUDY, beside the file"),
+    ] = None,
+    workers: Workers = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask scheduler such as tcp://host:8786, whose workers see the folder."),
+    ] = None,
+) -> None:
+    """Train every run of a study that is not trained yet; print the best setting of each scheme, and the differences.
+
+    The same command goes on where it was ended. Exit status: 0 when all is finished, 1 if every run failed, 3 if some
+    did, 130 after Ctrl-C and 143 after SIGTERM.
+
+    For example:
+
+    \b
+    pyro-helm study schemes.toml --out results/schemes --workers 2
+    """
+    from pyro_helm.cli.studies import end_of_study, print_study, run_study
+    from pyro_helm.experiments.study_files import study_from_file
+
+    with one_sentence_errors():
+        asked = study_from_file(file, None if out is None else output_folder(out))
+        run_study(asked, workers, scheduler)
+        print_study(asked)
+        end_of_study(asked)
