@@ -38,9 +38,8 @@ from pyro_helm.cli.stages import (
     HiddenLeak,
     LayerByLayer,
     RecognitionBias,
-    biases,
     first_stages,
-    hidden_leaks,
+    new_machine,
     train,
 )
 from pyro_helm.cli.values import (
@@ -106,8 +105,6 @@ def fit(
         --optimizer conjugate_gradient --out runs/deterministic
     """
     from pyro_helm.experiments.console import print_table
-    from pyro_helm.guides import FactorialRecognition
-    from pyro_helm.models import BeliefNetwork
 
     with one_sentence_errors():
         folder, device = output_folder(out), chosen_device(device)
@@ -117,14 +114,10 @@ def fit(
         loaded = helm.load_data(data)
         draws, rows = particles if chosen.samples else 1, settings["batch_size"]
         layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=rows, device=device)
-        first = first_stages(
-            layers, chosen, particles, layer_by_layer=layer_by_layer, name=first_scheme, epochs=first_epochs,
-            learning_rate=first_learning_rate,
-        )  # fmt: skip
-        leaks = {"fixed_leak": checked_leak(fixed_leak), "initial_leak": hidden_leaks(hidden_leak, layers)}
+        first = first_stages(layers, chosen, particles, layer_by_layer, first_scheme, first_epochs, first_learning_rate)
+        leaks = {"fixed_leak": checked_leak(fixed_leak), "hidden_leak": hidden_leak}
         result = train(
-            BeliefNetwork(layers, imaging, restarts=restarts, seed=seed, **leaks),
-            FactorialRecognition(layers, restarts=restarts, seed=seed, initial_bias=biases(recognition_bias, layers)),
+            *new_machine(layers, imaging, restarts, **leaks, recognition_bias=recognition_bias, seed=seed),
             distribution_of(loaded) if on_distribution else loaded.train,
             valid=loaded.valid,
             scheme=chosen,

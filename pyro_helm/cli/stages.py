@@ -67,7 +67,6 @@ def first_stages(
     sizes: tuple[int, ...],
     scheme: Scheme,
     particles: int,
-    *,
     layer_by_layer: int | None,
     name: str | None,
     epochs: int | None,
@@ -98,22 +97,31 @@ def train(
     return helm.fit_in_stages(model, guide, data, stages=stages, **settings)
 
 
-def biases(text: str | None, sizes: tuple[int, ...]) -> float | list[float] | None:
+def new_machine(
+    sizes: tuple[int, ...], imaging: str, restarts: int, *,
+    fixed_leak: float | None, hidden_leak: float | None, recognition_bias: str | None, seed: int,
+) -> tuple[Any, Any]:  # fmt: skip
+    """A model and its guide, with the initial values that were asked for."""
+    from pyro_helm.guides import FactorialRecognition
+    from pyro_helm.models import BeliefNetwork
+
+    leaks = None if hidden_leak is None else [None, *[hidden_leak] * (len(sizes) - 1)]
+    biases = None if recognition_bias is None else _biases(recognition_bias, len(sizes) - 1)
+    return (
+        BeliefNetwork(sizes, imaging, restarts=restarts, fixed_leak=fixed_leak, initial_leak=leaks, seed=seed),
+        FactorialRecognition(sizes, restarts=restarts, initial_bias=biases, seed=seed),
+    )
+
+
+def _biases(text: str, num_layers: int) -> float | list[float]:
     """One bias for all hidden layers, or one for each; ValueError for what is none."""
-    if text is None:
-        return None
     try:
         found = [float(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if len(found) not in (1, len(sizes) - 1):
+    if len(found) not in (1, num_layers):
         raise ValueError(
-            f"--recognition-bias must be a number, or {len(sizes) - 1}, one per hidden layer, separated by commas; got "
+            f"--recognition-bias must be a number, or {num_layers}, one per hidden layer, separated by commas; got "
             f"{text[:60]!r}"
         )
     return found[0] if len(found) == 1 else found
-
-
-def hidden_leaks(leak: float | None, sizes: tuple[int, ...]) -> list[float | None] | None:
-    """As ``initial_leak`` of a network: of hidden layers alone."""
-    return None if leak is None else [None, *[leak] * (len(sizes) - 1)]
