@@ -99,7 +99,7 @@ def page(scheme: type[Scheme]) -> str:
     for heading, entries in sections.items():
         parts += [f"**{heading}**", "\n".join(f"- `{name}`: {_markdown(text)}" for name, text in entries)]
     parts += [
-        f"**Loss:** {_markdown(_first_lower(inspect.getdoc(scheme.restart_losses) or ''))}",
+        f"**Bound:** {_markdown(_first_lower(inspect.getdoc(scheme.estimate) or ''))}",
         "## Example",
         f"```python\n{_runnable(example)}\n```",
         f"On the command line it is `{scheme.name}`, as in `pyro-helm fit DATA --scheme {scheme.name}`.",

@@ -27,12 +27,14 @@ from .likelihoods import (
     weight_table,
 )
 from .models import BeliefNetwork
+from .programs.pair import Programs
 from .schemes import (
     NVIL,
     SCHEMES,
     TVO,
     VIMCO,
     DisARM,
+    Estimate,
     ExactEM,
     ExactMeanField,
     Gibbs,
@@ -68,6 +70,7 @@ __all__ = [
     "Data",
     "DisARM",
     "EpochState",
+    "Estimate",
     "ExactEM",
     "ExactMeanField",
     "FactorialRecognition",
@@ -82,6 +85,7 @@ __all__ = [
     "OddsBernoulli",
     "PatternDistribution",
     "Posterior",
+    "Programs",
     "Reinforce",
     "Relaxed",
     "Result",

@@ -45,7 +45,7 @@ def test_pages_are_up_to_date() -> None:
 def test_a_page_has_all_parts_and_no_restructured_text(name: str) -> None:
     text = (PAGES / f"{name}.md").read_text()
     scheme = SCHEMES[name]
-    for part in (f"# {scheme.__name__}\n", f"```python\n{scheme.__name__}(", "**Loss:**", "## Example", "## Source"):
+    for part in (f"# {scheme.__name__}\n", f"```python\n{scheme.__name__}(", "**Bound:**", "## Example", "## Source"):
         assert part in text
     assert f"--scheme {name}`" in text
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)

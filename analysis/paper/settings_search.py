@@ -49,7 +49,7 @@ def main(
         grid = {"layerwise": True, "recognition_bias": -3.0, "learning_rate": 0.01, "lower_epochs": 1}
     study = helm.Study(
         out / "settings",
-        datasets=["shifter"],
+        datasets=[{"data": "shifter", "train": 500, "test": 100} if quick else "shifter"],
         machines=[{"machine": shifter_machine, "arguments": {"imaging": "odds"}}],
         schemes=[{"scheme": SCHEMES[name], "name": name} for name in schemes.split(",")],
         settings=grid,

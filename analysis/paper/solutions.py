@@ -71,7 +71,7 @@ def train_rows(out: Path, names: Sequence[str], restarts: int, *, quick: bool, p
     for imaging in dict.fromkeys(map(imaging_of, names)):
         study = helm.Study(
             out / "solutions",
-            datasets=["shifter"],
+            datasets=[{"data": "shifter", "train": 500, "test": 100} if quick else "shifter"],
             machines=[{"machine": shifter_machine, "arguments": {"imaging": imaging}}],
             schemes=[ROWS[name] | {"name": name} | few for name in names if imaging_of(name) == imaging],
             restarts=restarts,

@@ -78,17 +78,17 @@ class Particles:
         """Guide sites whose draws carry no gradient, so that a scheme must follow them by their score function."""
         return [name for name, site in self.guide_sites.items() if not site["value"].requires_grad]
 
-    @property
+    @cached_property
     def log_joint(self) -> Tensor:
         """``log p(x, h)``, ``[particles, restarts, data]``."""
         return _total(self.log_p.values())
 
-    @property
+    @cached_property
     def log_guide(self) -> Tensor:
         """``log q(h | x)``, ``[particles, restarts, data]``."""
         return _total(self.log_q.values())
 
-    @property
+    @cached_property
     def log_weight(self) -> Tensor:
         """``log p(x, h) - log q(h | x)``, ``[particles, restarts, data]``."""
         return self.log_joint - self.log_guide
@@ -232,14 +232,17 @@ def score(
         ValueError: for a latent site without a value, or sites and plates that break the shape convention.
 
     """
-    # the rows of a minibatch have no dimension of particles
-    num_particles = max((len(value) for value in values.values() if value.dim() > 2), default=1)
-    recorder = Recorder(num_particles, values)
+    recorder = Recorder(num_particles_of(values), values)
     sites = recorded(program, recorder, args, {} if kwargs is None else kwargs)
     for name, site in sites.items():
         if name not in values and not site["is_observed"] and not site_is_subsample(site):
             raise ValueError(f"latent site {name!r} was given no value; the sites with one are {', '.join(values)}")
     return _alone(sites)
+
+
+def num_particles_of(values: Mapping[str, Tensor]) -> int:
+    """How many particles given values are of; the rows of a minibatch have no dimension of particles."""
+    return max((len(value) for value in values.values() if value.dim() > 2), default=1)
 
 
 def draw_from_prior(

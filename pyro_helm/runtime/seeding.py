@@ -11,6 +11,10 @@ import torch
 @contextmanager
 def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from a seed of one's own; the caller's random state is as it was afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        # torch.manual_seed would seed the GPUs that are not forked too, and where there is none queue it, call by call
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed_all(seed)
         yield

@@ -1,6 +1,6 @@
 """Inference schemes, one file each, and their registry."""
 
-from pyro_helm.schemes.base import Intractable, Scheme
+from pyro_helm.schemes.base import Estimate, Intractable, Scheme
 from pyro_helm.schemes.disarm import DisARM
 from pyro_helm.schemes.exact_em import ExactEM
 from pyro_helm.schemes.exact_mean_field import ExactMeanField
@@ -36,6 +36,7 @@ __all__ = [
     "TVO",
     "VIMCO",
     "DisARM",
+    "Estimate",
     "ExactEM",
     "ExactMeanField",
     "Gibbs",

@@ -6,12 +6,13 @@ import copy
 from abc import abstractmethod
 from collections.abc import Mapping
 from inspect import signature
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
+from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.param_store import check_names_differ
 from pyro_helm.programs.particles import Program
 from pyro_helm.runtime.arguments import is_whole
@@ -21,8 +22,22 @@ class Intractable(ValueError):
     """A model that a scheme could train, but for the number of its states."""
 
 
+class Estimate(NamedTuple):
+    """What a scheme says of its particles, per restart.
+
+    >>> Estimate(bound=torch.tensor([-3.0]), surrogate=torch.tensor([0.0])).bound
+    tensor([-3.])
+
+    """
+
+    bound: Tensor
+    """The bound summed over the data, ``[restarts]``, in nats."""
+    surrogate: Tensor | None = None
+    """A tensor ``[restarts]`` whose gradient is the scheme's, uphill; None where the bound's own is."""
+
+
 class Scheme(ELBO):  # type: ignore[misc]
-    """An inference scheme, used as Pyro's own objectives are.
+    """An inference scheme, used as Pyro's own objectives are; one of your own defines :meth:`estimate`.
 
     ``SVI(model, guide, optim, loss=scheme)`` trains with Pyro's optimisers;
     ``scheme.differentiable_loss(model, guide, *args, **kwargs).backward()`` with torch's.
@@ -54,8 +69,20 @@ class Scheme(ELBO):  # type: ignore[misc]
         super().__init__(num_particles=int(num_particles), max_plate_nesting=2, vectorize_particles=True)
 
     @abstractmethod
+    def estimate(self, programs: Programs) -> Estimate:
+        """Bound of every restart, and what has the scheme's gradient: each ``[restarts]``, of sums over the data."""
+
     def restart_losses(self, model: Program, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Negative bound summed over the data, per restart, ``[restarts]``, in nats; its gradient is the scheme's."""
+        """Negative bound summed over the data, per restart, ``[restarts]``, in nats; its gradient is the scheme's.
+
+        Raises:
+            TypeError: for no guide, where the scheme needs one.
+
+        """
+        if guide is None and self.needs_guide:
+            raise TypeError(f"{type(self).__name__} needs a guide, got None; without one, use ExactEM or Gibbs")
+        bound, surrogate = self.estimate(Programs(model, guide, args, kwargs))
+        return -(bound if surrogate is None else with_gradient_of(bound, surrogate))
 
     def differentiable_loss(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> Tensor:
         """Sum of :meth:`restart_losses`, a scalar to call ``backward()`` on."""
@@ -128,8 +155,10 @@ class _WithGradientOf(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, surrogate: Tensor) -> Tensor:
         ctx.like = surrogate.shape, surrogate.dtype
-        shape = torch.broadcast_shapes(value.shape, surrogate.shape)
-        return value.to(torch.promote_types(value.dtype, surrogate.dtype)).expand(shape).clone()
+        value = value.to(torch.promote_types(value.dtype, surrogate.dtype))
+        if value.shape != surrogate.shape:
+            value = value.expand(torch.broadcast_shapes(value.shape, surrogate.shape))
+        return value.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:

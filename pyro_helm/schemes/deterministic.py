@@ -22,6 +22,7 @@ from pyro_helm.layers import Imaging, LogProbs
 from pyro_helm.layers.missing import has_missing
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import check_sizes_agree, layer_plates
+from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.rows import is_own
 from pyro_helm.runtime.arguments import is_whole
 
@@ -32,17 +33,14 @@ LayerLogProbs = Callable[[Imaging, Tensor], LogProbs]
 """What stands for a layer's log-probabilities, given the probabilities of the causes above it."""
 
 
-def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-    """F summed over the data, ``[restarts]``, in nats.
+def negative_free_energies(name: str, log_probs: LayerLogProbs, programs: Programs) -> Tensor:
+    """``-F`` summed over the data, ``[restarts]``, in nats.
 
     Args:
         name: of the scheme, for messages.
         log_probs: what stands for the log-probabilities of a layer.
-        model: a belief network.
-        guide: its recognition network.
-        args: of the two programs: ``observations={"x": values}``, of shape ``[data, units]`` or
-            ``[restarts, data, units]``.
-        kwargs: likewise.
+        programs: a belief network and its recognition network, with ``observations={"x": values}`` of shape
+            ``[data, units]`` or ``[restarts, data, units]``.
 
     Raises:
         TypeError: for other programs or arguments, or an ``x`` that is no tensor.
@@ -50,6 +48,7 @@ def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *
             one of these shapes.
 
     """
+    model, guide = programs.model, programs.guide
     are_own = is_own(model) and is_own(guide)
     if not (are_own and isinstance(model, BeliefNetwork) and isinstance(guide, FactorialRecognition)):
         raise TypeError(
@@ -58,19 +57,21 @@ def free_energies(name: str, log_probs: LayerLogProbs, model: Any, guide: Any, *
         )
     check_sizes_agree(model, guide)
     model.check_takes_means()
-    x = _checked_x(name, model.restarts, *args, **kwargs)
+    x = _checked_x(name, model.restarts, *programs.args, **programs.kwargs)
     hidden = guide.mean_field({"x": x})
     means = [layer.mean for layer in hidden]
     x = x.to(means[0])
-    energy: Tensor = -sum(layer.entropy().sum(-1) for layer in hidden)
+    negative: Tensor = hidden[0].entropy().sum(-1)
+    for recognised in hidden[1:]:
+        negative = negative + recognised.entropy().sum(-1)
     visible, *layers = model.layer_log_probs(log_probs, means)
     if has_missing(x):  # a missing unit is neither on nor off
         observed = ~x.isnan()
         visible = LogProbs(*(torch.where(observed, log_prob, 0.0) for log_prob in visible))
         x = torch.where(observed, x, 0.0)
     for q, layer in zip([x, *means], [visible, *layers], strict=True):
-        energy = energy - _mean(q, layer).sum(-1)
-    return _sum_over_data(energy, model.restarts)
+        negative = negative + _mean(q, layer).sum(-1)
+    return _sum_over_data(negative, model.restarts)
 
 
 def checked_max_enumerated(max_enumerated: int) -> int:

@@ -17,7 +17,6 @@ section 3.2; Yin, Ho, Yan, Qian & Zhou, Probabilistic best subset selection by g
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,9 +24,10 @@ from torch.distributions import Bernoulli
 
 from pyro_helm.programs.contract import Site
 from pyro_helm.programs.discrete import elementwise
-from pyro_helm.programs.particles import Particles, Program, draw_from_guide
+from pyro_helm.programs.pair import Programs
+from pyro_helm.programs.particles import Particles
 from pyro_helm.runtime.arguments import flag
-from pyro_helm.schemes.base import Scheme, normalised_weights, with_gradient_of
+from pyro_helm.schemes.base import Estimate, Scheme, normalised_weights
 from pyro_helm.schemes.learning_signals import (
     Dependencies,
     dependencies,
@@ -64,11 +64,11 @@ class DisARM(Scheme):
         super().__init__(num_particles)
         self.multi_sample = flag("multi_sample", multi_sample)
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """Free energy F, or the negative importance-weighted bound, summed over the data, ``[restarts]``, in nats."""
+    def estimate(self, programs: Programs) -> Estimate:
+        """Minus the free energy F, or the importance-weighted bound, summed over the data, ``[restarts]``, in nats."""
         shared = not self.multi_sample
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=shared)
-        known = dependencies(particles, model, guide)
+        particles = programs.draw_from_guide(self.num_particles, pathwise=True, shared=shared)
+        known = dependencies(particles, programs)
         bound, surrogate = self._without_scores(particles, known)
         for name in particles.scored:
             if particles.guide_sites[name]["fn"].has_rsample:
@@ -78,13 +78,13 @@ class DisARM(Scheme):
             kept = {other: site["value"] for other, site in particles.guide_sites.items() if other not in reached}
             values = {**particles.minibatch, **kept, name: partner}
             with torch.no_grad():
-                others = draw_from_guide(model, guide, self.num_particles, args, kwargs, shared=shared, values=values)
+                others = programs.draw_from_guide(self.num_particles, shared=shared, values=values)
                 if self.multi_sample:
                     difference = particles.scale * _difference_of_bounds(particles.log_weight, others.log_weight)
                 else:
-                    difference = _difference_of_signals(particles, others, model, guide, name) / self.num_particles
+                    difference = _difference_of_signals(particles, others, programs, name) / self.num_particles
             surrogate = surrogate + (difference / 2 * factor).sum((0, -1))
-        return -with_gradient_of(bound, surrogate)
+        return Estimate(bound, surrogate)
 
     def _without_scores(self, particles: Particles, known: Dependencies) -> tuple[Tensor, Tensor]:
         """The bound, and what has its gradient but for the draws of the sites that are scored, ``[restarts]``."""
@@ -102,11 +102,9 @@ class DisARM(Scheme):
         return bound, (of_p - of_q).sum(0)
 
 
-def _difference_of_signals(
-    particles: Particles, others: Particles, model: Program, guide: Program, site: str
-) -> Tensor:
+def _difference_of_signals(particles: Particles, others: Particles, programs: Programs, site: str) -> Tensor:
     """A site's signal less its partner's, ``[particles, restarts, data]``; 0 for data that either finds impossible."""
-    known, of_others = dependencies(particles, model, guide), dependencies(others, model, guide)
+    known, of_others = dependencies(particles, programs), dependencies(others, programs)
     if not known.declared:
         impossible = impossible_data(particles), impossible_data(others)
         particles, others = without(particles, *impossible), without(others, *impossible)

@@ -13,18 +13,17 @@ variants, 1998; Dayan, Hinton, Neal & Zemel 1995, section 2 and Fig. 2.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from pyro_helm.latents.joint_states import all_joint_states, discrete_sites, num_states, placed, to_be_summed
 from pyro_helm.programs.contract import check_observes
-from pyro_helm.programs.particles import Program, draw_from_guide, score
+from pyro_helm.programs.pair import Programs
+from pyro_helm.programs.particles import score
 from pyro_helm.runtime.arguments import is_whole
 from pyro_helm.runtime.device import placement
 from pyro_helm.runtime.seeding import forked_rng
-from pyro_helm.schemes.base import Intractable, Scheme, normalised_weights, with_gradient_of
+from pyro_helm.schemes.base import Estimate, Intractable, Scheme, normalised_weights
 
 
 class ExactEM(Scheme):
@@ -57,8 +56,9 @@ class ExactEM(Scheme):
             raise ValueError(f"max_terms must be a whole number of at least 1, got {max_terms!r}")
         self.max_terms = int(max_terms)
 
-    def restart_losses(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> Tensor:
-        """``-log p(x)`` summed over the data, ``[restarts]``, in nats."""
+    def estimate(self, programs: Programs) -> Estimate:
+        """``log p(x)`` summed over the data, ``[restarts]``, in nats."""
+        model, args, kwargs = programs.model, programs.args, programs.kwargs
         # looking at the sites draws from them, which must not show in a scheme without noise
         with torch.no_grad(), forked_rng(0, placement(model)["device"]):
             sites = discrete_sites(model, kwargs, args, remedy="use a scheme that samples, such as Reinforce or VIMCO")
@@ -74,16 +74,15 @@ class ExactEM(Scheme):
             )
         (states,) = all_joint_states(sites, count, sites[0].device)
         values = placed(sites, states)
-        if guide is None:
-            particles = score(model, values, args, kwargs)
+        particles = programs.score(values)
+        if programs.guide is None:
             check_observes(particles.model_sites)
         else:
-            particles = draw_from_guide(model, guide, count, args, kwargs, values=values)
             for name in particles.guide_sites.keys() - values.keys():
                 raise ValueError(f"site {name!r} of the guide is auxiliary, so that log q(h | x) is not known; drop it")
         log_joint = to_be_summed(particles, sites)
         log_p = particles.sum_over_data(log_joint.detach().logsumexp(0))
         # d log p(x) = sum_h p(h | x) d log p(x, h), which is finite where states are impossible
-        learned = log_joint if guide is None else log_joint + particles.log_guide
+        learned = log_joint if programs.guide is None else log_joint + particles.log_guide
         surrogate = particles.sum_over_data((normalised_weights(log_joint.detach()) * learned).sum(0))
-        return -with_gradient_of(log_p, surrogate)
+        return Estimate(log_p, surrogate)

@@ -13,16 +13,14 @@ It answers the end of appendix B of Dayan, Hinton, Neal & Zemel 1995, whose F ha
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from pyro_helm.layers import Imaging, LogProbs
-from pyro_helm.programs.particles import Program
+from pyro_helm.programs.pair import Programs
 from pyro_helm.runtime.arguments import number
-from pyro_helm.schemes.base import Scheme
-from pyro_helm.schemes.deterministic import checked_max_enumerated, free_energies
+from pyro_helm.schemes.base import Estimate, Scheme
+from pyro_helm.schemes.deterministic import checked_max_enumerated, negative_free_energies
 
 
 class ExactMeanField(Scheme):
@@ -62,9 +60,9 @@ class ExactMeanField(Scheme):
         self.tolerance = tolerance
         self.max_enumerated = checked_max_enumerated(max_enumerated)
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """Free energy F of the factorial guide summed over the data, ``[restarts]``, in nats."""
-        return free_energies("ExactMeanField", self._log_probs, model, guide, *args, **kwargs)
+    def estimate(self, programs: Programs) -> Estimate:
+        """Minus the free energy F of the factorial guide, summed over the data, ``[restarts]``, in nats."""
+        return Estimate(negative_free_energies("ExactMeanField", self._log_probs, programs))
 
     def _log_probs(self, layer: Imaging, q: Tensor) -> LogProbs:
         tolerance = self.tolerance

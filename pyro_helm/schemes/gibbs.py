@@ -25,10 +25,10 @@ from torch import Tensor
 from pyro_helm.latents.gibbs_moves import sweep
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.memory import Memory
-from pyro_helm.programs.particles import Program, draw_from_guide, draw_from_prior, score
+from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.row_keys import keys_of
 from pyro_helm.runtime.arguments import is_whole
-from pyro_helm.schemes.base import Scheme, with_gradient_of
+from pyro_helm.schemes.base import Estimate, Scheme
 
 
 class Gibbs(Scheme):
@@ -104,14 +104,13 @@ class Gibbs(Scheme):
         every = [_Chains(known) for known in parts.values()]
         self._chains.load({chains.kind(): chains for chains in every})
 
-    def restart_losses(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> Tensor:
-        """``-log p(x, h)`` of posterior draws summed over the data, ``[restarts]``, in nats."""
+    def estimate(self, programs: Programs) -> Estimate:
+        """``log p(x, h)`` of posterior draws summed over the data, ``[restarts]``, in nats."""
+        model, args, kwargs = programs.model, programs.args, programs.kwargs
         of_model = self._chains.of(model, None)
         with torch.no_grad():
-            if guide is None:
-                start = draw_from_prior(model, self.num_particles, args, kwargs)
-            else:
-                start = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+            draw = programs.draw_from_prior if programs.guide is None else programs.draw_from_guide
+            start = draw(self.num_particles)
             shape = start.log_joint.shape
             states = {
                 name: site["value"].expand(self.num_particles, *shape[1:], *site["fn"].event_shape)
@@ -126,15 +125,11 @@ class Gibbs(Scheme):
                 for _ in range(self.num_sweeps):
                     states = sweep(model, states, start.minibatch, args, kwargs, block_size=self.block_size)
             chains.remember(keys, states, self.max_data)
-        values = {**start.minibatch, **states}
-        if guide is None:
-            particles = score(model, values, args, kwargs)
-            surrogate = particles.log_joint
-        else:
-            particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, values=values)
-            surrogate = particles.log_joint + particles.log_guide
-        value = particles.sum_over_data(particles.log_joint.mean(0))
-        return -with_gradient_of(value, particles.sum_over_data(surrogate.mean(0)))
+        particles = programs.score({**start.minibatch, **states})
+        log_joint = particles.log_joint
+        surrogate = log_joint if programs.guide is None else log_joint + particles.log_guide
+        value = particles.sum_over_data(log_joint.mean(0))
+        return Estimate(value, particles.sum_over_data(surrogate.mean(0)))
 
 
 def _kind(states: Mapping[str, Tensor]) -> tuple[Any, ...]:

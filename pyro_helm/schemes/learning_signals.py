@@ -32,6 +32,7 @@ from pyro_helm.layers.missing import PartlySeen, PartlySeenGroups
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.contract import Site
 from pyro_helm.programs.layered import site_names
+from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.particles import Particles, Program
 
 
@@ -57,18 +58,17 @@ class Dependencies(NamedTuple):
         return [name for name in order[: order.index(site)] if name in self.guide[site]]
 
 
-def dependencies(particles: Particles, model: Program, guide: Program) -> Dependencies:
+def dependencies(particles: Particles, programs: Programs) -> Dependencies:
     """What may depend on what in these particles.
 
     Nothing is remembered from call to call: a program may do another thing each time.
 
     Args:
         particles: of the pair.
-        model: that they were drawn from.
-        guide: likewise.
+        programs: that they were drawn from.
 
     """
-    layered = _layered(model, guide)
+    layered = _layered(programs.model, programs.guide)
     if layered is not None and _has_sites_of(particles, layered):
         return layered
     every = frozenset(particles.guide_sites)

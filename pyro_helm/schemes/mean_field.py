@@ -15,14 +15,12 @@ Dayan, Hinton, Neal & Zemel 1995, section 3 (3.11 is printed with the sign of -F
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from pyro_helm.layers import Imaging, LogProbs
-from pyro_helm.programs.particles import Program
-from pyro_helm.schemes.base import Scheme
-from pyro_helm.schemes.deterministic import checked_max_enumerated, free_energies
+from pyro_helm.programs.pair import Programs
+from pyro_helm.schemes.base import Estimate, Scheme
+from pyro_helm.schemes.deterministic import checked_max_enumerated, negative_free_energies
 
 
 class MeanField(Scheme):
@@ -55,9 +53,9 @@ class MeanField(Scheme):
         super().__init__()
         self.max_enumerated = checked_max_enumerated(max_enumerated)
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """The deterministic F (3.11) summed over the data, ``[restarts]``, in nats."""
-        return free_energies("MeanField", self._log_probs, model, guide, *args, **kwargs)
+    def estimate(self, programs: Programs) -> Estimate:
+        """Minus the deterministic F (3.11), which is no bound, summed over the data, ``[restarts]``, in nats."""
+        return Estimate(negative_free_energies("MeanField", self._log_probs, programs))
 
     def _log_probs(self, layer: Imaging, q: Tensor) -> LogProbs:
         return layer.log_mean(q, max_enumerated=self.max_enumerated)

@@ -24,9 +24,10 @@ import torch
 from torch import Tensor
 
 from pyro_helm.programs.memory import Memory
-from pyro_helm.programs.particles import Particles, Program, draw_from_guide
+from pyro_helm.programs.pair import Programs
+from pyro_helm.programs.particles import Particles
 from pyro_helm.runtime.arguments import flag, is_whole, number
-from pyro_helm.schemes.base import Scheme, with_gradient_of
+from pyro_helm.schemes.base import Estimate, Scheme
 from pyro_helm.schemes.learning_signals import (
     Dependencies,
     dependencies,
@@ -116,21 +117,21 @@ class NVIL(Scheme):
             raise ValueError(f"this is no state of NVIL: it holds {', '.join(sorted(state)[:3])}")
         self._baselines.load({key: _Baseline(self.learning_rate, known) for key, known in parts.items()})
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """Free energy F summed over the data, ``[restarts]``, in nats."""
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True)
-        known = dependencies(particles, model, guide)
+    def estimate(self, programs: Programs) -> Estimate:
+        """Minus the free energy F, summed over the data, ``[restarts]``, in nats."""
+        particles = programs.draw_from_guide(self.num_particles, pathwise=True, shared=True)
+        known = dependencies(particles, programs)
         bound = particles.elbo.mean(0)
         impossible = {} if known.declared else impossible_data(particles)
         particles = without(particles, impossible) if impossible else particles
-        baselines = self._baselines.of(model, guide)
+        baselines = self._baselines.of(programs.model, programs.guide)
         judged = {}
         for site, signal in signals(particles, known).items():
             # per datum, so that neither a baseline nor the normalisation sees how many data a minibatch stands for
             counts = particles.count_of(site)
             scale = counts.to(signal) if isinstance(counts, Tensor) else signal.new_full((), counts)
             per_datum = signal / torch.where(scale == 0, 1.0, scale)
-            below = _inputs(particles, site, known, kwargs.get("observations"))
+            below = _inputs(particles, site, known, programs.kwargs.get("observations"))
             key = f"{site}, {0 if below is None else below.shape[-1]} inputs, {signal.shape[-2]} restarts"
             if key not in baselines:
                 baselines[key] = _Baseline(self.learning_rate, _initial(self.hidden_units, per_datum, below))
@@ -146,7 +147,7 @@ class NVIL(Scheme):
             if torch.is_grad_enabled():
                 baseline.learn(per_datum, prediction, self.decay)
         surrogate = surrogate_elbo(particles, judged)
-        return -with_gradient_of(bound, surrogate.mean(0))
+        return Estimate(bound, surrogate.mean(0))
 
 
 _STATISTICS = ("mean", "variance", "steps")

@@ -18,13 +18,13 @@ in Mnih & Rezende 2016 and Kool, van Hoof & Welling 2019; which terms: :mod:`pyr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_helm.programs.particles import Particles, Program, draw_from_guide
-from pyro_helm.schemes.base import Scheme, with_gradient_of
+from pyro_helm.programs.pair import Programs
+from pyro_helm.programs.particles import Particles
+from pyro_helm.schemes.base import Estimate, Scheme
 from pyro_helm.schemes.learning_signals import dependencies, signals, without_impossible
 
 
@@ -45,10 +45,10 @@ class Reinforce(Scheme):
 
     name = "reinforce"
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """Free energy F summed over the data, ``[restarts]``, in nats."""
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True)
-        known = dependencies(particles, model, guide)
+    def estimate(self, programs: Programs) -> Estimate:
+        """Minus the free energy F, summed over the data, ``[restarts]``, in nats."""
+        particles = programs.draw_from_guide(self.num_particles, pathwise=True, shared=True)
+        known = dependencies(particles, programs)
         bound = particles.elbo.mean(0)
         particles = without_impossible(particles, known)
         judged = signals(particles, known)
@@ -56,7 +56,7 @@ class Reinforce(Scheme):
             whole = particles.scale * particles.log_weight.detach()
             judged = {site: with_control_variate(signal, whole - signal) for site, signal in judged.items()}
         surrogate = surrogate_elbo(particles, {site: leave_one_out(signal) for site, signal in judged.items()})
-        return -with_gradient_of(bound, surrogate.mean(0))
+        return Estimate(bound, surrogate.mean(0))
 
 
 def surrogate_elbo(particles: Particles, signal: Mapping[str, Tensor]) -> Tensor:

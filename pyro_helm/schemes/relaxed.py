@@ -25,12 +25,12 @@ from torch.distributions import Bernoulli, OneHotCategorical
 from pyro_helm.layers.distributions import DrivenBernoulli
 from pyro_helm.programs.contract import Site
 from pyro_helm.programs.discrete import elementwise, elementwise_log_prob
-from pyro_helm.programs.particles import Program, draw_from_guide
+from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.recorder import draw_each
 from pyro_helm.programs.site_log_prob import log_prob
 from pyro_helm.programs.unclamped import log_probs, share_of_log_prob, unclamped_log_prob
 from pyro_helm.runtime.arguments import flag, number
-from pyro_helm.schemes.base import Scheme, with_gradient_of
+from pyro_helm.schemes.base import Estimate, Scheme
 
 
 class Relaxed(Scheme):
@@ -62,17 +62,16 @@ class Relaxed(Scheme):
         self.temperature = temperature
         self.straight_through = flag("straight_through", straight_through)
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """Free energy F of the draws summed over the data, ``[restarts]``, in nats."""
-        particles = draw_from_guide(
-            model, guide, self.num_particles, args, kwargs, pathwise=True, shared=True, draw=self._draw, relaxed=True
+    def estimate(self, programs: Programs) -> Estimate:
+        """Minus the free energy F of the draws, summed over the data, ``[restarts]``, in nats."""
+        particles = programs.draw_from_guide(
+            self.num_particles, pathwise=True, shared=True, draw=self._draw, relaxed=True
         )
         log_p, log_q = (
             {name: log_prob(site, _linear) for name, site in sites.items()}
             for sites in (particles.model_sites, particles.guide_sites)
         )
-        elbo = (particles.total(log_p) - particles.total(log_q)).mean(0)
-        return -with_gradient_of(elbo, elbo)
+        return Estimate((particles.total(log_p) - particles.total(log_q)).mean(0))
 
     def _draw(self, site: Site, num_particles: int) -> Tensor:
         fn, single = site["fn"], elementwise(site["fn"])

@@ -15,19 +15,18 @@ for models with stochastic control flow, 2019, from which the defensive mixture 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyro_helm.programs.contract import Site
 from pyro_helm.programs.discrete import elementwise, num_values, uniform_log_prob
-from pyro_helm.programs.dreams import draw_from_model
-from pyro_helm.programs.particles import Particles, Program, draw_from_guide
+from pyro_helm.programs.pair import Programs
+from pyro_helm.programs.particles import Particles
 from pyro_helm.programs.recorder import draw_each
 from pyro_helm.programs.site_log_prob import log_prob
 from pyro_helm.runtime.arguments import number
-from pyro_helm.schemes.base import Scheme, normalised_weights, with_gradient_of
+from pyro_helm.schemes.base import Estimate, Scheme, normalised_weights
 
 
 class ReweightedWakeSleep(Scheme):
@@ -64,20 +63,20 @@ class ReweightedWakeSleep(Scheme):
         self.insomnia = insomnia
         self.defensive = defensive
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """Negative importance-weighted bound summed over the data, ``[restarts]``, in nats."""
+    def estimate(self, programs: Programs) -> Estimate:
+        """The importance-weighted bound summed over the data, ``[restarts]``, in nats."""
         mixture = _DefensiveMixture(self.defensive) if self.defensive else None
-        wake = draw_from_guide(model, guide, self.num_particles, args, kwargs, draw=mixture)
+        wake = programs.draw_from_guide(self.num_particles, draw=mixture)
         log_joint, log_guide = wake.log_joint, wake.log_guide
         log_weight = (log_joint - (log_guide if mixture is None else mixture.log_prob(wake))).detach()
         weight = normalised_weights(log_weight)
         learned = log_joint + (log_guide if self.insomnia == 1 else self.insomnia * log_guide)
         surrogate = wake.sum_over_data((weight * learned).sum(0))
         if self.insomnia < 1:
-            sleep = draw_from_model(model, guide, self.num_particles, args, kwargs)
+            sleep = programs.draw_from_model(self.num_particles)
             surrogate = surrogate + (1 - self.insomnia) * sleep.sum_over_data(sleep.log_guide.mean(0))
         bound = wake.sum_over_data(log_weight.logsumexp(0) - math.log(self.num_particles))
-        return -with_gradient_of(bound, surrogate)
+        return Estimate(bound, surrogate)
 
 
 class _DefensiveMixture:

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from pyro_helm.programs.particles import Program, draw_from_guide
+from pyro_helm.programs.pair import Programs
 from pyro_helm.runtime.arguments import flag, is_whole, number, rising_to_one
-from pyro_helm.schemes.base import Scheme, normalised_weights, with_gradient_of
+from pyro_helm.schemes.base import Estimate, Scheme, normalised_weights
 
 SPACINGS = ("log_uniform", "linear")
 
@@ -65,9 +63,9 @@ class TVO(Scheme):
         self.num_intervals, self.first = num_intervals, first
         self.upper = flag("upper", upper)
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """Negative thermodynamic objective summed over the data, ``[restarts]``, in nats."""
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+    def estimate(self, programs: Programs) -> Estimate:
+        """The thermodynamic objective summed over the data, ``[restarts]``, in nats."""
+        particles = programs.draw_from_guide(self.num_particles)
         log_p, log_q = particles.log_joint, particles.log_guide
         log_weight = (log_p - log_q).detach()
         of_p, of_q, value = (torch.zeros_like(log_weight) for _ in range(3))
@@ -87,7 +85,8 @@ class TVO(Scheme):
         infinite = impossible.all(0) if self.upper else impossible.any(0)
         of_p, of_q = (factor.masked_fill(infinite, 0.0) for factor in (of_p, of_q))
         surrogate = particles.sum_over_data((of_p * log_p + of_q * log_q).sum(0))
-        return -with_gradient_of(particles.sum_over_data(value.sum(0).masked_fill(infinite, -torch.inf)), surrogate)
+        bound = particles.sum_over_data(value.sum(0).masked_fill(infinite, -torch.inf))
+        return Estimate(bound, surrogate)
 
 
 def points_of(partition: str | Sequence[float], num_intervals: int, first: float) -> list[float]:

@@ -11,13 +11,12 @@ Mnih & Rezende, Variational Inference for Monte Carlo Objectives, 2016, equation
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_helm.programs.particles import Program, draw_from_guide
-from pyro_helm.schemes.base import Scheme, normalised_weights, with_gradient_of
+from pyro_helm.programs.pair import Programs
+from pyro_helm.schemes.base import Estimate, Scheme, normalised_weights
 
 
 class VIMCO(Scheme):
@@ -44,16 +43,16 @@ class VIMCO(Scheme):
     def __init__(self, num_particles: int = 5) -> None:
         super().__init__(num_particles)
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """Negative importance-weighted bound summed over the data, ``[restarts]``, in nats."""
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs, pathwise=True)
+    def estimate(self, programs: Programs) -> Estimate:
+        """The importance-weighted bound summed over the data, ``[restarts]``, in nats."""
+        particles = programs.draw_from_guide(self.num_particles, pathwise=True)
         log_weight = particles.log_weight.detach()
         surrogate = normalised_weights(log_weight) * particles.log_weight
         signal = signals_of_bound(log_weight)
         for name in particles.scored:
             surrogate = surrogate + signal * particles.log_q[name]
         bound = particles.sum_over_data(log_weight.logsumexp(0) - math.log(self.num_particles))
-        return -with_gradient_of(bound, particles.sum_over_data(surrogate.sum(0)))
+        return Estimate(bound, particles.sum_over_data(surrogate.sum(0)))
 
 
 def signals_of_bound(log_weight: Tensor) -> Tensor:

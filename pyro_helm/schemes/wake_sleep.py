@@ -8,13 +8,8 @@ Dayan, Hinton, Neal & Zemel 1995, section 4; Hinton, Dayan, Frey & Neal, Science
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor
-
-from pyro_helm.programs.dreams import draw_from_model
-from pyro_helm.programs.particles import Program, draw_from_guide
-from pyro_helm.schemes.base import Scheme, with_gradient_of
+from pyro_helm.programs.pair import Programs
+from pyro_helm.schemes.base import Estimate, Scheme
 
 
 class WakeSleep(Scheme):
@@ -35,9 +30,9 @@ class WakeSleep(Scheme):
 
     name = "wake_sleep"
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        """Free energy F summed over the data, ``[restarts]``, in nats."""
-        wake = draw_from_guide(model, guide, self.num_particles, args, kwargs, shared=True)
-        sleep = draw_from_model(model, guide, self.num_particles, args, kwargs, shared=True)
+    def estimate(self, programs: Programs) -> Estimate:
+        """Minus the free energy F, summed over the data, ``[restarts]``, in nats."""
+        wake = programs.draw_from_guide(self.num_particles, shared=True)
+        sleep = programs.draw_from_model(self.num_particles, shared=True)
         surrogate = wake.total(wake.log_p).mean(0) + sleep.total(sleep.log_q).mean(0)
-        return -with_gradient_of(wake.elbo.mean(0), surrogate)
+        return Estimate(wake.elbo.mean(0), surrogate)

@@ -123,10 +123,8 @@ class TrainingRun:
         self.clock, self.signals = Clock(self.device), EndingSignals()
         self.epoch, self.interrupted, self.is_over = 0, False, False
         self.under_way: Pass | None = None
-        folder = None
-        if path is not None:
-            folder = RunFolder(path, manifest_of(model, guide, scheme, self.cases, self.valid, settings))
-        self.saving = Saving(self, folder)
+        made_of = (model, guide, scheme, self.cases, self.valid, settings)
+        self.saving = Saving(self, None if path is None else RunFolder(path, manifest_of(*made_of)))
         self.kind = settings.step or "eager"
         self._numbers = numbers_of(scheme)
         self._take_step = self._new_step()

@@ -44,7 +44,7 @@ LEARNING_SIGNALS = [
            (f"{WAYS}::test_every_scheme_follows_every_way_of_writing_a_program[into_a_slice-disarm]",)),
     Mutant("what depends on what is remembered from the first call", "pyro_helm/schemes/learning_signals.py",
            "    every = frozenset(particles.guide_sites)\n",
-           "    every = frozenset(vars(model).setdefault('first', particles.guide_sites))\n",
+           "    every = frozenset(vars(programs.model).setdefault('first', particles.guide_sites))\n",
            (f"{WAYS}::test_a_site_that_was_observed_in_the_first_call_is_followed_in_the_next",)),
     Mutant("a baseline sees what was computed from the draws", "pyro_helm/schemes/nvil.py",
            "    if known.declared and not below:\n", "    if not below:\n",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -14,9 +13,9 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyro_helm.programs.particles import Program, draw_from_guide
+from pyro_helm.programs.pair import Programs
 from pyro_helm.schemes import VIMCO, Reinforce, ReweightedWakeSleep, Scheme, WakeSleep
-from pyro_helm.schemes.base import with_gradient_of
+from pyro_helm.schemes.base import Estimate
 from tests.checker import REPLICATES, Z_THRESHOLD, named_gradients, z_scores
 
 Observations = Mapping[str, Tensor]
@@ -132,11 +131,11 @@ class ScoreFunctionBound(Scheme):
 
     name = "score_function_bound"
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+    def estimate(self, programs: Programs) -> Estimate:
+        particles = programs.draw_from_guide(self.num_particles)
         bound = particles.log_weight.logsumexp(0) - math.log(self.num_particles)
         score = particles.log_guide.sum(0)
-        return -with_gradient_of(bound.sum(-1), (bound + (bound.detach() + 6.0) * score).sum(-1))
+        return Estimate(bound.sum(-1), (bound + (bound.detach() + 6.0) * score).sum(-1))
 
 
 def test_wake_sleep_wakes_along_the_bound_for_theta() -> None:

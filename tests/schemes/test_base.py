@@ -8,10 +8,12 @@ import pyro
 import pytest
 import torch
 from pyro.infer import ELBO, SVI
+from torch import Tensor
 
 import pyro_helm
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.programs.pair import Programs
 from pyro_helm.schemes import (
     NVIL,
     SCHEMES,
@@ -28,7 +30,7 @@ from pyro_helm.schemes import (
     Scheme,
     WakeSleep,
 )
-from pyro_helm.schemes.base import with_gradient_of
+from pyro_helm.schemes.base import Estimate, with_gradient_of
 from tests.checker import DATA, tiny_machine
 
 ALL = [
@@ -137,6 +139,49 @@ def test_with_gradient_of_takes_value_and_gradient_from_two_tensors() -> None:
     mixed = with_gradient_of(a**3, 5 * a)
     mixed.backward()
     assert (float(mixed.detach()), float(a.grad)) == (8.0, 5.0)  # type: ignore[arg-type]
+
+
+def test_every_scheme_says_what_its_bound_is() -> None:
+    assert all(vars(scheme)["estimate"].__doc__ for scheme in SCHEMES.values())
+
+
+class Guess(Scheme):
+    """A bound of -2 nats and 3 nats in two restarts, whatever the data."""
+
+    name = "guess"
+
+    def __init__(self, surrogate: Tensor | None) -> None:
+        super().__init__()
+        self.bound = torch.tensor([-2.0, 3.0], requires_grad=True)
+        self.surrogate = surrogate
+
+    def estimate(self, programs: Programs) -> Estimate:
+        assert programs.kwargs == {"observations": OBSERVATIONS}
+        return Estimate(self.bound, self.surrogate)
+
+
+def test_losses_are_minus_the_bounds_and_fall_along_the_surrogate() -> None:
+    machine, followed = tiny_machine("odds"), torch.tensor([torch.nan, 1.0], requires_grad=True)
+    scheme = Guess(5 * followed)
+    losses = scheme.restart_losses(machine.model, machine.guide, observations=OBSERVATIONS)
+    assert losses.tolist() == [2.0, -3.0]
+    assert scheme.loss_and_grads(machine.model, machine.guide, observations=OBSERVATIONS) == -1.0
+    assert followed.grad is not None
+    assert followed.grad.tolist() == [-5.0, -5.0]
+    assert scheme.bound.grad is None
+
+
+def test_without_a_surrogate_the_bound_is_followed() -> None:
+    machine, scheme = tiny_machine("odds"), Guess(None)
+    scheme.loss_and_grads(machine.model, machine.guide, observations=OBSERVATIONS)
+    assert scheme.bound.grad is not None
+    assert scheme.bound.grad.tolist() == [-1.0, -1.0]
+
+
+@pytest.mark.parametrize("scheme", [scheme for scheme in ALL if scheme.needs_guide], ids=lambda s: s.name)
+def test_a_scheme_that_needs_a_guide_says_so(scheme: Scheme) -> None:
+    with pytest.raises(TypeError, match="needs a guide, got None; without one, use ExactEM or Gibbs"):
+        scheme.loss(tiny_machine("odds").model, None, observations=OBSERVATIONS)
 
 
 @pytest.mark.parametrize("num_particles", [0, -1, 1.5])

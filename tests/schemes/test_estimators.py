@@ -9,7 +9,6 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pyro
 import pytest
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.programs.particles import Program, draw_from_guide
+from pyro_helm.programs.pair import Programs
 from pyro_helm.schemes import (
     NVIL,
     SCHEMES,
@@ -34,7 +33,7 @@ from pyro_helm.schemes import (
     Scheme,
     WakeSleep,
 )
-from pyro_helm.schemes.base import with_gradient_of
+from pyro_helm.schemes.base import Estimate
 from pyro_helm.schemes.disarm import antithetic
 from pyro_helm.schemes.reinforce import leave_one_out, surrogate_elbo
 from tests.checker import (
@@ -150,81 +149,80 @@ CLAIMS = {
 class ReinforceWithoutScore(Reinforce):
     """Follows log p alone, as if the guide's draws did not depend on phi."""
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs)
-        return -particles.sum_over_data(particles.log_weight.mean(0))
+    def estimate(self, programs: Programs) -> Estimate:
+        particles = programs.draw_from_guide(self.num_particles)
+        return Estimate(particles.sum_over_data(particles.log_weight.mean(0)))
 
 
 class WakeSleepWithoutDreams(WakeSleep):
     """Trains the guide on its own draws instead of the model's dreams."""
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        wake = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+    def estimate(self, programs: Programs) -> Estimate:
+        wake = programs.draw_from_guide(self.num_particles)
         elbo = wake.sum_over_data(wake.log_weight.mean(0))
-        return -with_gradient_of(elbo, wake.sum_over_data((wake.log_joint + wake.log_guide).mean(0)))
+        return Estimate(elbo, wake.sum_over_data((wake.log_joint + wake.log_guide).mean(0)))
 
 
 class ReweightedWakeSleepOfBatch(ReweightedWakeSleep):
     """One weight per particle for the whole batch, as Pyro's class of this name has it."""
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        wake = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+    def estimate(self, programs: Programs) -> Estimate:
+        wake = programs.draw_from_guide(self.num_particles)
         weight = wake.log_weight.detach().sum(-1, keepdim=True).softmax(0)
         surrogate = wake.sum_over_data((weight * (wake.log_joint + wake.log_guide)).sum(0))
         bound = wake.sum_over_data(wake.log_weight.detach().logsumexp(0) - math.log(self.num_particles))
-        return -with_gradient_of(bound, surrogate)
+        return Estimate(bound, surrogate)
 
 
 class VIMCOWithoutSignals(VIMCO):
     """Follows the normalised weights alone, as Pyro's importance-weighted bound does at discrete sites."""
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs)
-        return -particles.sum_over_data(particles.log_weight.logsumexp(0) - math.log(self.num_particles))
+    def estimate(self, programs: Programs) -> Estimate:
+        particles = programs.draw_from_guide(self.num_particles)
+        return Estimate(particles.sum_over_data(particles.log_weight.logsumexp(0) - math.log(self.num_particles)))
 
 
 class SignalsOfBelow(NVIL):
     """Judges a site by what it can't influence."""
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+    def estimate(self, programs: Programs) -> Estimate:
+        particles = programs.draw_from_guide(self.num_particles)
         below = particles.log_p["x"].detach()
         surrogate = particles.log_joint + below * particles.log_q["h2"]
-        return -with_gradient_of(particles.elbo.mean(0), particles.sum_over_data(surrogate.mean(0)))
+        return Estimate(particles.elbo.mean(0), particles.sum_over_data(surrogate.mean(0)))
 
 
 class DisARMOfOneDraw(DisARM):
     """Multiplies the difference of the pair by the score, as a plain average of two score functions would not."""
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+    def estimate(self, programs: Programs) -> Estimate:
+        particles = programs.draw_from_guide(self.num_particles)
         surrogate = particles.log_joint
         for name, site in particles.guide_sites.items():
             partner, factor = antithetic(site)
-            others = draw_from_guide(model, guide, self.num_particles, args, kwargs, values={name: partner})
+            others = programs.draw_from_guide(self.num_particles, values={name: partner})
             # the layer below the partner is drawn anew, so that the pair differs in more than the site
             surrogate = surrogate + (particles.log_weight - others.log_weight).detach() * factor
-        return -with_gradient_of(particles.elbo.mean(0), particles.sum_over_data(surrogate.mean(0)))
+        return Estimate(particles.elbo.mean(0), particles.sum_over_data(surrogate.mean(0)))
 
 
 class TVOWithoutCovariance(TVO):
     """Follows the mean of the gradient under pi_b, but not the change of pi_b."""
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+    def estimate(self, programs: Programs) -> Estimate:
+        particles = programs.draw_from_guide(self.num_particles)
         log_weight, surrogate = particles.log_weight.detach(), torch.zeros(())
         for low, high in itertools.pairwise(self.points):
             surrogate = surrogate + (high - low) * (low * log_weight).softmax(0) * particles.log_weight
-        return -particles.sum_over_data(surrogate.sum(0))
+        return Estimate(particles.sum_over_data(surrogate.sum(0)))
 
 
 class GibbsAtOnce(Gibbs):
     """Takes the guide's draws for the posterior's."""
 
-    def restart_losses(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> Tensor:
-        assert guide is not None
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs)
-        return -particles.sum_over_data((particles.log_joint + particles.log_guide).mean(0))
+    def estimate(self, programs: Programs) -> Estimate:
+        particles = programs.draw_from_guide(self.num_particles)
+        return Estimate(particles.sum_over_data((particles.log_joint + particles.log_guide).mean(0)))
 
 
 MUTANTS = {
@@ -328,11 +326,11 @@ def guide_variance(scheme: Scheme, imaging: str = "sigmoid") -> float:
 class ReinforceOfAllTerms(Reinforce):
     """Without local credit: every site is judged by the whole log-weight."""
 
-    def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-        particles = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+    def estimate(self, programs: Programs) -> Estimate:
+        particles = programs.draw_from_guide(self.num_particles)
         signal = dict.fromkeys(particles.log_q, leave_one_out(particles.log_weight.detach()))
         surrogate = surrogate_elbo(particles, signal)
-        return -with_gradient_of(particles.elbo.mean(0), surrogate.mean(0))
+        return Estimate(particles.elbo.mean(0), surrogate.mean(0))
 
 
 @pytest.mark.parametrize("num_particles", [1, 3])
@@ -354,10 +352,10 @@ def test_signals_of_several_particles_lower_the_variance_of_multi_sample_bounds(
     class PlainScore(VIMCO):
         """The score function of the whole bound."""
 
-        def restart_losses(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
-            particles = draw_from_guide(model, guide, self.num_particles, args, kwargs)
+        def estimate(self, programs: Programs) -> Estimate:
+            particles = programs.draw_from_guide(self.num_particles)
             bound = particles.log_weight.logsumexp(0)
-            return -particles.sum_over_data(bound + bound.detach() * particles.log_guide.sum(0))
+            return Estimate(particles.sum_over_data(bound + bound.detach() * particles.log_guide.sum(0)))
 
     plain = guide_variance(PlainScore(3))
     assert guide_variance(VIMCO(3)) < plain / 2

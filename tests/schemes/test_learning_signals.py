@@ -16,6 +16,7 @@ from torch import Tensor
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.layers import Sigmoid
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.particles import Particles, Program, draw_from_guide
 from pyro_helm.schemes import Reinforce
 from pyro_helm.schemes.learning_signals import Dependencies, dependencies, signals
@@ -27,7 +28,7 @@ X = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
 
 def drawn(model: Program, guide: Program, x: Tensor = X, number: int = 2) -> tuple[Particles, Dependencies]:
     particles = draw_from_guide(model, guide, number, kwargs={"observations": {"x": x}}, shared=True)
-    return particles, dependencies(particles, model, guide)
+    return particles, dependencies(particles, Programs(model, guide))
 
 
 def pair() -> tuple[BeliefNetwork, FactorialRecognition]:
