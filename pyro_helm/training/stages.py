@@ -130,9 +130,9 @@ def _trained(model: nn.Module, guide: nn.Module | None, data: DataLike, stage: S
     """One stage."""
     if stage.layers is None or guide is None:
         return fit(model, guide, data, scheme=stage.scheme, **settings)
-    parts = [lowest_layers(program, stage.layers) for program in (model, guide)]
-    result = fit(*parts, data, scheme=stage.scheme, **settings)
-    for part, program in zip(parts, (model, guide), strict=True):
+    lower_model, lower_guide = (lowest_layers(program, stage.layers) for program in (model, guide))
+    result = fit(lower_model, lower_guide, data, scheme=stage.scheme, **settings)
+    for part, program in ((lower_model, model), (lower_guide, guide)):
         program.to(next(part.parameters()))  # to the device and dtype that the settings ask for
         with torch.no_grad():
             put_back(part, program)
