@@ -50,11 +50,13 @@ def numbers(result: helm.Result) -> list[Any]:
 def test_it_is_the_trainings_that_one_would_write_by_hand(imaging: str) -> None:
     result = fit(machine(imaging=imaging))
     model, guide = machine(imaging=imaging)
-    lower = [lowest_layers(program, 2) for program in (model, guide)]
-    first = helm.fit(*lower, data(), scheme=helm.MeanField(), num_epochs=2, learning_rate=0.03, **SETTINGS)
+    lower_model, lower_guide = lowest_layers(model, 2), lowest_layers(guide, 2)
+    first = helm.fit(
+        lower_model, lower_guide, data(), scheme=helm.MeanField(), num_epochs=2, learning_rate=0.03, **SETTINGS
+    )
     with torch.no_grad():
-        put_back(lower[0], model)
-        put_back(lower[1], guide)
+        put_back(lower_model, model)
+        put_back(lower_guide, guide)
     helm.fit(model, guide, data(), scheme=helm.MeanField(), num_epochs=1, **SETTINGS)
     last = helm.fit(model, guide, data(), scheme=helm.ReweightedWakeSleep(3), num_epochs=2, **SETTINGS)
     assert numbers(result)[1] == numbers(last)[1]
@@ -157,7 +159,7 @@ def test_wrong_types_are_refused_in_a_sentence(plan: Any, settings: dict[str, An
 
 
 def test_any_program_is_trained_by_one_scheme_after_another_but_not_by_layers() -> None:
-    class Own(helm.BeliefNetwork):  # type: ignore[misc]
+    class Own(helm.BeliefNetwork):
         pass
 
     model: nn.Module = Own((6, 4), seed=0)
