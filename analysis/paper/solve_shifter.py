@@ -73,8 +73,8 @@ def has_all_pairs(model: BeliefNetwork) -> torch.Tensor:
 
     A unit is for a pair if it gives odds above 1 to its four pixels, the two copies of each row, and to no other.
     """
-    on = model.generative[0].weight.detach() > 1
-    return (on[:, :, None] == shifted_pairs()).all(-1).any(1).all(-1)
+    weight: torch.Tensor = model.generative[0].weight.detach()
+    return ((weight > 1)[:, :, None] == shifted_pairs()).all(-1).any(1).all(-1)
 
 
 def row(name: str, restarts: int, seed: int, *, quick: bool) -> dict[str, Any]:

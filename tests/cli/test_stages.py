@@ -17,7 +17,17 @@ QUICK = ["--epochs", "1", "--restarts", "2", "--particles", "2"]
 
 
 def test_layers_first_then_another_scheme_then_the_whole(own_data: Path, tmp_path: Path) -> None:
-    command = ["fit", own_data, "--sizes", "5-4-2", "--out", tmp_path, *QUICK, "--layer-by-layer", "2"]
+    command: list[str | Path] = [
+        "fit",
+        own_data,
+        "--sizes",
+        "5-4-2",
+        "--out",
+        tmp_path,
+        *QUICK,
+        "--layer-by-layer",
+        "2",
+    ]
     run(*command, "--first-scheme", "mean_field", "--first-epochs", "1", "--schedule", "cosine")
     stages = [pd.read_csv(tmp_path / f"stage-{number}" / "history.csv") for number in (1, 2, 3)]
     stages.append(pd.read_csv(tmp_path / "history.csv"))
@@ -28,7 +38,7 @@ def test_layers_first_then_another_scheme_then_the_whole(own_data: Path, tmp_pat
 
 
 def test_machines_begin_with_few_causes(own_data: Path, tmp_path: Path) -> None:
-    command = ["fit", own_data, "--sizes", "4-2", "--imaging", "odds", "--out", tmp_path, *QUICK]
+    command: list[str | Path] = ["fit", own_data, "--sizes", "4-2", "--imaging", "odds", "--out", tmp_path, *QUICK]
     run(*command, "--recognition-bias", "-3,0", "--hidden-leak", "0.05", "--learning-rate", "1e-9")
     model, guide = helm.load(tmp_path)
     assert torch.allclose(guide.recognition[0].learned_leak, torch.tensor(-3.0))
