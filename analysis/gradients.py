@@ -80,6 +80,11 @@ VARIANTS = {
     # normalised signals would shorten the gradient of each site by a factor of its own
     "nvil": Variant(partial(helm.NVIL, normalise=False), "elbo", "elbo", 1, "#56B4E9", "s"),
     "disarm": Variant(helm.DisARM, "elbo", "elbo", 1, "#003B5C", "D"),
+    "exact_layers": Variant(helm.ExactLayers, "elbo", "elbo", 1, "#F0C000", "p"),
+    "memoised_wake_sleep": Variant(helm.MemoisedWakeSleep, "evidence", "posterior", 1, "#B22222", "h"),
+    "joint_stochastic_approximation": Variant(
+        helm.JointStochasticApproximation, "evidence", "posterior", 1, "#FF7F7F", "H"
+    ),
     "relaxed straight-through": Variant(helm.Relaxed, "elbo", "elbo", 1, "#7B3FA0", "<"),
     "relaxed continuous": Variant(partial(helm.Relaxed, straight_through=False), "elbo", "elbo", 1, "#C39BD3", ">"),
     "wake_sleep": Variant(helm.WakeSleep, "elbo", "dreams", 1, "#000000", "X"),

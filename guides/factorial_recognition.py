@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from pyro.distributions import Bernoulli
 from pyro.nn import pyro_method
+from torch import Tensor
 
 from pyro_helm.guides.bottom_up import BottomUp
 from pyro_helm.layers import local_parameters
 from pyro_helm.programs.labels import side_by_side
 from pyro_helm.programs.layered import Observations
+
+
+def _mean(layer: Bernoulli) -> Tensor:
+    mean: Tensor = layer.mean
+    return mean
 
 
 class FactorialRecognition(BottomUp):
@@ -48,23 +55,27 @@ class FactorialRecognition(BottomUp):
     structure: ClassVar[Literal["generative", "recognition"]] = "recognition"
 
     @pyro_method  # type: ignore[untyped-decorator]
-    def mean_field(self, observations: Observations) -> list[Bernoulli]:
+    def mean_field(
+        self, observations: Observations, *, passed: Callable[[Bernoulli], Tensor] = _mean
+    ) -> list[Bernoulli]:
         """Distributions of the hidden units where means, not samples, go up: 3.10 of the paper, bottom to top.
 
         Each is of batch shape ``[..., restarts, data, units]``, without restarts if there is one.
 
         Args:
             observations: ``{"x": values}`` with values ``[..., data, units]``.
+            passed: what goes up from a layer in the place of its mean, ``[..., data, units]``; not asked of the top.
 
         Raises:
             ValueError: for a missing ``x``, an unknown site or a wrong width.
 
         """
         observed, known_to_all = self._checked(observations)
-        q = self._seen(observed["x"])
-        layers = []
+        below = self._seen(observed["x"])
+        layers: list[Bernoulli] = []
         with local_parameters():
             for layer in self.recognition:
-                layers.append(layer.distribution(layer.drive(side_by_side([q, *known_to_all]))))
-                q = layers[-1].mean
+                if layers:
+                    below = passed(layers[-1])
+                layers.append(layer.distribution(layer.drive(side_by_side([below, *known_to_all]))))
         return layers

@@ -26,6 +26,8 @@ from pyro_helm.schemes import (
     DisARM,
     ExactEM,
     Gibbs,
+    JointStochasticApproximation,
+    MemoisedWakeSleep,
     Reinforce,
     Relaxed,
     ReweightedWakeSleep,
@@ -114,6 +116,27 @@ class Exact:
         value = (log_p - proposed).logsumexp(-1) - math.log(2)
         return _expected(chance.detach(), value + insomnia * (weight * (log_q - log_q.detach())).sum(-1))
 
+    @property
+    def remembered(self) -> Tensor:
+        """E of the log of the sum of p(x, h) over two draws that differ, with draws held fixed."""
+        log_p, _, chance = self._pairs(self.log_q)
+        return _expected(chance.detach(), _of_those_that_differ(log_p).logsumexp(-1))
+
+    @property
+    def replayed(self) -> Tensor:
+        """E of ``remembered`` and of log q(h | x), weighted by p(x, h), with draws and weights held fixed."""
+        log_p, log_q, chance = self._pairs(self.log_q)
+        weight = _of_those_that_differ(log_p).softmax(-1).detach()
+        return self.remembered + _expected(chance.detach(), (weight * log_q).sum(-1))
+
+    @property
+    def after_one_move(self) -> Tensor:
+        """E[log p(x, h) + log q(h | x)] of a draw that was proposed another, to be taken or not."""
+        log_p, log_q, chance = self._pairs(self.log_q)
+        begins, proposed = (log_p - log_q).detach().unbind(-1)
+        accepted = (proposed - begins).clamp(max=0).exp()
+        return _expected(chance.detach(), (torch.stack([1 - accepted, accepted], -1) * (log_p + log_q)).sum(-1))
+
     def _pairs(self, log_proposal: Tensor, log_q: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         states = torch.arange(self.log_p.shape[-1])
         pair = torch.cartesian_prod(states, states)
@@ -122,6 +145,12 @@ class Exact:
 
 def _expected(log_chance: Tensor, value: Tensor) -> Tensor:
     return (log_chance.exp() * value).sum()
+
+
+def _of_those_that_differ(log_p: Tensor) -> Tensor:
+    """Of all pairs ``[..., pairs, 2]``, the second of the same state twice counts for nothing."""
+    same = torch.eye(math.isqrt(log_p.shape[-2]), dtype=torch.bool).flatten()
+    return torch.stack([log_p[..., 0], torch.where(same, LEFT_OUT, log_p[..., 1])], -1)
 
 
 def _num_values(site: Any) -> int:
@@ -172,6 +201,18 @@ def evidence_and_wake(exact: Exact) -> Tensor:
     return exact.evidence + exact.posterior_wake - exact.posterior_joint
 
 
+def remembered(exact: Exact) -> Tensor:
+    return exact.remembered
+
+
+def replayed(exact: Exact) -> Tensor:
+    return exact.replayed
+
+
+def after_one_move(exact: Exact) -> Tensor:
+    return exact.after_one_move
+
+
 def reweighted(exact: Exact, defensive: float = 0.0) -> Tensor:
     return exact.reweighted(1.0, defensive)
 
@@ -196,6 +237,8 @@ CLAIMS = {
     "wake_sleep": Claim(WakeSleep(2), elbo, elbo, of=("model",), takes_shared=True, dreams=True),
     "relaxed": Claim(Relaxed(2), elbo, elbo, of=("model",), needs_bernoulli=True, takes_shared=True),
     "gibbs": Claim(Gibbs(2, num_sweeps=8, block_size=2), posterior_joint, posterior_wake),
+    "memoised_wake_sleep": Claim(MemoisedWakeSleep(2, memory_size=2), remembered, replayed),
+    "joint_stochastic_approximation": Claim(JointStochasticApproximation(1), elbo, after_one_move),
     "exact_em": Claim(ExactEM(), evidence, evidence_and_wake),
 }
 

@@ -46,7 +46,7 @@ MISUSES = [
     ("fti OWN --sizes 3", "No such command 'fti'"),
     ("loglik RUN", "Missing option '--data'"),
     ("fit --sizes 3", "Missing argument 'DATA'"),
-    ("fit OWN", "Missing option"),
+    ("fit OWN", "--sizes is missing; belief_network needs its units per layer"),
     ("draw", "Missing"),
     # sizes
     ("fit OWN --sizes a-b", "--sizes must be units per layer such as 32-24-2, got 'a-b'"),

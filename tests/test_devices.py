@@ -26,7 +26,14 @@ SIZES = (6, 4, 2)
 IMAGING = ("sigmoid", "noisy_or", "odds")
 ON_GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"))
 DEVICES = ["cpu", ON_GPU]
-LOOKS_AT_VALUES = (helm.Gibbs, helm.MeanField, helm.ExactMeanField)
+LOOKS_AT_VALUES = (
+    helm.Gibbs,
+    helm.MeanField,
+    helm.ExactMeanField,
+    helm.ExactLayers,
+    helm.MemoisedWakeSleep,
+    helm.JointStochasticApproximation,
+)
 Z = 4.5
 
 

@@ -1,4 +1,4 @@
-"""``fit`` in stages: options that begin layer by layer, with another scheme or with few causes."""
+"""``fit`` in stages: options that begin layer by layer, or with another scheme."""
 
 from __future__ import annotations
 
@@ -44,27 +44,10 @@ FirstLearningRate = Annotated[
         show_default="that of --learning-rate",
     ),
 ]
-RecognitionBias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LOGITS",
-        help="Where recognition biases begin: one for all, or one per hidden layer, -3,0. Low ones begin with few on.",
-        show_default="near 0",
-    ),
-]
-HiddenLeak = Annotated[
-    float | None,
-    typer.Option(
-        metavar="VALUE",
-        help="Where learned leaks of hidden layers begin, a probability for noisy_or, odds for odds, a logit for "
-        "sigmoid: a low one is a prior of few causes.",
-        show_default="near 1/2 of sigmoid, exp(-2) of others",
-    ),
-]
 
 
 def first_stages(
-    sizes: tuple[int, ...],
+    sizes: tuple[int, ...] | None,
     scheme: Scheme,
     particles: int,
     layer_by_layer: int | None,
@@ -77,11 +60,12 @@ def first_stages(
         raise ValueError("--first-epochs are those of --first-scheme, which is not given")
     if layer_by_layer is None and epochs is None and (name, learning_rate) != (None, None):
         raise ValueError("--first-scheme and --first-learning-rate need --layer-by-layer or --first-epochs")
-    if layer_by_layer is not None and len(sizes) < 3:
+    layers = 0 if sizes is None else len(sizes)
+    if layer_by_layer is not None and layers < 3:
         raise ValueError("--layer-by-layer needs two hidden layers or more, such as --sizes 24-2")
     first = scheme if name is None else new_scheme(name, particles)
     rate = None if learning_rate is None else checked_learning_rate(learning_rate)
-    depths = [] if layer_by_layer is None else range(2, len(sizes))
+    depths = [] if layer_by_layer is None else range(2, layers)
     stages = [helm.Stage(first, layer_by_layer or 1, layers=depth, learning_rate=rate) for depth in depths]
     return stages + ([] if epochs is None else [helm.Stage(first, epochs, learning_rate=rate)])
 
@@ -95,33 +79,3 @@ def train(
         return helm.fit(model, guide, data, scheme=scheme, num_epochs=num_epochs, schedule=schedule, **settings)
     stages = [*first, helm.Stage(scheme, num_epochs, schedule=schedule)]
     return helm.fit_in_stages(model, guide, data, stages=stages, **settings)
-
-
-def new_machine(
-    sizes: tuple[int, ...], imaging: str, restarts: int, *,
-    fixed_leak: float | None, hidden_leak: float | None, recognition_bias: str | None, seed: int,
-) -> tuple[Any, Any]:  # fmt: skip
-    """A model and its guide, with the initial values that were asked for."""
-    from pyro_helm.guides import FactorialRecognition
-    from pyro_helm.models import BeliefNetwork
-
-    leaks = None if hidden_leak is None else [None, *[hidden_leak] * (len(sizes) - 1)]
-    biases = None if recognition_bias is None else _biases(recognition_bias, len(sizes) - 1)
-    return (
-        BeliefNetwork(sizes, imaging, restarts=restarts, fixed_leak=fixed_leak, initial_leak=leaks, seed=seed),
-        FactorialRecognition(sizes, restarts=restarts, initial_bias=biases, seed=seed),
-    )
-
-
-def _biases(text: str, num_layers: int) -> float | list[float]:
-    """One bias for all hidden layers, or one for each; ValueError for what is none."""
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if len(found) not in (1, num_layers):
-        raise ValueError(
-            f"--recognition-bias must be a number, or {num_layers}, one per hidden layer, separated by commas; got "
-            f"{text[:60]!r}"
-        )
-    return found[0] if len(found) == 1 else found

@@ -67,7 +67,8 @@ _FINAL = ["elbo", "failed", "log_likelihood"]
 def _settings() -> set[str]:
     """Columns of a table that tell settings apart."""
     of_schemes = {name for scheme in SCHEMES.values() for name in signature(scheme).parameters}
-    return {*settings_of_training(fit), *of_schemes, "budget", "data_seed", "on_distribution", "num_samples"}
+    of_runs = {"budget", "data_seed", "on_distribution", "num_samples", "machine_model", "guide"}
+    return {*settings_of_training(fit), *of_schemes, *of_runs}
 
 
 def _checked_final(table: Any, keys: list[str]) -> pd.DataFrame:

@@ -28,7 +28,7 @@ def keys_of(particles: Particles, args: tuple[Any, ...] = (), kwargs: Mapping[st
     observed = [site for site in particles.model_sites.values() if site["is_observed"]]
     rows = [_rows(site) for site in observed if site["fn"].event_shape.numel()]  # a pyro.factor has no values
     if not rows:
-        raise ValueError("the model has no observed site, by whose values Gibbs would know a datum and its chain again")
+        raise ValueError("the model has no observed site, by whose values a datum and its states would be known again")
     number = particles.log_joint.shape[-1]
     for site in particles.model_sites.values():
         fn = without_events(site["fn"])

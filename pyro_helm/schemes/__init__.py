@@ -3,9 +3,12 @@
 from pyro_helm.schemes.base import Estimate, Intractable, Scheme
 from pyro_helm.schemes.disarm import DisARM
 from pyro_helm.schemes.exact_em import ExactEM
+from pyro_helm.schemes.exact_layers import ExactLayers
 from pyro_helm.schemes.exact_mean_field import ExactMeanField
 from pyro_helm.schemes.gibbs import Gibbs
+from pyro_helm.schemes.joint_stochastic_approximation import JointStochasticApproximation
 from pyro_helm.schemes.mean_field import MeanField
+from pyro_helm.schemes.memoised_wake_sleep import MemoisedWakeSleep
 from pyro_helm.schemes.nvil import NVIL
 from pyro_helm.schemes.reinforce import Reinforce
 from pyro_helm.schemes.relaxed import Relaxed
@@ -18,10 +21,13 @@ SCHEMES: dict[str, type[Scheme]] = {
     "reinforce": Reinforce,
     "nvil": NVIL,
     "disarm": DisARM,
+    "exact_layers": ExactLayers,
     "vimco": VIMCO,
     "tvo": TVO,
     "wake_sleep": WakeSleep,
     "reweighted_wake_sleep": ReweightedWakeSleep,
+    "memoised_wake_sleep": MemoisedWakeSleep,
+    "joint_stochastic_approximation": JointStochasticApproximation,
     "gibbs": Gibbs,
     "exact_em": ExactEM,
     "mean_field": MeanField,
@@ -38,10 +44,13 @@ __all__ = [
     "DisARM",
     "Estimate",
     "ExactEM",
+    "ExactLayers",
     "ExactMeanField",
     "Gibbs",
     "Intractable",
+    "JointStochasticApproximation",
     "MeanField",
+    "MemoisedWakeSleep",
     "Reinforce",
     "Relaxed",
     "ReweightedWakeSleep",

@@ -8,7 +8,7 @@ uncertain layer above. Dayan, Hinton, Neal & Zemel 1995, equation 3.11.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -24,7 +24,7 @@ from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import check_sizes_agree, layer_plates
 from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.rows import is_own
-from pyro_helm.runtime.arguments import is_whole
+from pyro_helm.runtime.arguments import is_whole, number
 
 MOST_ENUMERATED = 20
 """Units whose states, a million, may be summed over."""
@@ -48,6 +48,20 @@ def negative_free_energies(name: str, log_probs: LayerLogProbs, programs: Progra
             one of these shapes.
 
     """
+    model: Any = programs.model
+    x = checked_layers(name, programs)
+    hidden = programs.guide.mean_field({"x": x})
+    means = [layer.mean for layer in hidden]
+    negative: Tensor = hidden[0].entropy().sum(-1)
+    for recognised in hidden[1:]:
+        negative = negative + recognised.entropy().sum(-1)
+    for term in expected_log_probs(log_probs, model, x, means, means):
+        negative = negative + term
+    return sum_over_data(negative, model.restarts)
+
+
+def checked_layers(name: str, programs: Programs) -> Tensor:
+    """The data ``[data, units]`` or ``[restarts, data, units]``; errors as of :func:`negative_free_energies`."""
     model, guide = programs.model, programs.guide
     are_own = is_own(model) and is_own(guide)
     if not (are_own and isinstance(model, BeliefNetwork) and isinstance(guide, FactorialRecognition)):
@@ -57,21 +71,29 @@ def negative_free_energies(name: str, log_probs: LayerLogProbs, programs: Progra
         )
     check_sizes_agree(model, guide)
     model.check_takes_means()
-    x = _checked_x(name, model.restarts, *programs.args, **programs.kwargs)
-    hidden = guide.mean_field({"x": x})
-    means = [layer.mean for layer in hidden]
-    x = x.to(means[0])
-    negative: Tensor = hidden[0].entropy().sum(-1)
-    for recognised in hidden[1:]:
-        negative = negative + recognised.entropy().sum(-1)
+    return _checked_x(name, model.restarts, *programs.args, **programs.kwargs)
+
+
+def expected_log_probs(
+    log_probs: LayerLogProbs, model: Any, x: Tensor, hidden: Sequence[Tensor], means: Sequence[Tensor]
+) -> list[Tensor]:
+    """What stands for the log-probability of each layer, summed over its units, bottom to top, ``[..., data]``.
+
+    Args:
+        log_probs: as of :func:`negative_free_energies`.
+        model: a belief network.
+        x: data, NaN where missing.
+        hidden: states or probabilities of the hidden units, of which the log-probabilities are.
+        means: probabilities of the hidden units in their place as causes of the layer below.
+
+    """
     visible, *layers = model.layer_log_probs(log_probs, means)
+    x = x.to(means[0])
     if has_missing(x):  # a missing unit is neither on nor off
         observed = ~x.isnan()
         visible = LogProbs(*(torch.where(observed, log_prob, 0.0) for log_prob in visible))
         x = torch.where(observed, x, 0.0)
-    for q, layer in zip([x, *means], [visible, *layers], strict=True):
-        negative = negative + _mean(q, layer).sum(-1)
-    return _sum_over_data(negative, model.restarts)
+    return [_mean(q, layer).sum(-1) for q, layer in zip([x, *hidden], [visible, *layers], strict=True)]
 
 
 def checked_max_enumerated(max_enumerated: int) -> int:
@@ -81,6 +103,20 @@ def checked_max_enumerated(max_enumerated: int) -> int:
             f"max_enumerated must be a number of units, an integer from 0 to {MOST_ENUMERATED}, got {max_enumerated!r}"
         )
     return max_enumerated
+
+
+def checked_tolerance(tolerance: float | None) -> float | None:
+    """The number of nats itself, or None; ValueError for one that is not between 0 and 1."""
+    if tolerance is not None and not 0 < number("tolerance", tolerance) < 1:
+        raise ValueError(f"tolerance must be a number of nats between 0 and 1, got {tolerance}")
+    return tolerance
+
+
+def mean_log(layer: Imaging, q: Tensor, tolerance: float | None, max_enumerated: int) -> LogProbs:
+    """Expected log-probabilities of a layer, within a tolerance that follows from the precision if it is None."""
+    if tolerance is None:
+        tolerance = 1e-10 if q.dtype == torch.float64 else 1e-5
+    return layer.mean_log(q, tolerance=tolerance, max_enumerated=max_enumerated)
 
 
 def _checked_x(name: str, restarts: int, observations: Any = None, *others: Any, **named: Any) -> Tensor:
@@ -109,7 +145,7 @@ def _mean(q: Tensor, log_probs: LogProbs) -> Tensor:
     return q * on + (1 - q) * off
 
 
-def _sum_over_data(per_datum: Tensor, restarts: int) -> Tensor:
+def sum_over_data(per_datum: Tensor, restarts: int) -> Tensor:
     """Total over the data, ``[restarts]``, with the scale and mask of any handlers around the scheme."""
     with poutine.trace() as recorded, layer_plates(restarts, per_datum.shape[-1]):
         pyro.factor("free_energy", per_datum)

@@ -139,8 +139,13 @@ def antithetic(site: Site) -> tuple[Tensor, Tensor]:
         # the uniform number that the draw came from, given the draw
         uniform = torch.where(value == 1, probs * uniform, probs + (1 - probs) * uniform)
         partner = (1 - uniform < probs).to(value)
-        weight = torch.where(partner == value, 0.0, (1 - 2 * partner) * torch.sigmoid(logits.abs()))
+        weight = antithetic_weight(value, partner, logits)
         if isinstance(site["mask"], Tensor):
             weight = weight * site["mask"].reshape(site["mask"].shape + (1,) * site["fn"].event_dim)
     product = weight * logits
     return partner, product.sum(tuple(range(-site["fn"].event_dim, 0))) if site["fn"].event_dim else product
+
+
+def antithetic_weight(value: Tensor, partner: Tensor, logits: Tensor) -> Tensor:
+    """What half the difference of a draw and its partner is multiplied by, for the gradient of each logit: (5)."""
+    return torch.where(partner == value, 0.0, (1 - 2 * partner) * torch.sigmoid(logits.abs()))

@@ -13,14 +13,17 @@ It answers the end of appendix B of Dayan, Hinton, Neal & Zemel 1995, whose F ha
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from pyro_helm.layers import Imaging, LogProbs
 from pyro_helm.programs.pair import Programs
-from pyro_helm.runtime.arguments import number
 from pyro_helm.schemes.base import Estimate, Scheme
-from pyro_helm.schemes.deterministic import checked_max_enumerated, negative_free_energies
+from pyro_helm.schemes.deterministic import (
+    checked_max_enumerated,
+    checked_tolerance,
+    mean_log,
+    negative_free_energies,
+)
 
 
 class ExactMeanField(Scheme):
@@ -55,9 +58,7 @@ class ExactMeanField(Scheme):
 
     def __init__(self, *, tolerance: float | None = None, max_enumerated: int = 8) -> None:
         super().__init__()
-        if tolerance is not None and not 0 < number("tolerance", tolerance) < 1:
-            raise ValueError(f"tolerance must be a number of nats between 0 and 1, got {tolerance}")
-        self.tolerance = tolerance
+        self.tolerance = checked_tolerance(tolerance)
         self.max_enumerated = checked_max_enumerated(max_enumerated)
 
     def estimate(self, programs: Programs) -> Estimate:
@@ -65,7 +66,4 @@ class ExactMeanField(Scheme):
         return Estimate(negative_free_energies("ExactMeanField", self._log_probs, programs))
 
     def _log_probs(self, layer: Imaging, q: Tensor) -> LogProbs:
-        tolerance = self.tolerance
-        if tolerance is None:
-            tolerance = 1e-10 if q.dtype == torch.float64 else 1e-5
-        return layer.mean_log(q, tolerance=tolerance, max_enumerated=self.max_enumerated)
+        return mean_log(layer, q, self.tolerance, self.max_enumerated)

@@ -40,11 +40,11 @@ def test_what_claims_to_be_unbiased_is(tmp_path: Path) -> None:
     shown = run_script("analysis.gradients", "--quick", "--out", tmp_path / "gradients")
     assert "milliseconds per step" in shown
     table = pd.read_parquet(tmp_path / "gradients.parquet")
-    assert len(table) == 2 * 2 * 13 * (4 + 3)
+    assert len(table) == 2 * 2 * 16 * (4 + 3)
     whole = table[table.layer == "all"]
-    unbiased = ["reinforce", "nvil", "disarm", "wake_sleep", "gibbs", "vimco", "disarm multi-sample"]
+    unbiased = ["reinforce", "nvil", "disarm", "exact_layers", "wake_sleep", "gibbs", "vimco", "disarm multi-sample"]
     of_phi = whole[whole.scheme.isin(unbiased) & (whole.part == "phi")]
-    assert len(of_phi) == 2 * 2 * 7
+    assert len(of_phi) == 2 * 2 * 8
     assert (of_phi.bias <= of_phi.bias_floor).all()
     falls = whole[whole.scheme == "rws wake-phi"].pivot(index=["net", "part"], columns="particles", values="bias")
     assert (falls[5] < 0.8 * falls[2]).all()

@@ -58,7 +58,7 @@ def test_examples_of_the_help_and_of_the_readme_run(tmp_path: Path, monkeypatch:
         "load_data",
         lambda name: replace(loaded(name), **{k: getattr(loaded(name), k)[:60] for k in ("train", "valid", "test")}),
     )
-    monkeypatch.setattr("pyro_helm.cli.compare_command.chosen_names", lambda text, known, what: ["wake_sleep"])
+    monkeypatch.setattr("pyro_helm.cli.compare_command.chosen_schemes", lambda text, n: [helm.WakeSleep(n)])
     for text in ["\n".join(map(help_of, COMMANDS[:-2])), README]:
         (tmp_path / str(len(text))).mkdir()
         monkeypatch.chdir(tmp_path / str(len(text)))

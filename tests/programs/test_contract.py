@@ -182,7 +182,16 @@ SAME_VALUES: dict[str, tuple[Fn, Fn]] = {
         lambda: dist.MultivariateNormal(torch.zeros(2), torch.eye(2)),
     ),
 }
-SAMPLING = [helm.Reinforce(2), helm.VIMCO(2), helm.NVIL(2), helm.TVO(2), helm.WakeSleep(2), helm.ReweightedWakeSleep(2)]
+SAMPLING = [
+    helm.Reinforce(2),
+    helm.VIMCO(2),
+    helm.NVIL(2),
+    helm.TVO(2),
+    helm.WakeSleep(2),
+    helm.ReweightedWakeSleep(2),
+    helm.MemoisedWakeSleep(2),
+    helm.JointStochasticApproximation(2),
+]
 
 
 @pytest.mark.parametrize("name", OTHER_VALUES)

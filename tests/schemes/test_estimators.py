@@ -26,7 +26,11 @@ from pyro_helm.schemes import (
     VIMCO,
     DisARM,
     ExactEM,
+    ExactLayers,
+    ExactMeanField,
     Gibbs,
+    JointStochasticApproximation,
+    MemoisedWakeSleep,
     Reinforce,
     Relaxed,
     ReweightedWakeSleep,
@@ -120,6 +124,38 @@ def posterior_wake(machine: Machine, x: Tensor) -> Tensor:
     return machine.posterior_joint(x).sum() + machine.posterior_guide(x).sum()
 
 
+def remembered(machine: Machine, x: Tensor) -> Tensor:
+    """E over two draws, held fixed, of the log of the sum of p(x, h) over those that differ, [data]."""
+    return machine.over_pairs(x, lambda log_p, _: of_those_that_differ(log_p).logsumexp(-1)).sum()
+
+
+def remembered_and_replayed(replay: float) -> Callable[[Machine, Tensor], Tensor]:
+    def objective(machine: Machine, x: Tensor) -> Tensor:
+        replayed = machine.over_pairs(
+            x, lambda log_p, log_q: (of_those_that_differ(log_p).detach().softmax(-1) * log_q).sum(-1)
+        )
+        return remembered(machine, x) + replay * replayed.sum() + (1 - replay) * len(x) * machine.sleep_phi()
+
+    return objective
+
+
+def of_those_that_differ(log_p: Tensor) -> Tensor:
+    """Of pairs [data, pairs, 2], the second of the same state twice counts for nothing."""
+    same = torch.eye(math.isqrt(log_p.shape[1]), dtype=torch.bool).flatten()
+    return torch.stack([log_p[..., 0], log_p[..., 1].masked_fill(same, -1e30)], -1)
+
+
+def after_one_move(machine: Machine, x: Tensor) -> Tensor:
+    """E[log p(x, h) + log q(h | x)] of a chain that began with a draw of the guide and was proposed another."""
+
+    def of_pair(log_p: Tensor, log_q: Tensor) -> Tensor:
+        begins, proposed = (log_p - log_q).detach().unbind(-1)
+        accepted = (proposed - begins).clamp(max=0).exp()
+        return (torch.stack([1 - accepted, accepted], -1) * (log_p + log_q)).sum(-1)
+
+    return machine.over_pairs(x, of_pair).sum()
+
+
 CLAIMS = {
     "reinforce, 1 particle": Claim(Reinforce(1), elbo, elbo),
     "reinforce, 2 particles": Claim(Reinforce(2), elbo, elbo),
@@ -138,9 +174,16 @@ CLAIMS = {
     "disarm, 1 particle": Claim(DisARM(1), elbo, elbo),
     "disarm, 3 particles": Claim(DisARM(3), elbo, elbo),
     "disarm, multi-sample": Claim(DisARM(2, multi_sample=True), importance_bound, importance_bound_of_both),
+    "exact_layers, 1 particle": Claim(ExactLayers(1), elbo, elbo),
+    "exact_layers, 3 particles": Claim(ExactLayers(3), elbo, elbo),
     "tvo, lower": Claim(TVO(2, partition=THERMODYNAMIC), *thermodynamic(upper=False)),
     "tvo, upper": Claim(TVO(2, partition=THERMODYNAMIC, upper=True), *thermodynamic(upper=True)),
     "tvo, one interval": Claim(TVO(3, num_intervals=1), elbo, elbo),
+    "memoised_wake_sleep, replay": Claim(MemoisedWakeSleep(2, memory_size=2), remembered, remembered_and_replayed(1.0)),
+    "memoised_wake_sleep, both": Claim(
+        MemoisedWakeSleep(2, memory_size=3, replay=0.4), remembered, remembered_and_replayed(0.4)
+    ),
+    "joint_stochastic_approximation, 1 move": Claim(JointStochasticApproximation(1), elbo, after_one_move),
     "gibbs, 1 chain": Claim(Gibbs(1, num_sweeps=30), complete_data, posterior_wake),
     "gibbs, blocks": Claim(Gibbs(2, num_sweeps=8, block_size=2), complete_data, posterior_wake),
 }
@@ -228,8 +271,11 @@ class GibbsAtOnce(Gibbs):
 MUTANTS = {
     "nvil, 1 particle": SignalsOfBelow(1),
     "disarm, 1 particle": DisARMOfOneDraw(1),
+    "exact_layers, 1 particle": ExactMeanField(),  # means, not draws, all the way up
     "tvo, lower": TVOWithoutCovariance(2, partition=THERMODYNAMIC),
     "gibbs, 1 chain": GibbsAtOnce(1),
+    "memoised_wake_sleep, replay": ReweightedWakeSleep(2),  # whose weights are p / q
+    "joint_stochastic_approximation, 1 move": GibbsAtOnce(1),  # accepts every proposal
     "vimco, 2 particles": VIMCOWithoutSignals(2),
     "reinforce, 2 particles": ReinforceWithoutScore(2),
     "wake_sleep, 3 particles": WakeSleepWithoutDreams(3),

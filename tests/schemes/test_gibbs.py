@@ -15,15 +15,15 @@ from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.particles import Program, draw_from_prior
 from pyro_helm.programs.row_keys import keys_of
 from pyro_helm.schemes import Gibbs
-from pyro_helm.schemes.gibbs import _Chains
+from pyro_helm.schemes.states_of_data import KeptStates
 from tests.checker import DATA, tiny_machine
 
 KWARGS = {"observations": {"x": DATA}}
 
 
-def chains_of(scheme: Gibbs, model: BeliefNetwork) -> _Chains:
-    (chains,) = scheme._chains.of(model, None).values()
-    assert isinstance(chains, _Chains)
+def chains_of(scheme: Gibbs, model: BeliefNetwork) -> KeptStates:
+    (chains,) = scheme._memory.of(model, None).values()
+    assert isinstance(chains, KeptStates)
     return chains
 
 
@@ -43,7 +43,7 @@ def test_a_datum_has_its_key_in_whatever_minibatch_and_equal_ones_are_numbered()
 
 
 def test_a_chain_goes_on_where_it_was_in_whatever_minibatch() -> None:
-    chains = _Chains()
+    chains = KeptStates("Gibbs")
     keys = torch.tensor([7, 3, 5])
     states = {"h": torch.tensor([[[0.0, 1.0, 1.0]]])}  # [chains, restarts, data]
     chains.remember(keys, states, 10)
@@ -89,7 +89,7 @@ def test_blocks_cross_where_single_units_are_stuck() -> None:
         scheme, x = Gibbs(200, num_sweeps=5, block_size=block_size), torch.ones(1, 1)
         pyro.set_rng_seed(0)
         scheme.loss(model, None, observations={"x": x})
-        (chains,) = scheme._chains.of(model, None).values()
+        (chains,) = scheme._memory.of(model, None).values()
         before = chains.states["pair"].clone()
         scheme.loss(model, None, observations={"x": x})
         return float((chains.states["pair"] != before).float().mean())
@@ -110,7 +110,7 @@ def test_a_network_and_the_same_program_move_alike() -> None:
         pyro.set_rng_seed(0)
         scheme = Gibbs(4000, num_sweeps=25)
         scheme.loss(model, None, **KWARGS)
-        (chains,) = scheme._chains.of(model, None).values()
+        (chains,) = scheme._memory.of(model, None).values()
         order = torch.argsort(keys_of(draw_from_prior(machine.model, 1, (), KWARGS)))
         state = torch.cat([chains.states["h1"], chains.states["h2"]], -1)[:, :, 0].double()
         index = (state @ torch.tensor([8.0, 4, 2, 1]).double()).long()
@@ -194,7 +194,7 @@ def test_equal_data_with_other_covariates_have_chains_of_their_own(model: Progra
             scheme.loss(model, None, **kwargs)
             start = draw_from_prior(model, 2000, (), kwargs)
             states = {name: torch.full((2000, 1, start.log_joint.shape[-1]), -1.0) for name in "ab"}
-            (chains,) = scheme._chains.of(model, None).values()
+            (chains,) = scheme._memory.of(model, None).values()
             means.append(chains.recall(keys_of(start, (), kwargs), states)["a"].mean((0, 1)))
     exact = torch.sigmoid(DRIFT)
     z = (torch.cat(means) - exact) / (exact * (1 - exact) / 2000).sqrt()
@@ -205,13 +205,13 @@ def test_equal_data_with_other_covariates_have_chains_of_their_own(model: Progra
 
 
 def test_of_more_data_than_it_keeps_those_used_longest_ago_begin_anew_with_a_warning() -> None:
-    chains = _Chains()
+    chains = KeptStates("Gibbs")
     ones = {"h": torch.ones(1, 1, 2)}
     chains.remember(torch.tensor([1, 2]), ones, 3)
     chains.remember(torch.tensor([3]), {"h": torch.ones(1, 1, 1)}, 3)
     chains.remember(torch.tensor([1]), {"h": torch.ones(1, 1, 1)}, 3)
     with pytest.warns(
-        RuntimeWarning, match="keeps the chains of 3 data and has dropped those that were used longest ago"
+        RuntimeWarning, match="keeps the states of 3 data and has dropped those that were used longest ago"
     ):
         chains.remember(torch.tensor([4]), {"h": torch.ones(1, 1, 1)}, 3)
     fresh = {"h": torch.zeros(1, 1, 4)}
@@ -219,5 +219,5 @@ def test_of_more_data_than_it_keeps_those_used_longest_ago_begin_anew_with_a_war
 
 
 def test_more_data_at_once_than_it_keeps_are_refused() -> None:
-    with pytest.raises(ValueError, match="keeps the chains of 2 data, but was given 3 at once; raise max_data"):
+    with pytest.raises(ValueError, match="keeps the states of 2 data, but was given 3 at once; raise max_data"):
         Gibbs(max_data=2).loss(tiny_machine("sigmoid").model, None, **KWARGS)

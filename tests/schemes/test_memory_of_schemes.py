@@ -14,11 +14,16 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_helm.schemes import NVIL, SCHEMES, Gibbs, Reinforce, Scheme
+from pyro_helm.schemes import NVIL, SCHEMES, Gibbs, JointStochasticApproximation, MemoisedWakeSleep, Reinforce, Scheme
 from tests.checker import DATA, tiny_machine
 
 KWARGS = {"observations": {"x": DATA}}
-MAKERS = [pytest.param(lambda: NVIL(2, hidden_units=5), id="nvil"), pytest.param(lambda: Gibbs(2), id="gibbs")]
+MAKERS = [
+    pytest.param(lambda: NVIL(2, hidden_units=5), id="nvil"),
+    pytest.param(lambda: Gibbs(2), id="gibbs"),
+    pytest.param(lambda: MemoisedWakeSleep(2), id="memoised_wake_sleep"),
+    pytest.param(lambda: JointStochasticApproximation(1), id="joint_stochastic_approximation"),
+]
 remembering = pytest.mark.parametrize("make", MAKERS)
 
 

@@ -152,12 +152,13 @@ class Switched(Written):
         super().observe(a, b, observations)
 
 
-# neither can be dreamt, and Gibbs knows a datum by its observed values
+KEEPING_STATES = ("gibbs", "memoised_wake_sleep", "joint_stochastic_approximation")
+# neither can be dreamt, and schemes that keep states know a datum by its observed values
 COMPUTED = [
     (model, name)
     for model in (Residual, Factor)
     for name, claim in UNBIASED.items()
-    if not claim.dreams and (model, name) != (Factor, "gibbs")
+    if not claim.dreams and not (model is Factor and name in KEEPING_STATES)
 ]
 
 
@@ -167,7 +168,8 @@ def test_what_is_observed_may_be_computed_from_the_draws(model: type[Written], n
     check_claim(name, estimates(UNBIASED[name].scheme, *pair, {"x": X}), model)
 
 
-@every_claim
+# what was kept of the first call shows in the next, but for chains that have since converged
+@pytest.mark.parametrize("name", [name for name in UNBIASED if name not in KEEPING_STATES[1:]])
 @pytest.mark.parametrize("off", ["first", "second"])
 def test_a_draw_that_was_unused_in_the_first_call_is_followed_in_the_next(off: str, name: str) -> None:
     pair = Switched(REPLICATES), WrittenReader(REPLICATES)

@@ -29,6 +29,9 @@ SCHEMES = [
     helm.Reinforce(2),
     helm.NVIL(2),
     helm.DisARM(2),
+    helm.ExactLayers(2),
+    helm.JointStochasticApproximation(2),
+    helm.MemoisedWakeSleep(2),
     helm.VIMCO(2),
     helm.TVO(2),
     helm.WakeSleep(2),
@@ -442,7 +445,7 @@ class OwnGuide(PyroModule):  # type: ignore[misc]
             pyro.sample("h", dist.Bernoulli(logits=logits).to_event(1))
 
 
-@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", [s for s in SCHEMES if s.name != "exact_layers"], ids=lambda scheme: scheme.name)
 def test_ones_own_modules_train_and_are_scored_each_with_their_own_parameters(scheme: helm.Scheme) -> None:
     pyro.clear_param_store()
     first, second = OwnModel(), OwnModel(0.4)

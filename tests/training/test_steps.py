@@ -38,7 +38,15 @@ CAPTURED = [
     helm.ExactEM(),
     helm.Relaxed(2),
 ]
-NOT_CAPTURED = [helm.NVIL(2), helm.Gibbs(2), helm.MeanField(), helm.ExactMeanField()]
+NOT_CAPTURED = [
+    helm.NVIL(2),
+    helm.Gibbs(2),
+    helm.MeanField(),
+    helm.ExactMeanField(),
+    helm.ExactLayers(2),
+    helm.JointStochasticApproximation(2),
+    helm.MemoisedWakeSleep(2),
+]
 
 
 def data(rows: int = 25) -> Tensor:
