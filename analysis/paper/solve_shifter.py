@@ -63,6 +63,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "lower layers at a rate of 0.01": {"stages": (helm.Stage(helm.MeanField(), 4, layers=2), WHOLE)},
     "RWS at a constant rate": {"stages": (PAIRS, helm.Stage(RWS, 8, learning_rate=0.02))},
+    "longer: 6 and 12 epochs": {
+        "stages": (
+            helm.Stage(helm.MeanField(), 6, layers=2, learning_rate=0.03),
+            helm.Stage(RWS, 12, learning_rate=0.02, schedule="cosine"),
+        )
+    },
     "RWS for 2 epochs": {"stages": (PAIRS, helm.Stage(RWS, 2, learning_rate=0.02, schedule="cosine"))},
 }
 """The call, and what each variant changes in it."""
