@@ -65,6 +65,7 @@ from .training.result import Result
 from .training.run import TrainingRun
 from .training.schedules import SCHEDULES
 from .training.settings import Settings
+from .training.stages import Stage, fit_in_stages
 
 __all__ = [
     "LBFGS",
@@ -109,6 +110,7 @@ __all__ = [
     "Scheme",
     "Scores",
     "Settings",
+    "Stage",
     "Study",
     "Table",
     "TemporalBeliefNetwork",
@@ -122,6 +124,7 @@ __all__ = [
     "dreams",
     "exact_posterior",
     "fit",
+    "fit_in_stages",
     "impute",
     "label_probabilities",
     "load",
