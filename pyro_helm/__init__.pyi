@@ -47,6 +47,7 @@ from .schemes import (
     Relaxed,
     ReweightedWakeSleep,
     Scheme,
+    VariationalEM,
     WakeSleep,
 )
 from .training.callbacks import EpochState, JsonLines, TensorBoard
@@ -102,6 +103,7 @@ __all__ = [
     "Table",
     "TensorBoard",
     "TrainingRun",
+    "VariationalEM",
     "WakeSleep",
     "available_data",
     "codes",
