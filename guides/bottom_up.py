@@ -57,13 +57,12 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         (visible, lowest), *layers = pairwise(sizes)
         self.trunk = None if trunk is None else Trunk(trunk, visible, restarts=restarts, seed=seed)
         self.groups = _checked_groups(groups, sizes)
-        seen = visible if self.trunk is None else self.trunk.num_features
-        partly = {"missing": flag("missing", missing)} if self.trunk is None else None
+        seen, partly = self._first(missing)
         self.recognition = PyroModule[torch.nn.ModuleList](
             [
-                _layer(seen + labels, lowest, self.groups.get("h1"), partly, settings),
+                layer_of(seen + labels, lowest, self.groups.get("h1"), partly, settings),
                 *(
-                    _layer(below + labels, above, self.groups.get(name), None, settings)
+                    layer_of(below + labels, above, self.groups.get(name), None, settings)
                     for name, (below, above) in zip(site_names(sizes)[2:], layers, strict=True)
                 ),
             ]
@@ -82,12 +81,14 @@ class BottomUp(PyroModule):  # type: ignore[misc]
             ValueError: for a missing ``x`` or label, an unknown site or a wrong width, or a label out of range.
 
         """
-        observed, known_to_all = self._checked(observations)
+        observed, label = self._checked(observations)
         with local_parameters():
             conditionals = self._conditionals()
+            labelled = self._labelled(label)
         units = self._seen(observed["x"])
         hidden = []
         with layer_plates(self.restarts, units.shape[-2]):
+            known_to_all = [drawn for drawn in [labelled(units)] if drawn is not None]
             for name, conditional in zip(site_names(self.sizes)[1:], conditionals, strict=True):
                 if name in observed:
                     units = observed[name]
@@ -104,13 +105,26 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         """What the first layer sees of the data."""
         return x if self.trunk is None else self.trunk(x)
 
-    def _checked(self, observations: Observations | None) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def _first(self, missing: bool) -> tuple[int, dict[str, bool] | None]:
+        """How many causes the first layer sees of the data, and its settings if some of them may be missing."""
+        if self.trunk is not None:
+            return self.trunk.num_features, None
+        return self.sizes[0], {"missing": flag("missing", missing)}
+
+    def _label_apart(self, observations: Any, dtype: torch.dtype) -> tuple[Observations | None, Tensor | None]:
+        return label_apart(observations, self.condition, dtype)
+
+    def _labelled(self, label: Tensor | None) -> Callable[[Tensor], Tensor | None]:
+        """Read the parameters now; give the function from what is seen to what drives all layers, in the plates."""
+        return lambda seen: label
+
+    def _checked(self, observations: Observations | None) -> tuple[dict[str, Tensor], Tensor | None]:
         """Observations of sites, and the label, if there is one, one-hot."""
         if observations is None or (isinstance(observations, Mapping) and "x" not in observations):
             raise ValueError('a recognition network needs data to recognise: call it with observations={"x": values}')
         dtype = placement(self)["dtype"]
-        observations, label = label_apart(observations, self.condition, dtype)
-        return checked_observations(observations, self.sizes, dtype), [] if label is None else [label]
+        given, label = self._label_apart(observations, dtype)
+        return checked_observations(given, self.sizes, dtype), label
 
     @property
     def config(self) -> dict[str, object]:
@@ -131,7 +145,7 @@ class BottomUp(PyroModule):  # type: ignore[misc]
             self.recognition[0].learn_missing()
 
 
-def _layer(
+def layer_of(
     num_causes: int,
     num_units: int,
     groups: tuple[int, ...] | None,

@@ -33,7 +33,9 @@ Groups = int | Sequence[int]
 
 
 class BeliefNetwork(PyroModule):  # type: ignore[misc]
-    r"""Layered binary belief network, ``p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)``.
+    r"""Layered belief network of binary hidden units.
+
+        p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)
 
     A Pyro model with one sample site per layer, ``hL`` first and ``x`` last. Units are independent given the layer
     above; how causes make probabilities is each layer's imaging model. Hidden units are binary or groups of which one
@@ -65,8 +67,10 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             the layers; for hidden layers that are neither binary nor categorical, or sites to skip to that are not
             further above.
 
-    Source: Dayan, Hinton, Neal & Zemel 1995, section 2, equations 3.3 to 3.5 and appendix A; lateral connections as in
-    Gregor, Danihelka, Mnih, Blundell & Wierstra, Deep autoregressive networks, 2014.
+    References:
+        Dayan, Hinton, Neal & Zemel 1995, `The Helmholtz machine <https://doi.org/10.1162/neco.1995.7.5.889>`__, section
+        2, equations 3.3 to 3.5 and appendix A; for lateral connections Gregor, Danihelka, Mnih, Blundell & Wierstra
+        2014, `Deep autoregressive networks <https://arxiv.org/abs/1310.8499>`__.
 
     >>> model = BeliefNetwork((32, 24, 2), imaging="odds", restarts=8, seed=0)
     >>> model().shape  # a dream: [restarts, data, units]
@@ -151,15 +155,16 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
 
         """
         dtype = placement(self)["dtype"]
-        observations, label = label_apart(observations, self.condition, dtype)
+        observations, label = self._label_apart(observations, dtype)
         observed = checked_observations(observations, self.sizes, dtype)
-        known_to_all = [] if label is None else [label]
-        for value in (*known_to_all, *observed.values()):
+        for value in (*([] if label is None else [label]), *observed.values()):
             num_data = value.shape[-2]
         with local_parameters():
             conditionals = [layer.conditional() for layer in self.generative]
+            labelled = self._labelled(label)
         units: dict[str, Tensor] = {}
         with layer_plates(self.restarts, num_data):
+            known_to_all = [drawn for drawn in [labelled()] if drawn is not None]
             for name, conditional in zip(reversed(site_names(self.sizes)), reversed(conditionals), strict=True):
                 layer = conditional(side_by_side([*(units[p] for p in self.parents[name]), *known_to_all]))
                 known = observed.get(name)
@@ -167,6 +172,13 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
                     layer, known = without_missing(layer, known)
                 units[name] = pyro.sample(name, layer, obs=known)
         return units["x"]
+
+    def _label_apart(self, observations: Any, dtype: torch.dtype) -> tuple[Observations | None, Tensor | None]:
+        return label_apart(observations, self.condition, dtype)
+
+    def _labelled(self, label: Tensor | None) -> Callable[[], Tensor | None]:
+        """Read the parameters now; give the function that draws what drives all layers, in the plates."""
+        return lambda: label
 
     @property
     def has_binary_causes(self) -> bool:

@@ -7,7 +7,14 @@ from .experiments.comparison import Comparison, compare
 from .experiments.study import Study
 from .experiments.study_report import report
 from .experiments.summaries import summarise
-from .guides import AutoregressiveRecognition, FactorialRecognition, LateralRecognition
+from .guides import (
+    AutoregressiveRecognition,
+    FactorialRecognition,
+    IterativeRecognition,
+    LabelledRecognition,
+    LateralRecognition,
+    TemporalRecognition,
+)
 from .layers.distributions import NoisyOrBernoulli, OddsBernoulli
 from .likelihoods import (
     Gap,
@@ -18,6 +25,7 @@ from .likelihoods import (
     dreams,
     exact_posterior,
     impute,
+    label_probabilities,
     log_likelihood,
     log_likelihood_gap,
     paired_differences,
@@ -26,7 +34,7 @@ from .likelihoods import (
     reconstructions,
     weight_table,
 )
-from .models import BeliefNetwork
+from .models import BeliefNetwork, LabelledBeliefNetwork, TemporalBeliefNetwork
 from .programs.pair import Programs
 from .schemes import (
     NVIL,
@@ -82,8 +90,11 @@ __all__ = [
     "Gibbs",
     "Imputation",
     "Intractable",
+    "IterativeRecognition",
     "JointStochasticApproximation",
     "JsonLines",
+    "LabelledBeliefNetwork",
+    "LabelledRecognition",
     "LateralRecognition",
     "MeanField",
     "MemoisedWakeSleep",
@@ -101,6 +112,8 @@ __all__ = [
     "Settings",
     "Study",
     "Table",
+    "TemporalBeliefNetwork",
+    "TemporalRecognition",
     "TensorBoard",
     "TrainingRun",
     "VariationalEM",
@@ -112,6 +125,7 @@ __all__ = [
     "exact_posterior",
     "fit",
     "impute",
+    "label_probabilities",
     "load",
     "load_data",
     "log_likelihood",

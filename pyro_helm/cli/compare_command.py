@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import pyro_helm as helm
+from pyro_helm.cli.completion import guide_names, imaging_names, model_names, scheme_names
 from pyro_helm.cli.errors import one_sentence_errors
 from pyro_helm.cli.options import (
     BatchSize,
@@ -31,23 +32,47 @@ from pyro_helm.cli.values import (
     checked_learning_rate,
     checked_sizes,
     chosen_device,
-    chosen_names,
+    chosen_schemes,
     imaging_models,
-    new_scheme,
+    lines_of,
     output_folder,
 )
 
 
 def compare(
     data: DataName,
-    sizes: Sizes,
     out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the tables, the figures and the machines.")],
+    sizes: Sizes = None,
     schemes: Annotated[
-        str, typer.Option(metavar="NAMES", help="Inference schemes, separated by commas, or all.")
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Inference schemes, separated by commas, or all. Each may have settings, 'vimco,nvil "
+            "num_particles=3', or be FILE:NAME of your own.",
+            autocompletion=scheme_names,
+        ),
     ] = "reinforce,wake_sleep,reweighted_wake_sleep",
     imaging: Annotated[
-        str, typer.Option(metavar="NAMES", help="Imaging models, separated by commas, or all.")
-    ] = "sigmoid",
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Imaging models, separated by commas, or all.",
+            autocompletion=imaging_names,
+            show_default="sigmoid",
+        ),
+    ] = None,
+    models: Annotated[
+        str,
+        typer.Option(
+            "--model", metavar="NAMES", help="Models, separated by commas, as for fit.", autocompletion=model_names
+        ),
+    ] = "belief_network",
+    guides: Annotated[
+        str,
+        typer.Option(
+            "--guide", metavar="NAMES", help="Guides, separated by commas, as for fit.", autocompletion=guide_names
+        ),
+    ] = "factorial_recognition",
     fixed_leak: FixedLeak = None,
     particles: Particles = 5,
     restarts: Restarts = 8,
@@ -65,15 +90,19 @@ def compare(
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
-    """Train with several schemes and imaging models; print one table, write it and figures to --out.
+    """Train with several schemes, in one table with figures.
 
-    Writes results.parquet and results.csv (tidy: every epoch, restart and metric), summary.csv, learning_curves.png,
-    and for the best machine of each imaging model weights and dreams. The same command goes on where it was ended.
+    Schemes, imaging models, models and guides are crossed. Writes results.parquet and results.csv (tidy: every epoch,
+    restart and metric), summary.csv, learning_curves.png, and weights and dreams of the best machine of each kind. The
+    same command goes on where it was ended.
 
     For example:
 
     \b
     pyro-helm compare digits --sizes 32-16 --imaging all --out results/digits
+    pyro-helm compare digits --sizes 32-16 --schemes vimco
+        --guide 'factorial_recognition,autoregressive_recognition'
+        --out results/guides
     """
     from pyro_helm.cli.studies import end_of_comparison
     from pyro_helm.experiments.console import print_summary
@@ -83,15 +112,20 @@ def compare(
         folder, device = output_folder(out), chosen_device(device)
         rules = imaging_models(imaging)
         check_step(step)
-        chosen = [new_scheme(name, particles) for name in chosen_names(schemes, helm.SCHEMES, "scheme")]
+        chosen = chosen_schemes(schemes, particles)
         loaded = helm.load_data(data)
         draws = particles if any(scheme.samples for scheme in chosen) else 1
-        layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=batch_size, device=device)
+        model, guide = lines_of(models), lines_of(guides)
+        layers = checked_sizes(
+            sizes, loaded, model=model[0], restarts=restarts, particles=draws, batch_size=batch_size, device=device
+        )
         comparison = helm.compare(
             loaded,
             schemes=chosen,
             sizes=layers,
             imaging=rules,
+            model=model,
+            guide=guide,
             fixed_leak=checked_leak(fixed_leak),
             restarts=restarts,
             num_samples=samples,

@@ -26,6 +26,16 @@ def scheme_names(incomplete: str) -> list[str]:
     return _beginning(incomplete, _keys("schemes", "SCHEMES"))
 
 
+def model_names(incomplete: str) -> list[str]:
+    """Models."""
+    return _beginning(incomplete, _keys("models", "MODELS"))
+
+
+def guide_names(incomplete: str) -> list[str]:
+    """Guides."""
+    return _beginning(incomplete, _keys("guides", "GUIDES"))
+
+
 def imaging_names(incomplete: str) -> list[str]:
     """Imaging models."""
     return _beginning(incomplete, _keys("layers", "IMAGING"))

@@ -30,11 +30,12 @@ def draw(
     \b
     pyro-helm draw runs/odds --data shifter --out figures
     """
+    from pyro_helm.experiments.recipes import load_machine
     from pyro_helm.experiments.report import draw_machine
 
     with one_sentence_errors():
         folder = output_folder(out)
-        model, guide = helm.load(run)
+        model, guide = load_machine(run)
         loaded = None if data is None else helm.load_data(data)
         if guide is None:
             typer.echo("the machine has no guide, so its weights are not drawn, only its dreams", err=True)

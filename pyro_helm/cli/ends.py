@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from pyro_helm.training.result import Result  # late: --help would wait for torch
 
 
+def print_fit(result: Result, folder: Path, data: str) -> None:
+    """Say how good each restart is; fail if the training was ended before there was any."""
+    from pyro_helm.experiments.console import print_table  # late: --help would wait for torch
+
+    if result.history.empty:
+        fail(f"interrupted before the first epoch was over; --resume goes on in {folder}", INTERRUPTED)
+    print_table(
+        result.summary.rename(columns={"best": "valid_log_likelihood"}),
+        f"{data}, best validation log-likelihood in nats per datum{' (interrupted)' * result.interrupted}",
+    )
+
+
 def end_of_fit(result: Result, folder: Path) -> None:
     """Say where the machine is, and end with the status of what came of it."""
     if result.unsaved is not None:

@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -28,7 +29,13 @@ _SPELLED = {"±": "+/-"}
 
 @contextmanager
 def one_sentence_errors() -> Iterator[None]:
-    """Say what was wrong with the input in one sentence, without a traceback; warnings and signals likewise."""
+    """Say what was wrong with the input in one sentence, without a traceback; warnings and signals likewise.
+
+    Models, guides and schemes may stand in files of the current folder.
+    """
+    from pyro_helm.experiments.own_names import make_importable  # late: --help would wait for torch
+
+    make_importable(Path.cwd())
     _spell_out_what_streams_lack()
     with warnings.catch_warnings(), _ended_by_signals():
         warnings.showwarning = lambda message, *_, **__: typer.echo(f"pyro-helm: warning: {message}", err=True)

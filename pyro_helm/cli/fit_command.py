@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import pyro_helm as helm
 from pyro_helm.cli.completion import imaging_names, scheme_names
-from pyro_helm.cli.ends import end_of_fit
-from pyro_helm.cli.errors import INTERRUPTED, fail, one_sentence_errors
+from pyro_helm.cli.ends import end_of_fit, print_fit
+from pyro_helm.cli.errors import one_sentence_errors
 from pyro_helm.cli.options import (
     AdamBatchSize,
     AdamLearningRate,
@@ -18,6 +18,8 @@ from pyro_helm.cli.options import (
     Epochs,
     FixedLeak,
     GoOn,
+    Guide,
+    Model,
     OnDistribution,
     Optimizer,
     Overwrite,
@@ -46,14 +48,28 @@ from pyro_helm.cli.values import (
 
 def fit(
     data: DataName,
-    sizes: Sizes,
     out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder for the machine and its history.")],
+    sizes: Sizes = None,
     scheme: Annotated[
-        str, typer.Option(metavar="NAME", help="Inference scheme.", autocompletion=scheme_names)
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Inference scheme, or FILE:NAME of your own. Settings follow in the same quotes: 'nvil "
+            "num_particles=3'.",
+            autocompletion=scheme_names,
+        ),
     ] = "reweighted_wake_sleep",
     imaging: Annotated[
-        str, typer.Option(metavar="NAME", help="sigmoid, noisy_or or odds.", autocompletion=imaging_names)
-    ] = "sigmoid",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Imaging model: sigmoid, noisy_or or odds.",
+            autocompletion=imaging_names,
+            show_default="sigmoid",
+        ),
+    ] = None,
+    model: Model = "belief_network",
+    guide: Guide = "factorial_recognition",
     fixed_leak: FixedLeak = None,
     particles: Particles = 5,
     restarts: Restarts = 8,
@@ -82,12 +98,13 @@ def fit(
     \b
     pyro-helm fit shifter --sizes 24-2 --imaging odds --out runs/odds
     pyro-helm fit digits --sizes 32-16 --scheme vimco --out runs/digits
+    pyro-helm fit digits --sizes 32-16 --guide 'lateral_recognition iterations=5'
+        --out runs/lateral
     pyro-helm fit shifter --sizes 24-2 --on-distribution --scheme mean_field
         --optimizer conjugate_gradient --out runs/deterministic
     """
-    from pyro_helm.experiments.console import print_table
-    from pyro_helm.guides import FactorialRecognition
-    from pyro_helm.models import BeliefNetwork
+    from pyro_helm.experiments.machines import machine_of
+    from pyro_helm.experiments.recipes import keep_recipe
 
     with one_sentence_errors():
         folder, device = output_folder(out), chosen_device(device)
@@ -96,10 +113,14 @@ def fit(
         chosen, settings = new_scheme(scheme, particles), descent_settings(optimizer, batch_size, learning_rate)
         loaded = helm.load_data(data)
         draws, rows = particles if chosen.samples else 1, settings["batch_size"]
-        layers = checked_sizes(sizes, loaded, restarts=restarts, particles=draws, batch_size=rows, device=device)
+        layers = checked_sizes(
+            sizes, loaded, model=model, restarts=restarts, particles=draws, batch_size=rows, device=device
+        )
+        leak = checked_leak(fixed_leak)
+        parts: Any = {"sizes": layers, "model": model, "guide": guide, "imaging": imaging, "fixed_leak": leak}
+        machine = machine_of(loaded.train.shape[1], seed=seed, restarts=restarts, **parts)
         result = helm.fit(
-            BeliefNetwork(layers, imaging, restarts=restarts, fixed_leak=checked_leak(fixed_leak), seed=seed),
-            FactorialRecognition(layers, restarts=restarts, seed=seed),
+            *machine,
             distribution_of(loaded) if on_distribution else loaded.train,
             valid=loaded.valid,
             scheme=chosen,
@@ -117,10 +138,7 @@ def fit(
             save_every=save_every,
             overwrite=overwrite,
         )
-        if result.history.empty:
-            fail(f"interrupted before the first epoch was over; --resume goes on in {folder}", INTERRUPTED)
-        print_table(
-            result.summary.rename(columns={"best": "valid_log_likelihood"}),
-            f"{loaded.name}, best validation log-likelihood in nats per datum{' (interrupted)' * result.interrupted}",
-        )
+        if result.unsaved is None:
+            keep_recipe(folder, parts, width=loaded.train.shape[1], seed=seed, restarts=restarts)
+        print_fit(result, folder, loaded.name)
         end_of_fit(result, folder)

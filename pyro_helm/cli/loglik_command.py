@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,19 +41,20 @@ def loglik(
     seed: Seed = 0,
     out: OutStem = None,
 ) -> None:
-    """Log-likelihood of a trained machine on the test cases, or on the exact distribution where there is one.
+    """Estimate the log-likelihood of a trained machine.
 
-    With --against, the differences between the restarts of two machines, with the standard error of paired
-    differences.
+    It is scored on the test cases, or on the exact distribution where there is one. With --against, the differences
+    between the restarts of two machines follow, with the standard error of paired differences.
 
     For example:
 
     \b
+    pyro-helm loglik runs/odds --data shifter
     pyro-helm loglik runs/odds --data shifter --against runs/deterministic
     """
-    from pyro_helm.experiments.console import print_scores, print_table
+    from pyro_helm.experiments.console import print_scores
+    from pyro_helm.experiments.recipes import load_machine
     from pyro_helm.experiments.scoring import cases_to_score
-    from pyro_helm.runtime.tables import write_table
 
     with one_sentence_errors():
         check_method(method, start)
@@ -62,7 +64,7 @@ def loglik(
         cases, weights = cases_to_score(loaded)
         what = "its exact distribution" if weights is not None else f"its {len(cases)} test cases"
         # both are loaded before the first is scored, which may take long
-        machines = {path: helm.load(path) for path in (run, against) if path is not None}
+        machines = {path: load_machine(path) for path in (run, against) if path is not None}
         scored: list[helm.Scores] = []
         for number, (path, (model, guide)) in enumerate(machines.items()):
             scores = helm.log_likelihood(
@@ -86,9 +88,17 @@ def loglik(
             if stem is not None:
                 scores.write(f"{stem}-against" if number else stem)
         if against is not None:
-            differences = helm.paired_differences(scored[0], scored[-1])
-            print_table(differences, "difference, nats per datum: above 0 where RUN is better than --against")
-            if stem is not None:
-                write_table(differences, f"{stem}-differences")
+            _print_differences(scored, stem)
         if any(scores.summary.log_likelihood.isna().all() for scores in scored):
             fail("no restart has a finite log-likelihood, as the warnings say")
+
+
+def _print_differences(scored: list[helm.Scores], stem: Path | None) -> None:
+    """Print how far two machines are apart, and write it where tables are asked for."""
+    from pyro_helm.experiments.console import print_table  # late: --help would wait for torch
+    from pyro_helm.runtime.tables import write_table
+
+    differences = helm.paired_differences(scored[0], scored[-1])
+    print_table(differences, "difference, nats per datum: above 0 where RUN is better than --against")
+    if stem is not None:
+        write_table(differences, f"{stem}-differences")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pyro_helm.cli.completion import data_names
+from pyro_helm.cli.completion import data_names, guide_names, model_names
 
 DATA_HELP = (
     "A data set by name (pyro-helm data lists them), or the path of a .npz, .npy or .csv file of zeros and ones."
@@ -16,11 +16,30 @@ DATA_HELP = (
 DataName = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP, autocompletion=data_names)]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder that fit or compare wrote a machine to.")]
 Sizes = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="SIZES",
         help="Units per layer, bottom to top, e.g. 32-24-2. The first may be left out: unless it is the "
-        "width of the data, all are hidden layers.",
+        "width of the data, all are hidden layers. A model of your own may do without.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Model: belief_network, or FILE:NAME of a class or function in a Python file of the current folder. "
+        "Settings follow in the same quotes: 'belief_network lateral=true'.",
+        autocompletion=model_names,
+    ),
+]
+Guide = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Guide: factorial_recognition, autoregressive_recognition, lateral_recognition, FILE:NAME of your own, or "
+        "none. Settings follow in the same quotes: 'lateral_recognition iterations=5'.",
+        autocompletion=guide_names,
     ),
 ]
 Particles = Annotated[
@@ -30,9 +49,7 @@ Particles = Annotated[
     ),
 ]
 Restarts = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Independent machines trained side by side.")]
-Seed = Annotated[
-    int, typer.Option(metavar="NUMBER", min=0, max=2**62 - 1, help="Seed of initial values, minibatches and draws.")
-]
+Seed = Annotated[int, typer.Option(metavar="NUMBER", min=0, help="Seed of initial values, minibatches and draws.")]
 Epochs = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Passes over the training data.")]
 Seconds = Annotated[
     float | None,

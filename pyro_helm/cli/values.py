@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from pyro_helm.runtime.suggestions import unknown
 
 if TYPE_CHECKING:
     from pyro_helm.data.sets import Data, PatternDistribution  # late: --help would wait for torch
+    from pyro_helm.schemes import Scheme
 
 
 def layer_sizes(text: str, width: int) -> tuple[int, ...]:
@@ -33,9 +34,10 @@ def layer_sizes(text: str, width: int) -> tuple[int, ...]:
 
 
 def checked_sizes(
-    text: str,
+    text: str | None,
     data: Data,
     *,
+    model: str,
     restarts: int,
     particles: int,
     batch_size: int | None,
@@ -44,8 +46,9 @@ def checked_sizes(
     """Units per layer; says on standard error what they were understood as.
 
     Args:
-        text: as for :func:`layer_sizes`.
+        text: as for :func:`layer_sizes`; None for the width of the data alone, which a user's own model may take.
         data: what is trained on.
+        model: line of the model's name and settings.
         restarts: machines side by side.
         particles: draws per datum in a step.
         batch_size: data in a step; None for all, which are then in double precision.
@@ -58,15 +61,21 @@ def checked_sizes(
     from pyro_helm.runtime.budget import check_training_fits  # late: --help would wait for torch
 
     num_rows, width = data.train.shape
+    is_own = ":" in model.partition(" ")[0]
+    if text is None and is_own:
+        return (width,)
+    if text is None:
+        raise ValueError(f"--sizes is missing; {model} needs its units per layer, such as --sizes 24-2")
     sizes = layer_sizes(text, width)
-    check_training_fits(
-        sizes,
-        restarts=restarts,
-        particles=particles,
-        rows=num_rows if batch_size is None else min(batch_size, num_rows),
-        bytes_per_number=8 if batch_size is None else 4,
-        device=device,
-    )
+    if not is_own:
+        check_training_fits(
+            sizes,
+            restarts=restarts,
+            particles=particles,
+            rows=num_rows if batch_size is None else min(batch_size, num_rows),
+            bytes_per_number=8 if batch_size is None else 4,
+            device=device,
+        )
     hidden = ", ".join(map(str, sizes[1:]))
     machine = "-".join(map(str, sizes))
     typer.echo(f"machine {machine}: {width} visible units (the width of the data), hidden {hidden}", err=True)
@@ -144,15 +153,18 @@ def check_step(name: str | None) -> None:
     chosen_name(name, STEPS, "kind of step")
 
 
-def check_imaging(name: str) -> None:
+def check_imaging(name: str | None) -> None:
     """Refuse an unknown imaging model."""
     from pyro_helm.layers import IMAGING  # late: --help would wait for torch
 
-    chosen_name(name, IMAGING, "imaging model")
+    if name is not None:
+        chosen_name(name, IMAGING, "imaging model")
 
 
-def imaging_models(text: str) -> list[str]:
+def imaging_models(text: str | None) -> list[str] | None:
     """Imaging models separated by commas, or all of them; ValueError for an unknown one."""
+    if text is None:
+        return None
     from pyro_helm.layers import IMAGING  # late: --help would wait for torch
 
     return chosen_names(text, IMAGING, "imaging model")
@@ -167,10 +179,24 @@ def check_method(method: str, start: str) -> None:
     chosen_name(start, STARTS, "start")
 
 
-def new_scheme(name: str, particles: int) -> Any:
-    """The scheme of this name, with so many particles if it samples; ValueError for an unknown one."""
-    build: Callable[..., Any] = helm.SCHEMES[chosen_name(name, helm.SCHEMES, "scheme")]
-    return build(num_particles=particles) if helm.SCHEMES[name].samples else build()
+def new_scheme(line: str, particles: int) -> Scheme:
+    """The scheme of a name and settings, with so many particles if it samples; ValueError for an unknown one."""
+    from pyro_helm.experiments.scheme_settings import scheme_of  # late: --help would wait for torch
+
+    return scheme_of(line, particles)
+
+
+def chosen_schemes(text: str, particles: int) -> list[Scheme]:
+    """Schemes separated by commas, or all of them; ValueError for an unknown one."""
+    names = list(helm.SCHEMES) if text == "all" else lines_of(text)
+    return [new_scheme(name, particles) for name in names]
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines of names and settings, separated by commas that are in no brackets."""
+    from pyro_helm.experiments.named_parts import split_outside_brackets  # late: --help would wait for torch
+
+    return [line.strip() for line in split_outside_brackets(text, ",")]
 
 
 def descent_settings(optimizer: str, batch_size: int | None, learning_rate: float | None) -> dict[str, Any]:

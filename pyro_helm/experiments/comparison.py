@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import signature
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -16,13 +17,13 @@ import pandas as pd
 import torch
 
 from pyro_helm.data.sets import Data
-from pyro_helm.experiments.machines import belief_network
+from pyro_helm.experiments.machines import GUIDE, MODEL, belief_network, machine_of
 from pyro_helm.experiments.ranking import ranking_card
 from pyro_helm.experiments.run_folders import Outcome, scored
 from pyro_helm.experiments.run_plans import Run
+from pyro_helm.experiments.scheme_settings import scheme_of
 from pyro_helm.experiments.study import Study
 from pyro_helm.experiments.summaries import summarise
-from pyro_helm.models import BeliefNetwork
 from pyro_helm.runtime.arguments import at_least_one, checked_seed
 from pyro_helm.runtime.shown import Card, Shown
 from pyro_helm.runtime.tables import COLUMNS, tidy, write_table
@@ -81,9 +82,11 @@ class Comparison(Shown):
 def compare(
     data: Data,
     *,
-    schemes: Sequence[Scheme],
+    schemes: Sequence[Scheme | str],
     sizes: Sequence[int],
-    imaging: str | Sequence[str] = "sigmoid",
+    imaging: str | Sequence[str] | None = None,
+    model: str | Sequence[str] = MODEL,
+    guide: str | Sequence[str] = GUIDE,
     fixed_leak: float | None = None,
     restarts: int = 8,
     num_samples: int = 1000,
@@ -93,17 +96,22 @@ def compare(
     progress: bool = True,
     **training: Unpack[Training],
 ) -> Comparison:
-    """Train a belief network and a factorial recognition network with every scheme and imaging model.
+    """Train machines with every scheme, imaging model, model and guide.
 
     It is a :class:`Study` of one data set and one setting: with ``out``, the same call goes on where it was ended.
-    Machines of one imaging model start from the same initial values under every scheme. Ctrl-C ends the comparison
+    Machines of one kind start from the same initial values under every scheme. Ctrl-C ends the comparison
     with what there is. A scheme for which the machines have too many states is left out with a warning.
 
     Args:
         data: data set with ``train``, ``valid`` and ``test``.
-        schemes: inference schemes, no two the same.
+        schemes: inference schemes, no two the same; objects, or lines such as ``"vimco num_particles=5"`` and
+            ``"my_file:MyScheme"``.
         sizes: units per layer, bottom to top; the first must be the width of the data.
-        imaging: imaging models, one or several.
+        imaging: imaging models, one or several; None for the model's own choice, sigmoid.
+        model: a line, or several, with the name of a model and its settings, as ``"belief_network lateral=true"``, or
+            of a class or function of your own, ``"my_file:MyModel hidden=20"``. It is made with ``sizes``,
+            ``restarts`` and ``seed``, as far as it takes them.
+        guide: likewise, as ``"lateral_recognition iterations=5"``; ``"none"`` for schemes that need no guide.
         fixed_leak: as for :class:`BeliefNetwork`.
         restarts: machines per scheme and imaging model.
         num_samples: importance samples per datum of the final log-likelihoods.
@@ -114,7 +122,8 @@ def compare(
         training: further arguments of :func:`pyro_helm.fit`; a scheme whose steps can't be captured takes eager ones.
 
     Raises:
-        ValueError: for settings out of range, or schemes or imaging models that are none or named twice.
+        ValueError: for settings out of range, or schemes, models, guides or imaging models that are none, can't be
+            made, or are named twice.
         Intractable: if that leaves no scheme.
 
     >>> data = load_data("digits")
@@ -123,17 +132,19 @@ def compare(
     >>> sorted(compare(data, schemes=schemes, sizes=(64, 8), **settings).summary.scheme)
     ['reweighted_wake_sleep', 'wake_sleep']
     """
-    rules = _checked_imaging(imaging)
+    rules = [None] if imaging is None else _checked_names("imaging", "imaging models", imaging)
+    models, guides = _checked_names("model", "models", model), _checked_names("guide", "guides", guide)
     chosen = _checked_schemes(schemes)
     if not isinstance(data, Data):
         raise TypeError(f"data must be a data set, such as load_data('digits') gives, got {data!r:.60}")
     settings: dict[str, Any] = _checked_settings(training)
     num_samples, seed = at_least_one("num_samples", num_samples), checked_seed(seed)
     machines = []
-    for rule in rules:  # what is no machine is refused before a training
-        BeliefNetwork(sizes, rule, restarts=restarts, fixed_leak=fixed_leak, seed=seed)
-        arguments = {"sizes": list(sizes), "imaging": rule, "fixed_leak": fixed_leak}
-        machines.append({"machine": belief_network, "name": rule, "arguments": arguments})
+    for rule, one_model, one_guide in product(rules, models, guides):
+        entry = _machine(sizes, rule, one_model, one_guide, fixed_leak)
+        # what is no machine is refused before a training
+        entry["machine"](data.train.shape[1], seed=seed, restarts=restarts, **entry["arguments"])
+        machines.append(entry)
     folder: AbstractContextManager[Any] = (
         tempfile.TemporaryDirectory() if out is None else nullcontext(made_folder(out))
     )
@@ -195,15 +206,26 @@ def _table(study: Study) -> pd.DataFrame:
     return whole
 
 
-def _checked_imaging(imaging: Any) -> list[str]:
-    is_several = isinstance(imaging, Iterable) and not isinstance(imaging, str)
-    names = list(imaging) if is_several else [imaging]
+def _machine(
+    sizes: Sequence[int], imaging: str | None, model: str, guide: str, fixed_leak: float | None
+) -> dict[str, Any]:
+    """Entry of a study for one of the machines that are compared."""
+    arguments = {"sizes": list(sizes), "imaging": imaging, "fixed_leak": fixed_leak}
+    if (model, guide) == (MODEL, GUIDE):
+        rule = imaging or "sigmoid"
+        return {"machine": belief_network, "name": rule, "arguments": arguments | {"imaging": rule}}
+    parts = [imaging, *([] if model == MODEL else [model]), *([] if guide == GUIDE else [guide])]
+    arguments |= {"model": model, "guide": guide}
+    return {"machine": machine_of, "name": " ".join(filter(None, parts)), "arguments": arguments}
+
+
+def _checked_names(argument: str, what: str, given: Any) -> list[str]:
+    is_several = isinstance(given, Iterable) and not isinstance(given, str)
+    names = list(given) if is_several else [given]
     if not all(isinstance(name, str) for name in names):
-        raise TypeError(f"imaging must be the name of an imaging model, or several, got {imaging!r}")
+        raise TypeError(f"{argument} must be a name, or several, got {given!r:.60}")
     if not names or len(set(names)) < len(names):
-        raise ValueError(
-            f"imaging models to compare must be one or more, each named once; got {', '.join(names) or 'none'}"
-        )
+        raise ValueError(f"{what} to compare must be one or more, each named once; got {', '.join(names) or 'none'}")
     return names
 
 
@@ -211,7 +233,7 @@ def _checked_schemes(schemes: Any) -> list[Scheme]:
     expected = "schemes must be a list of schemes such as [VIMCO(5), WakeSleep()]"
     if isinstance(schemes, (str, Scheme)) or not isinstance(schemes, Iterable):
         raise TypeError(f"{expected}, got {schemes!r}")
-    chosen = list(schemes)
+    chosen = [scheme_of(scheme) if isinstance(scheme, str) else scheme for scheme in schemes]
     for scheme in chosen:
         if not isinstance(scheme, Scheme):
             raise TypeError(f"{expected}, got {scheme!r} in it")

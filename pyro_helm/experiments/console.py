@@ -19,6 +19,8 @@ def print_summary(summary: pd.DataFrame, *, interrupted: bool = False) -> None:
         "dataset": "data",
         "sizes": "sizes",
         "imaging": "imaging",
+        "machine_model": "model",
+        "guide": "guide",
         "scheme": "scheme",
         "restarts": "restarts",
         "failed": "failed",

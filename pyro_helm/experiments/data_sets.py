@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from pyro_helm.data.patterns import PatternDistribution, draw
 from pyro_helm.data.sets import Data, load_data
 from pyro_helm.data.splits import PARTS
-from pyro_helm.experiments.digests import digest_of_tensors, named
+from pyro_helm.experiments.digests import digest_of_tensors
+from pyro_helm.experiments.own_names import named
 from pyro_helm.runtime.arguments import at_least_one, checked_seed
 from pyro_helm.runtime.atomic_files import atomic_path
 

@@ -1,11 +1,9 @@
-"""Digests of what decides the numbers of a run, and functions by their names."""
+"""Digests of what decides the numbers of a run."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,28 +29,3 @@ def digest_of_tensors(*tensors: torch.Tensor) -> str:
 
 def _sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:DIGITS]
-
-
-def named(text: str, what: str) -> Callable[..., Any]:
-    """The function or class that ``module:name`` stands for.
-
-    Args:
-        text: for example ``my_models:deep_machine``.
-        what: it is for; begins the sentence of an error.
-
-    Raises:
-        ValueError: if there is no such module, or no such function or class in it.
-
-    >>> named("torch.optim:SGD", "optimizer")
-    <class 'torch.optim.sgd.SGD'>
-    """
-    module, _, name = text.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{what} {text!r} can't be found: {error}; expected module:name") from error
-    if not callable(found):
-        raise ValueError(f"{what} {text!r} is a {type(found).__name__}, expected a function or class")
-    return found  # type: ignore[no-any-return]

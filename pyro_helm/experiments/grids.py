@@ -19,6 +19,7 @@ from pyro_helm.data.splits import PARTS
 from pyro_helm.experiments.budgets import budget_of
 from pyro_helm.experiments.data_sets import data_digest, data_of, keep, load_part
 from pyro_helm.experiments.machines import builder_of
+from pyro_helm.experiments.named_parts import made, read_line
 from pyro_helm.experiments.run_plans import Run, run_of, settings_of_training
 from pyro_helm.experiments.scheme_settings import scheme_class, settings_of_scheme, takes
 from pyro_helm.runtime.suggestions import unknown
@@ -158,11 +159,13 @@ def _name_of_data(thing: Any, own: Mapping[str, Any]) -> str:
 
 
 def machine_entry(given: Any) -> Entry:
-    """A machine of a study: text, a function, or a table with ``machine``, ``arguments`` and its own settings."""
+    """A machine of a study: text, a function, or a table with ``machine`` and more, and its own settings."""
     if isinstance(given, Mapping):
         rest = dict(given)
         thing, arguments = _taken(rest, "machine", "a machine"), rest.pop("arguments", {})
-        return Entry(str(rest.pop("name", None) or _name_of_machine(thing)), thing, arguments, rest)
+        parts = {part: rest.pop(part) for part in ("model", "guide") if part in rest}
+        label = rest.pop("name", None) or " ".join([_name_of_machine(thing), *map(str, parts.values())])
+        return Entry(str(label), thing, {**arguments, **parts}, rest)
     return Entry(_name_of_machine(given), given)
 
 
@@ -197,7 +200,8 @@ def _scheme_entry(given: Any) -> Entry:
     if isinstance(given, Scheme):
         return Entry(given.name, given)
     if isinstance(given, str):
-        return Entry(scheme_class(given).name, scheme_class(given))
+        name, arguments = read_line(given, "scheme")
+        return Entry(scheme_class(name).name, scheme_class(name), arguments)
     if not isinstance(given, Mapping):
         raise TypeError(f"schemes must be a list of schemes such as [VIMCO(5), WakeSleep()], got {given!r:.60} in it")
     rest = dict(given)
@@ -215,10 +219,9 @@ def _made_scheme(
     if isinstance(entry.thing, Scheme):
         return entry.thing, rest
     own = {name: value for name, value in settings.items() if name not in rest and takes(entry.thing, name)}
-    try:
-        return entry.thing(**{**own, **entry.arguments}), rest
-    except TypeError as error:
-        raise ValueError(f"scheme {entry.label} can't be made with {entry.arguments}: {error}") from error
+    known = {entry.label: entry.thing}
+    scheme: Scheme = made(entry.label, {**own, **entry.arguments}, known, "scheme", given={}, kind=Scheme)
+    return scheme, rest
 
 
 def _taken(rest: dict[str, Any], name: str, what: str) -> Any:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from pyro_helm.runtime.shown import Card, shortened
 
-LABELS = ["dataset", "sizes", "imaging", "scheme"]
+LABELS = ["dataset", "sizes", "imaging", "machine_model", "guide", "scheme"]
 NUMBERS = {
     "log_likelihood": "log_p",
     "log_likelihood_stderr": "stderr",
@@ -23,9 +23,10 @@ def ranking_card(summary: pd.DataFrame, *, interrupted: bool) -> Card:
         return Card(
             "Comparison: interrupted before the first machine was scored" if interrupted else "Comparison: empty"
         )
-    same = [name for name in LABELS if len(set(summary[name])) == 1 and name != "scheme"]
+    labels = [name for name in LABELS if name in summary]
+    same = [name for name in labels if len(set(summary[name])) == 1 and name != "scheme"]
     common = ", ".join(shortened(str(summary[name].iloc[0])) for name in same)
-    differing = [name for name in LABELS if name not in same]
+    differing = [name for name in labels if name not in same]
     table = summary[differing + [name for name in NUMBERS if name in summary]].rename(columns=NUMBERS)
     restarts = sorted(set(summary.restarts))
     number = str(restarts[0]) if len(restarts) == 1 else f"{restarts[0]} to {restarts[-1]}"

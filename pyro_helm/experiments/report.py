@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -11,12 +13,13 @@ from torch import Tensor
 from pyro_helm.data.sets import Data
 from pyro_helm.experiments import plots
 from pyro_helm.experiments.comparison import Comparison
+from pyro_helm.experiments.recipes import load_machine
 from pyro_helm.guides import FactorialRecognition
+from pyro_helm.guides.bottom_up import BottomUp
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.runtime.atomic_files import atomic_path
 from pyro_helm.runtime.device import placement
 from pyro_helm.runtime.seeding import forked_rng
-from pyro_helm.training.checkpoint import load
 
 NUM_DREAMS = 40
 
@@ -35,24 +38,39 @@ def write_report(comparison: Comparison, data: Data, out: str | Path) -> None:
     ceilings = {} if data.distribution is None else {data.name: -data.distribution.entropy}
     plots.save_figure(plots.learning_curves(comparison.table, ceilings=ceilings), out / "learning_curves.png")
     sheets = {"data": data.test[:NUM_DREAMS]}
-    for imaging, scheme, restart in best_machines(comparison.table):
-        runs = comparison.runs[(comparison.runs.machine == imaging) & (comparison.runs.scheme == scheme)]
-        model, guide = load(runs.folder.iloc[0])
-        figure = plots.weight_diagram(model, guide, restart=restart, image_shape=data.image_shape)
-        plots.save_figure(figure, out / f"weights-{imaging}.png")
-        sheets[f"dreams: {imaging}, {scheme}"] = dreams(model, restart=restart, seed=0)
+    for machine, scheme, restart in best_machines(comparison.table):
+        folder = _folder_of(comparison.runs, machine | {"scheme": scheme})
+        model, guide = (None, None) if folder is None else load_machine(folder)
+        if not isinstance(model, BeliefNetwork):
+            continue
+        name = " ".join(filter(None, machine.values()))
+        if isinstance(guide, BottomUp) and guide.trunk is None:
+            figure = plots.weight_diagram(model, guide, restart=restart, image_shape=data.image_shape)
+            plots.save_figure(figure, out / f"weights-{re.sub('[^A-Za-z0-9_.=-]+', '-', name)}.png")
+        sheets[f"dreams: {name}, {scheme}"] = dreams(model, restart=restart, seed=0)
     plots.save_figure(plots.dream_sheet(sheets, image_shape=_shape(data, data.test)), out / "dreams.png")
 
 
-def best_machines(table: pd.DataFrame) -> list[tuple[str, str, int]]:
-    """Imaging model, scheme and restart of the best log-likelihood of each imaging model; failed restarts left out."""
-    keys = ["imaging", "scheme", "restart"]
+def best_machines(table: pd.DataFrame) -> list[tuple[dict[str, str], str, int]]:
+    """Machine, scheme and restart of the best log-likelihood of each machine; failed restarts left out.
+
+    A machine is told by its imaging model, and by model and guide where several are compared.
+    """
+    told = ["imaging", *(name for name in ("machine_model", "guide") if name in table)]
+    keys = [*told, "scheme", "restart"]
     final = table[table.metric.isin(["log_likelihood", "failed"])].pivot_table(
         index=keys, columns="metric", values="value", sort=False
     )
     kept = final[final.failed == 0].reset_index()
-    best = kept.loc[kept.groupby("imaging", sort=False).log_likelihood.idxmax(), keys]
-    return list(best.itertuples(index=False, name=None))
+    best = kept.loc[kept.groupby(told, sort=False).log_likelihood.idxmax(), keys]
+    return [({name: row[name] for name in told}, row["scheme"], row["restart"]) for row in best.to_dict("records")]
+
+
+def _folder_of(runs: pd.DataFrame, labels: Mapping[str, str]) -> str | None:
+    """Folder of the run with these labels; None where there is none, as of a machine that tells no imaging model."""
+    for name, value in labels.items():
+        runs = runs[runs[name] == value]
+    return None if runs.empty else str(runs.folder.iloc[0])
 
 
 def draw_machine(
@@ -72,9 +90,12 @@ def draw_machine(
         the paths of the figures.
 
     Raises:
+        TypeError: for a model that is no :class:`BeliefNetwork`.
         ValueError: for a restart that there is not, or data of another width than the model's visible layer.
 
     """
+    if not isinstance(model, BeliefNetwork):
+        raise TypeError(f"weights and dreams are drawn of a BeliefNetwork, but the model is a {type(model).__name__}")
     if not 0 <= restart < model.restarts:
         raise ValueError(f"restart must be from 0 to {model.restarts - 1}, got {restart}")
     units = model.sizes[0]

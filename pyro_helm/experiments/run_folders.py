@@ -197,7 +197,8 @@ def scored(run: Run, study: Path, result: Result) -> pd.DataFrame:
 
 def _said(run: Run) -> dict[str, Any]:
     """What ``run.json`` says."""
-    return {"labels": dict(run.labels), "description": run.description, "steps_per_epoch": run.steps_per_epoch}
+    said = {"labels": dict(run.labels), "description": run.description}
+    return said | {"steps_per_epoch": run.steps_per_epoch, "width": run.width}
 
 
 def _write(content: Mapping[str, Any], path: Path) -> None:

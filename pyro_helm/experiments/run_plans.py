@@ -12,8 +12,9 @@ import torch
 
 from pyro_helm.data.sets import Data
 from pyro_helm.experiments.budgets import Budget, steps_per_epoch
-from pyro_helm.experiments.digests import digest_of, named
-from pyro_helm.experiments.machines import Builder
+from pyro_helm.experiments.digests import digest_of
+from pyro_helm.experiments.machines import GUIDE, MODEL, Builder, is_made_of_parts
+from pyro_helm.experiments.own_names import code_of, named
 from pyro_helm.experiments.scheme_settings import described_scheme
 from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.schemes import Scheme
@@ -47,6 +48,7 @@ class Run:
         measure: from the trained model, guide and data to more numbers, ``restart, metric, value``; or None.
         steps_per_epoch: training steps of a pass over its data.
         save_every: seconds between saves.
+        width: of its data.
 
     """
 
@@ -59,6 +61,7 @@ class Run:
     measure: Callable[..., Any] | None
     steps_per_epoch: int
     save_every: float
+    width: int
 
     @cached_property
     def digest(self) -> str:
@@ -132,7 +135,7 @@ def run_of(
     description = {
         "format": FORMAT,
         "data": dict(said_of_data),
-        "machine": {"machine": described(machine), **described(arguments)},
+        "machine": {"machine": described(machine), **described(arguments), **_own_code(machine, arguments)},
         "scheme": dict(described_scheme(objective)),
         "settings": {name: described(value) for name, value in sorted(known.items()) if value is not None},
         "on_distribution": on_distribution,
@@ -143,7 +146,15 @@ def run_of(
         **({} if measure is None else {"measure": described(measure)}),
     }
     steps = steps_per_epoch(rows, batch_size)
-    return Run(labels, description, build, objective, training, chosen, measure, steps, save_every)
+    width = data.train.shape[1]
+    return Run(labels, description, build, objective, training, chosen, measure, steps, save_every, width)
+
+
+def _own_code(machine: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Digests of the user's own code that a machine names in text."""
+    lines = [machine, *(arguments.get(part) for part in ("model", "guide"))]
+    found = {name: code for line in lines if isinstance(line, str) for name, code in code_of(line).items()}
+    return {"code": found} if found else {}
 
 
 def _number_of_rows(data: Data, on_distribution: bool, name: str) -> int:
@@ -170,14 +181,17 @@ def columns_of(description: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {name: _cell(value) for name, value in training.items()}
     for part, left_out in (
         ("scheme", {"name"}),
-        ("machine", {"machine", "imaging", "sizes"}),  # which have columns of their own
+        ("machine", {"machine", "imaging", "sizes", "code"}),  # which have columns of their own, or need none
         ("data", {"source", "digest"}),
         ("scores", {"splits"}),
     ):
         for name, value in description[part].items():
             if name not in left_out:
-                column = f"{part}_{name}" if name in found or (part == "data" and name != "data_seed") else name
+                is_taken = name in found or name == "model" or (part == "data" and name != "data_seed")
+                column = f"{part}_{name}" if is_taken else name
                 found[column] = _cell(value)
+    if is_made_of_parts(description["machine"]["machine"]):
+        found = {"machine_model": MODEL, "guide": GUIDE} | found
     return found | {"on_distribution": description["on_distribution"]}
 
 

@@ -6,8 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from pyro_helm.experiments.digests import named
-from pyro_helm.runtime.suggestions import unknown
+from pyro_helm.experiments.named_parts import made, maker_of, read_line
 from pyro_helm.schemes import SCHEMES, Reinforce, Scheme
 from pyro_helm.training.manifest import described
 
@@ -23,14 +22,32 @@ def scheme_class(text: str) -> type[Scheme]:
     >>> scheme_class("vimco").__name__
     'VIMCO'
     """
-    if ":" not in text:
-        if text not in SCHEMES:
-            raise ValueError(unknown("scheme", text, SCHEMES))
-        return SCHEMES[text]
-    found = named(text, "scheme")
+    found: Any = maker_of(text, SCHEMES, "scheme")
     if not (inspect.isclass(found) and issubclass(found, Scheme)):
-        raise ValueError(f"scheme {text!r} is no class of schemes")
+        raise ValueError(f"scheme {text!r} is no class of schemes; expected a subclass of pyro_helm.Scheme")
+    if not isinstance(getattr(found, "name", None), str):
+        raise ValueError(f"scheme {text!r} has no name for tables; give the class one, such as name = 'mine'")
     return found
+
+
+def scheme_of(line: str, num_particles: int | None = None) -> Scheme:
+    """The scheme of a line of text, a name and settings.
+
+    Args:
+        line: a name in :data:`pyro_helm.SCHEMES`, or ``module:name`` of a class, and settings.
+        num_particles: where the line says nothing of them, and the scheme draws any; None for its own number.
+
+    Raises:
+        ValueError: for an unknown scheme or setting, or one that can't be made.
+
+    >>> scheme_of("tvo num_intervals=7", num_particles=10)
+    TVO(num_particles=10, num_intervals=7)
+    """
+    name, settings = read_line(line, "scheme")
+    if num_particles is not None and takes(scheme_class(name), "num_particles"):
+        settings = {"num_particles": num_particles, **settings}
+    scheme: Scheme = made(name, settings, {name: scheme_class(name)}, "scheme", given={}, kind=Scheme)
+    return scheme
 
 
 def takes(kind: type[Scheme], setting: str) -> bool:

@@ -19,6 +19,7 @@ from pyro_helm.experiments.ending import Ended, ending_signals
 from pyro_helm.experiments.grids import Plan
 from pyro_helm.experiments.progress_bar import StudyBar
 from pyro_helm.experiments.ranking import study_card
+from pyro_helm.experiments.recipes import load_machine
 from pyro_helm.experiments.run_folders import Outcome, TrainingInterrupted, folder_of, outcome_in, read_json, warn_of
 from pyro_helm.experiments.run_plans import Run
 from pyro_helm.experiments.scoring import SPLITS
@@ -46,11 +47,12 @@ STUDY_FILE = "study.json"
 
 
 class Study(Shown):
-    """Trainings of data sets x machines x schemes x settings x seeds, each with many restarts.
+    """Many trainings as one table: a study.
 
-    A study is a table of runs. Each run is a folder named by a digest of what decides its numbers: what is there is not
-    trained again, what was ended goes on, and what is new is trained. The setting of each scheme is chosen on
-    validation data and reported on test data, where schemes are compared restart by restart.
+    It crosses data sets, machines, schemes, settings and seeds, each run with many restarts. Each run is a folder named
+    by a digest of what decides its numbers: what is there is not trained again, what was ended goes on, and what is new
+    is trained. The setting of each scheme is chosen on validation data and reported on test data, where schemes are
+    compared restart by restart.
 
     Args:
         folder: for the runs and the tables.
@@ -244,11 +246,14 @@ class Study(Shown):
         return varied_settings(self._found()[0])
 
     def machine(self, run: str) -> tuple[nn.Module, nn.Module | None]:
-        """Model and guide of a run, by its digest; of a user's own class only where the study was made here."""
+        """Model and guide of a run, by its digest.
+
+        Those of a function in a script are made only where the study was made here; others wherever their modules are.
+        """
         plan = {each.digest: each for each in self.plan}
         found = self._run(run)
         if run not in plan:
-            return load(found.path)
+            return load_machine(found.path)
         width = self.data(run).train.shape[1]
         built = plan[run].build(width, seed=found.description["seed"], restarts=found.description["restarts"])
         return load(found.path, *built)

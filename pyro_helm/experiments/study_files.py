@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pyro_helm.experiments.digests import named
+from pyro_helm.experiments.own_names import make_importable, named
 from pyro_helm.experiments.study import Study
 from pyro_helm.runtime.suggestions import unknown
 
@@ -40,9 +40,7 @@ def study_from_file(path: str | Path, folder: str | Path | None = None) -> Study
         said: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # of TOML, or of the encoding
         raise ValueError(f"{path} is no study file: {error}") from error
-    here = str(path.parent.absolute())
-    if here not in sys.path:
-        sys.path.append(here)
+    make_importable(path.parent)
     return _study(said, path, folder or path.with_suffix(""))
 
 

@@ -52,6 +52,8 @@ class RunFolder:
     def columns(self, names: Sequence[str]) -> dict[str, Any]:
         """Labels and those settings, for each row of a table."""
         machine = {} if self.outcome is None else self.outcome.get("machine", {})
+        rule = self.description["machine"].get("imaging")
+        machine = ({"imaging": rule} if isinstance(rule, str) else {}) | machine
         known = {"run": self.digest, **machine, **self.labels, **{name: self.settings.get(name) for name in names}}
         return {name: known.get(name, "") for name in (*LABELS, *names)} | {"seed": self.description["seed"]}
 
@@ -88,7 +90,7 @@ def runs_table(runs: Sequence[RunFolder]) -> pd.DataFrame:
         outcome = run.outcome or {}
         seconds, steps = outcome.get("seconds"), outcome.get("steps")
         rows.append(
-            {name: value for name, value in run.columns(names).items() if name not in ("model", "imaging", "sizes")}
+            {name: value for name, value in run.columns(names).items() if name not in ("model", "sizes")}
             | {
                 "restarts": run.description["restarts"],
                 "state": run.state,

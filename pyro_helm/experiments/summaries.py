@@ -15,7 +15,9 @@ from pyro_helm.training.fitting import fit
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per data set, scheme and imaging model of a comparison's table, best median log-likelihood first.
+    """Summarise the table of a comparison, best median log-likelihood first.
+
+    One row per data set, scheme, imaging model, and model and guide where they differ.
 
     Tables of several comparisons or studies may be merged, by pandas' ``concat``: settings that differ have columns,
     and are told apart; the same restart twice is refused.
@@ -67,7 +69,8 @@ _FINAL = ["elbo", "failed", "log_likelihood"]
 def _settings() -> set[str]:
     """Columns of a table that tell settings apart."""
     of_schemes = {name for scheme in SCHEMES.values() for name in signature(scheme).parameters}
-    return {*settings_of_training(fit), *of_schemes, "budget", "data_seed", "on_distribution", "num_samples"}
+    of_runs = {"budget", "data_seed", "on_distribution", "num_samples", "machine_model", "guide"}
+    return {*settings_of_training(fit), *of_schemes, *of_runs}
 
 
 def _checked_final(table: Any, keys: list[str]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pyro_helm.experiments.own_names import importable_folders
 from pyro_helm.experiments.progress_bar import StudyBar
 from pyro_helm.experiments.run_folders import Outcome, carried_out, failed, folder_of, outcome_in
 from pyro_helm.experiments.run_plans import Run
@@ -48,6 +50,7 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
 
     """
     study = study.absolute()
+    client.register_plugin(_imports_from(importable_folders()))
     futures = {client.submit(carried_out, run, study, key=f"{run.digest}-{run}", pure=False): run for run in runs}
     names = {future.key: str(run) for future, run in futures.items()}
     try:
@@ -64,6 +67,19 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
     finally:
         if futures and client.status == "running":
             client.cancel(list(futures), force=True)
+
+
+def _imports_from(folders: list[str]) -> Any:
+    """What lets every worker, also one that comes later, import the user's modules from the folders of this process."""
+    from distributed import WorkerPlugin
+
+    class Imports(WorkerPlugin):  # type: ignore[misc]
+        name = "pyro-helm-imports"
+
+        def setup(self, worker: Any) -> None:
+            sys.path.extend(folder for folder in folders if folder not in sys.path)
+
+    return Imports()
 
 
 def _outcome(future: Any, run: Run, study: Path) -> Outcome:

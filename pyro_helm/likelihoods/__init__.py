@@ -1,5 +1,6 @@
 """Log-likelihoods, one file per method, and the frames they come in."""
 
+from pyro_helm.likelihoods.classification import label_probabilities
 from pyro_helm.likelihoods.gap import Gap, log_likelihood_gap
 from pyro_helm.likelihoods.imputation import Imputation, impute
 from pyro_helm.likelihoods.machine_tables import (
@@ -25,6 +26,7 @@ __all__ = [
     "dreams",
     "exact_posterior",
     "impute",
+    "label_probabilities",
     "log_likelihood",
     "log_likelihood_gap",
     "mean_field",

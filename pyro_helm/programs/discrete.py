@@ -14,6 +14,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 
 from pyro_helm.layers.autoregressive import Autoregressive
 from pyro_helm.layers.one_hot_groups import OneHotGroups
+from pyro_helm.layers.through_time import ThroughTime
 
 _WRAPPERS = (Independent, MaskedDistribution, ExpandedDistribution)
 
@@ -29,7 +30,7 @@ def elementwise(fn: Any) -> Distribution:
 def single_units(fn: Any) -> Distribution:
     """As :func:`elementwise`; of units with lateral connections, what they are but for these."""
     single = elementwise(fn)
-    return elementwise(single.units) if isinstance(single, Autoregressive) else single
+    return elementwise(single.units) if isinstance(single, (Autoregressive, ThroughTime)) else single
 
 
 def without_events(fn: Any) -> Any:
@@ -82,6 +83,8 @@ def uniform_log_prob(fn: Any, value: Tensor) -> Tensor:
         return torch.full(
             value.shape[:-1], -math.log(math.prod(units.groups)), dtype=torch.float64, device=value.device
         )
+    if isinstance(sequence := elementwise(fn), ThroughTime):
+        return -math.log(2) * sequence.num_inside().double()
     if count is None:
         raise ValueError(f"a {type(elementwise(fn)).__name__} has no finite number of values")
     return elementwise_log_prob(

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition, LateralRecognition
+from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition, IterativeRecognition, LateralRecognition
 from pyro_helm.layers import IMAGING
 from pyro_helm.layers.missing import PartlySeen, PartlySeenGroups
 from pyro_helm.models import BeliefNetwork
@@ -182,7 +182,7 @@ def _layered(model: Program, guide: Program) -> Dependencies | None:
     return Dependencies(generative, recognition, declared=True)
 
 
-_GUIDES = (FactorialRecognition, AutoregressiveRecognition, LateralRecognition)
+_GUIDES = (FactorialRecognition, AutoregressiveRecognition, LateralRecognition, IterativeRecognition)
 _LAYERS = frozenset({*IMAGING.values(), PartlySeen, PartlySeenGroups})
 
 

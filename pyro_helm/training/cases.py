@@ -111,6 +111,6 @@ def checked_cases(name: str, data: DataLike, model: Any, guide: Any, batch_size:
     cases = cases_of(name, data)
     check_can_observe(model, cases.observations, name, batch_size)
     missing = any(bool(value.isnan().any()) for value in cases.observations.values())
-    if missing and hasattr(guide, "learn_missing"):
+    if bool(cases.values.isnan().any()) and hasattr(guide, "learn_missing"):
         guide.learn_missing()
     return cases._replace(missing=missing)

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import nn
 
-from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition, LateralRecognition
-from pyro_helm.models import BeliefNetwork
+from pyro_helm.guides import GUIDES
+from pyro_helm.models import MODELS
 from pyro_helm.programs.layered import check_sizes_agree
 from pyro_helm.runtime.atomic_files import atomic_path, newest
 from pyro_helm.runtime.budget import num_weights
@@ -24,9 +24,7 @@ from pyro_helm.runtime.paths import expanded
 
 FILE_NAME = "machine.safetensors"
 
-_CLASSES: dict[str, type[nn.Module]] = {
-    kind.__name__: kind for kind in (BeliefNetwork, FactorialRecognition, AutoregressiveRecognition, LateralRecognition)
-}
+_CLASSES: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (*MODELS.values(), *GUIDES.values())}
 _PARTS = ("model", "guide")
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 # What a constructor raises for arguments of a wrong type or value, whatever a header says.
@@ -34,10 +32,11 @@ _REFUSALS = (TypeError, ValueError, RuntimeError, OverflowError, AttributeError,
 
 
 def save(path: str | Path, model: nn.Module, guide: nn.Module | None) -> None:
-    """Save a model and its guide to one safetensors file, whole or not at all.
+    """Save a model and its guide to one safetensors file.
 
-    A folder gets a file ``machine.safetensors``. Machines made of this library's classes are rebuilt by :func:`load`;
-    of others the parameters are kept, to be loaded into a model and guide that the caller makes.
+    The file is written whole or not at all. A folder gets a file ``machine.safetensors``. Machines made of this
+    library's classes are rebuilt by :func:`load`; of others the parameters are kept, to be loaded into a model and
+    guide that the caller makes.
 
     Args:
         path: file, or existing folder.

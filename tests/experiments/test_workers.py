@@ -17,7 +17,9 @@ from torch import Tensor
 
 import pyro_helm as helm
 from pyro_helm.experiments import workers
+from pyro_helm.experiments.own_names import make_importable
 from pyro_helm.experiments.workers import client_at, local_client
+from tests.own_parts import FILE
 
 BARS = {"data": "bars", "train": 60, "valid": 20, "test": 20}
 SMALL: dict[str, Any] = {
@@ -55,6 +57,22 @@ def test_workers_give_the_numbers_of_one_process(client: Any, tmp_path: Path) ->
     here.run(workers=1, progress=False)
     runs = there.run(client=client, progress=False)
     assert runs.state.tolist() == ["finished"] * 4
+    pd.testing.assert_frame_equal(numbers(here), numbers(there), check_exact=True)
+
+
+def test_workers_find_ones_own_model_guide_and_scheme(client: Any, tmp_path: Path) -> None:
+    """In a folder that was made importable after the workers had started."""
+    (tmp_path / "own_parts_of_workers.py").write_text(FILE)
+    make_importable(tmp_path)
+    asked = SMALL | {
+        "machines": [{"machine": "4", "model": "own_parts_of_workers:Topics", "guide": "own_parts_of_workers:Reader"}],
+        "schemes": ["own_parts_of_workers:Doubted num_particles=2"],
+        "restarts": 1,
+    }
+    here, there = helm.Study(tmp_path / "here", **asked), helm.Study(tmp_path / "there", **asked)
+    here.run(workers=1, progress=False)
+    runs = there.run(client=client, progress=False)
+    assert runs.why.tolist() == ["", ""]
     pd.testing.assert_frame_equal(numbers(here), numbers(there), check_exact=True)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.claims import Exact
+from pyro_helm.programs.layered import site_names
+from tests.claims import LEFT_OUT, Exact
 from tests.oracle import binary_rows
 
 
@@ -52,10 +53,17 @@ def drive_of(layer: Any, values: Tensor, causes: Tensor | None) -> Tensor:
     return drive
 
 
+def latent_names(program: Any) -> list[str]:
+    """Names of the latent sites, in the order of :func:`hidden_states`."""
+    return [*site_names(program.sizes)[1:], *(["class"] if hasattr(program, "labels") else [])]
+
+
 def hidden_states(program: Any) -> list[Tensor]:
-    """All joint hidden states, one tensor [states, units] per layer."""
-    names = ["h1", "h2", "h3"][: len(program.sizes) - 1]
+    """All joint hidden states, one tensor [states, units] per layer, and then of the class."""
+    names = site_names(program.sizes)[1:]
     layers = [_states(size, program.groups.get(name)) for name, size in zip(names, program.sizes[1:], strict=True)]
+    if hasattr(program, "labels"):
+        layers.append(torch.eye(program.labels, dtype=torch.float64))
     index = torch.cartesian_prod(*(torch.arange(len(states)) for states in layers)).reshape(-1, len(layers))
     return [states[of_layer] for states, of_layer in zip(layers, index.T, strict=True)]
 
@@ -71,18 +79,36 @@ def log_joint(model: Any, observations: Mapping[str, Tensor]) -> Tensor:
     """log p(x, h) of every datum and state, [data, states]."""
     x = observations["x"]
     units = [x[:, None], *(states[None] for states in hidden_states(model))]
-    return _log_layers(model, units, label_of(model, observations), lowest=0)
+    log_p = _log_layers(model, units, label_of(model, observations), lowest=0)
+    return log_p + log_class(model, model.class_prior.leak[0, 0], observations) if hasattr(model, "labels") else log_p
 
 
 def label_of(program: Any, observations: Mapping[str, Tensor]) -> list[Tensor]:
-    """The label one-hot, [data, 1, labels], if the program is conditioned on one."""
+    """The label one-hot, [data, 1, labels], if the program is conditioned on one; every class where it is latent."""
     if program.condition is None:
         return []
+    if hasattr(program, "labels"):
+        return [hidden_states(program)[-1][None]]
     return [torch.eye(program.condition, dtype=torch.float64)[observations["label"]][:, None]]
+
+
+def log_class(program: Any, logits: Tensor, observations: Mapping[str, Tensor]) -> Tensor:
+    """log p of the class of every state, of a model, [data or 1, states]: impossible where the label is another."""
+    classes = hidden_states(program)[-1]
+    log_p: Tensor = ((logits.exp() / logits.exp().sum(-1, keepdim=True)).log()[..., None, :] * classes).sum(-1)
+    if "label" not in observations:
+        return log_p
+    label = observations["label"][:, None]
+    return log_p.masked_fill(~label.isnan() & (label != classes.argmax(-1)), LEFT_OUT)
 
 
 def log_prior(model: Any, label: int = 0) -> Tensor:
     """log p(h) of every state, [states], given a label if the model is conditioned on one."""
+    if hasattr(model, "labels"):
+        states = hidden_states(model)
+        return _log_layers(model, [torch.empty(0), *states], [states[-1]], lowest=1) + log_class(
+            model, model.class_prior.leak[0, 0], {}
+        )
     given = [] if model.condition is None else [torch.eye(model.condition, dtype=torch.float64)[label]]
     return _log_layers(model, [torch.empty(0), *hidden_states(model)], given, lowest=1)
 
@@ -123,6 +149,34 @@ def settled(drive: Tensor, lateral: Tensor, iterations: int, damping: float) -> 
     return driven(means)
 
 
+def met(guide: Any, level: int, below: Tensor, label: list[Tensor]) -> Tensor:
+    """The drive of a layer after predictions from above and what is below have met, unit by unit."""
+    phi, psi = guide.recognition[level:], [(weight[0], leak[0, 0]) for weight, leak in guide.predictions()[level:]]
+
+    def recognised(number: int, seen: Tensor) -> Tensor:
+        return drive_of(phi[number], torch.zeros(phi[number].num_units), side_by_side([seen, *label]))
+
+    def predicted(number: int) -> Tensor:
+        weight, leak = psi[number]
+        return leak + sum(means[number][..., j, None] * weight[j] for j in range(len(weight)))
+
+    def driven(number: int) -> Tensor:
+        seen = means[number - 1] if number else below
+        error = (seen - 1 / (1 + torch.exp(-predicted(number)))).nan_to_num(nan=0.0)
+        drive = recognised(number, seen)
+        drive = drive + sum(error[..., i, None] * psi[number][0][:, i] for i in range(error.shape[-1]))
+        return drive + predicted(number + 1) if number + 1 < len(psi) else drive
+
+    means: list[Tensor] = []
+    for number in range(len(psi)):
+        means.append(1 / (1 + torch.exp(-recognised(number, means[-1] if means else below))))
+    for _ in range(guide.iterations):
+        drives = [driven(number) for number in range(len(psi))]
+        both = zip(means, drives, strict=True)
+        means = [(1 - guide.damping) * mean + guide.damping / (1 + torch.exp(-a)) for mean, a in both]
+    return driven(0)
+
+
 def log_guide(guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
     """log q(h | x) of every datum and state, [data, states]."""
     x, label = observations["x"], label_of(guide, observations)
@@ -130,10 +184,17 @@ def log_guide(guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
     if guide.trunk is not None:
         weight, bias = (getattr(guide.trunk, f"0:{name}")[0] for name in ("weight", "bias"))
         below = torch.tanh(sum(below.nan_to_num(nan=0.5)[..., k, None] * weight[:, k] for k in range(3)) + bias)
-    for level, (layer, states) in enumerate(zip(guide.recognition, hidden_states(guide), strict=True)):
+    if hasattr(guide, "labels"):
+        total = log_class(guide, drive_of(guide.classifier, torch.zeros(guide.labels), below[:, 0]), {})
+        known = observations.get("label", torch.full((len(x),), torch.nan))[:, None]
+        certain = torch.zeros_like(total).masked_fill(known != hidden_states(guide)[-1].argmax(-1), LEFT_OUT)
+        total = torch.where(known.isnan(), total, certain)
+    for level, (layer, states) in enumerate(zip(guide.recognition, hidden_states(guide), strict=False)):
         drive = drive_of(layer, states[None], side_by_side([below, *label]))
         if hasattr(guide, "lateral_weights"):
             drive = settled(drive, guide.lateral_weights()[level][0], guide.iterations, guide.damping)
+        if hasattr(guide, "predictions"):
+            drive = met(guide, level, below, label)
         total = total + log_density(layer, "sigmoid", drive, states[None])
         below = states[None]
     return total
@@ -152,7 +213,11 @@ def sleep(model: Any, guide: Any, observations: Mapping[str, Tensor]) -> Tensor:
     for datum in range(len(observations["x"])):
         dreams = {name: value[datum].expand(len(rows)) for name, value in observations.items() if name != "x"}
         dreams["x"] = rows
-        total = total + (log_joint(model, dreams).exp().detach() * log_guide(guide, dreams)).sum()
+        for label in range(model.labels) if hasattr(model, "labels") and not dreams["label"].isnan().any() else [None]:
+            if label is not None:  # a label is dreamt where the row has one
+                dreams["label"] = torch.full((len(rows),), float(label))
+            chance = log_joint(model, dreams).exp().detach()
+            total = total + torch.where(chance > 0, chance * log_guide(guide, dreams), 0.0).sum()
     return total
 
 

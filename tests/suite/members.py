@@ -14,9 +14,15 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition, LateralRecognition
+from pyro_helm.guides import (
+    AutoregressiveRecognition,
+    FactorialRecognition,
+    IterativeRecognition,
+    LabelledRecognition,
+    LateralRecognition,
+)
 from pyro_helm.layers import Imaging
-from pyro_helm.models import BeliefNetwork
+from pyro_helm.models import BeliefNetwork, LabelledBeliefNetwork
 
 NUM_DATA = 3
 
@@ -62,6 +68,7 @@ MODELS = {
     "lateral groups": Model((6, 2), {"visible": "categorical", "groups": (2, 2, 2), "lateral": (True, False)}),
     "skip": Model((3, 2, 2, 1), {"skip": True, "imaging": ("noisy_or", "sigmoid", "sigmoid", "sigmoid")}),
     "condition": Model((3, 2, 2), {"condition": 3, "imaging": ("sigmoid", "odds", "sigmoid")}),
+    "labelled": Model((3, 2, 2), {"labels": 3, "imaging": ("noisy_or", "sigmoid", "odds")}, LabelledBeliefNetwork),
     "quantiser": Model((2, 5), {"imaging": ("gaussian", "categorical"), "groups": {"h1": (2, 3)}}),
     "skip, lateral": Model((3, 2, 2), {"skip": {"x": ("h2",)}, "lateral": True}),
 }
@@ -69,10 +76,12 @@ GUIDES = {
     "factorial": Guide(),
     "autoregressive": Guide(kind=AutoregressiveRecognition),
     "lateral": Guide({"iterations": 2}, kind=LateralRecognition),
+    "iterative": Guide({"iterations": 2}, kind=IterativeRecognition),
     "trunk": Guide({"trunk": nn.Sequential(nn.Linear(3, 4), nn.Tanh())}),
 }
 OWN_GUIDES = {
     "condition": Guide({"condition": 3}),
+    "labelled": Guide({"labels": 3}, kind=LabelledRecognition),
     "quantiser": Guide({"groups": {"h1": (2, 3)}}),
 }
 """Of the models that a plain guide does not fit."""
@@ -120,6 +129,8 @@ def observed(model: Any, num_data: int = NUM_DATA, seed: int = 0) -> dict[str, T
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         given = {} if model.condition is None else {"label": torch.arange(num_data) % model.condition}
+        if hasattr(model, "labels"):
+            given = {"label": given["label"].double().masked_fill(given["label"] == 1, torch.nan)}
         trace = poutine.trace(model).get_trace(given, num_data=num_data)
     return given | {"x": trace.nodes["x"]["value"].detach()}
 

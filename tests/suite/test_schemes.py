@@ -50,11 +50,14 @@ def test_every_scheme_follows_what_it_claims(pair: str, claim: str) -> None:
 
 def refused(claim: str, guide: Any) -> str | None:
     """What a scheme says of a guide that it can't take."""
+    if hasattr(guide, "labels") and (CLAIMS[claim].needs_bernoulli or claim == "gibbs"):
+        return "site 'class' .*is a PartlyKnown"
     if CLAIMS[claim].needs_bernoulli and (guide.recognition[0].blocks or guide.groups):
         return r"site 'h1' of the guide is a (Autoregressive|OneHotGroups)"
     if guide.groups and claim == "gibbs":
         return "site 'h1' is a OneHotGroups"
-    return "uniform distribution over finitely many values" if guide.groups and "defensive" in claim else None
+    is_one_hot = guide.groups or hasattr(guide, "labels")
+    return "uniform distribution over finitely many values" if is_one_hot and "defensive" in claim else None
 
 
 def with_sleep(claim: Claim, model: Any, guide: Any, observations: dict[str, Tensor]) -> Claim:
@@ -99,6 +102,7 @@ def test_a_guide_of_other_groups_is_refused(groups: Any) -> None:
         ("lateral", "'x' of the model has lateral connections"),
         ("skip", "'x' of the model has skip connections"),
         ("condition", "'x' of the model is conditioned on a label"),
+        ("labelled", "got a LabelledBeliefNetwork and a LabelledRecognition"),
         ("quantiser", "'x' of the model is gaussian"),
     ],
 )
