@@ -39,13 +39,13 @@ SCHEMES = [
     helm.Gibbs(2),
     helm.Relaxed(2),
 ]
-# the last at a tolerance at which another number of nodes gives another value
+# one of them at a tolerance at which another number of nodes gives another value
 DETERMINISTIC = [
     helm.ExactEM(),
     helm.MeanField(),
-    helm.VariationalEM(num_iterations=5),
     helm.ExactMeanField(),
     helm.ExactMeanField(tolerance=1e-2, max_enumerated=0),
+    helm.VariationalEM(num_iterations=2),
 ]
 
 
@@ -112,7 +112,7 @@ def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, m
                 assert not torch.equal(value, values[name][restart : restart + 1])
 
 
-@pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC[:4]], ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC[:3]], ids=lambda scheme: scheme.name)
 def test_training_finds_the_structure_of_the_data(scheme: helm.Scheme) -> None:
     model, guide = machine(restarts=4)
     fit(model, guide, data(400), scheme=scheme, num_epochs=40)
