@@ -13,7 +13,9 @@ from pyro_helm.runtime.arguments import is_whole
 
 
 class AutoregressiveRecognition(BottomUp):
-    """Layered recognition network, ``q(h | x) = q(h1 | x) q(h2 | h1) ...``, autoregressive in blocks within each layer.
+    """Layered recognition network, autoregressive in blocks within each layer.
+
+        q(h | x) = q(h1 | x) q(h2 | h1) ... q(hL | hL-1)
 
     A Pyro guide with one sample site per hidden layer, ``h1`` first; unit j of block b is on with probability
     ``sigmoid(b_j + sum_i s_i phi_ij + sum_k h_k lateral_kj)``, i over the layer below and k over the units of earlier
@@ -34,8 +36,10 @@ class AutoregressiveRecognition(BottomUp):
     Raises:
         ValueError: for sizes, blocks or restarts out of range.
 
-    Source: Gregor, Danihelka, Mnih, Blundell & Wierstra, Deep autoregressive networks, 2014; Bornschein & Bengio,
-    Reweighted wake-sleep, 2015.
+    References:
+        Gregor, Danihelka, Mnih, Blundell & Wierstra 2014, `Deep autoregressive networks
+        <https://arxiv.org/abs/1310.8499>`__; Bornschein & Bengio 2015, `Reweighted wake-sleep
+        <https://arxiv.org/abs/1406.2751>`__.
 
     >>> guide = AutoregressiveRecognition((32, 24, 2), blocks=4, restarts=8, seed=0)
     >>> [h.shape for h in guide({"x": torch.zeros(100, 32)})]  # h1, h2: [restarts, data, units]

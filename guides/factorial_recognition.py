@@ -21,7 +21,9 @@ def _mean(layer: Bernoulli) -> Tensor:
 
 
 class FactorialRecognition(BottomUp):
-    """Layered recognition network, ``q(h | x) = q(h1 | x) q(h2 | h1) ... q(hL | hL-1)``, factorial in each layer.
+    """Layered recognition network, factorial in each layer.
+
+        q(h | x) = q(h1 | x) q(h2 | h1) ... q(hL | hL-1)
 
     A Pyro guide with one sample site per hidden layer, ``h1`` first; unit j of a layer is on with probability
     ``sigmoid(b_j + sum_i s_i phi_ij)`` given the sampled layer below (equation 3.1 of the paper).
@@ -43,7 +45,9 @@ class FactorialRecognition(BottomUp):
         TypeError: for a trunk that is no module.
         ValueError: for sizes or restarts out of range, or a trunk that makes something else of rows.
 
-    Source: Dayan, Hinton, Neal & Zemel 1995, section 3.
+    References:
+        Dayan, Hinton, Neal & Zemel 1995, `The Helmholtz machine <https://doi.org/10.1162/neco.1995.7.5.889>`__, section
+        3.
 
     >>> guide = FactorialRecognition((32, 24, 2), restarts=8, seed=0)
     >>> [h.shape for h in guide({"x": torch.zeros(100, 32)})]  # h1, h2: [restarts, data, units]

@@ -16,9 +16,10 @@ from pyro_helm.runtime.arguments import at_least_one, number
 
 
 class LateralRecognition(BottomUp):
-    """Layered recognition network whose units interact within each layer for a few iterations, then are drawn.
+    """Layered recognition network whose units settle before they are drawn.
 
-    With ``a`` the drive from the layer below, ``m`` settles and the units are factorial given where it ends:
+    The units of a layer interact for a few iterations. With ``a`` the drive from the layer below, ``m`` settles and the
+    units are factorial given where it ends:
 
         m <- (1 - d) m + d sigmoid(a + m lateral),    q(h | below) = prod_j Bernoulli(sigmoid(a + m lateral)_j)
 
@@ -41,7 +42,9 @@ class LateralRecognition(BottomUp):
     Raises:
         ValueError: for sizes, restarts, iterations or damping out of range.
 
-    Source: Dayan, Hinton, Neal & Zemel 1995, section 5.
+    References:
+        Dayan, Hinton, Neal & Zemel 1995, `The Helmholtz machine <https://doi.org/10.1162/neco.1995.7.5.889>`__, section
+        5.
 
     >>> guide = LateralRecognition((32, 24, 2), iterations=3, restarts=8, seed=0)
     >>> [h.shape for h in guide({"x": torch.zeros(100, 32)})]  # h1, h2: [restarts, data, units]

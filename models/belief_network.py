@@ -33,7 +33,9 @@ Groups = int | Sequence[int]
 
 
 class BeliefNetwork(PyroModule):  # type: ignore[misc]
-    r"""Layered binary belief network, ``p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)``.
+    r"""Layered belief network of binary hidden units.
+
+        p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)
 
     A Pyro model with one sample site per layer, ``hL`` first and ``x`` last. Units are independent given the layer
     above; how causes make probabilities is each layer's imaging model. Hidden units are binary or groups of which one
@@ -65,8 +67,10 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             the layers; for hidden layers that are neither binary nor categorical, or sites to skip to that are not
             further above.
 
-    Source: Dayan, Hinton, Neal & Zemel 1995, section 2, equations 3.3 to 3.5 and appendix A; lateral connections as in
-    Gregor, Danihelka, Mnih, Blundell & Wierstra, Deep autoregressive networks, 2014.
+    References:
+        Dayan, Hinton, Neal & Zemel 1995, `The Helmholtz machine <https://doi.org/10.1162/neco.1995.7.5.889>`__, section
+        2, equations 3.3 to 3.5 and appendix A; for lateral connections Gregor, Danihelka, Mnih, Blundell & Wierstra
+        2014, `Deep autoregressive networks <https://arxiv.org/abs/1310.8499>`__.
 
     >>> model = BeliefNetwork((32, 24, 2), imaging="odds", restarts=8, seed=0)
     >>> model().shape  # a dream: [restarts, data, units]

@@ -87,7 +87,7 @@ MISUSES = [
     ("fit OWN --sizes 4 --batch-size 0", "Invalid value for '--batch-size'"),
     ("fit OWN --sizes 4 --patience 0", "Invalid value for '--patience'"),
     ("fit OWN --sizes 4 --seed=-1", "Invalid value for '--seed'"),
-    ("fit OWN --sizes 4 --seed 99999999999999999999999999", "Invalid value for '--seed'"),
+    ("fit OWN --sizes 4 --seed 99999999999999999999999999", "seed must be from 0 to 2^62 - 1, got 9999"),
     ("fit OWN --sizes 4 --seed [/x]", "Invalid value for '--seed'"),
     ("fit OWN --sizes 4 --learning-rate inf", "--learning-rate must be a positive number, got inf"),
     ("fit OWN --sizes 4 --learning-rate nan", "--learning-rate must be a positive number, got nan"),

@@ -90,17 +90,19 @@ def compare(
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
-    """Train with several schemes and imaging models; print one table, write it and figures to --out.
+    """Train with several schemes, in one table with figures.
 
-    Writes results.parquet and results.csv (tidy: every epoch, restart and metric), summary.csv, learning_curves.png,
-    and for the best machine of each imaging model weights and dreams. The same command goes on where it was ended.
+    Schemes, imaging models, models and guides are crossed. Writes results.parquet and results.csv (tidy: every epoch,
+    restart and metric), summary.csv, learning_curves.png, and weights and dreams of the best machine of each kind. The
+    same command goes on where it was ended.
 
     For example:
 
     \b
     pyro-helm compare digits --sizes 32-16 --imaging all --out results/digits
     pyro-helm compare digits --sizes 32-16 --schemes vimco
-        --guide 'factorial_recognition,autoregressive_recognition' --out results/guides
+        --guide 'factorial_recognition,autoregressive_recognition'
+        --out results/guides
     """
     from pyro_helm.cli.studies import end_of_comparison
     from pyro_helm.experiments.console import print_summary

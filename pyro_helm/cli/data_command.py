@@ -11,15 +11,23 @@ from pyro_helm.cli.errors import one_sentence_errors
 
 
 def list_data(
-    file: Annotated[str | None, typer.Argument(help="A .csv file, of which is said what was understood.")] = None,
-    index: Annotated[str | None, typer.Option(help="Column that names the rows.")] = None,
-    missing: Annotated[str, typer.Option(help="More markers of missing values, separated by commas.")] = "",
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="A .csv file to describe.")] = None,
+    index: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column that names the rows.")] = None,
+    missing: Annotated[
+        str, typer.Option(metavar="MARKERS", help="More markers of missing values, separated by commas.")
+    ] = "",
     header: Annotated[bool | None, typer.Option("--header/--no-header", help="Whether line 1 holds names.")] = None,
 ) -> None:
-    """List the data sets that can be named, or say column by column what a .csv FILE was read as.
+    """List the data sets, or say what a .csv file was read as.
 
-    Files are found in the folder PYRO_HELM_DATA. Published sets that are not here are downloaded when they are first
-    loaded, into PYRO_HELM_CACHE or the system's folder for caches. Those "by hand" are to be put into PYRO_HELM_DATA.
+    Files NAME.npz in the folder PYRO_HELM_DATA go by their names. Published sets are downloaded when they are first
+    loaded, into PYRO_HELM_CACHE or the system's folder for caches. Put those marked "by hand" into PYRO_HELM_DATA.
+
+    For example:
+
+    \b
+    pyro-helm data
+    pyro-helm data survey.csv --index person --missing "?,-9"
     """
     from pyro_helm.experiments.console import print_table
 

@@ -98,7 +98,8 @@ def fit(
     \b
     pyro-helm fit shifter --sizes 24-2 --imaging odds --out runs/odds
     pyro-helm fit digits --sizes 32-16 --scheme vimco --out runs/digits
-    pyro-helm fit digits --sizes 32-16 --guide 'lateral_recognition iterations=5' --out runs/lateral
+    pyro-helm fit digits --sizes 32-16 --guide 'lateral_recognition iterations=5'
+        --out runs/lateral
     pyro-helm fit shifter --sizes 24-2 --on-distribution --scheme mean_field
         --optimizer conjugate_gradient --out runs/deterministic
     """

@@ -41,14 +41,15 @@ def loglik(
     seed: Seed = 0,
     out: OutStem = None,
 ) -> None:
-    """Log-likelihood of a trained machine on the test cases, or on the exact distribution where there is one.
+    """Estimate the log-likelihood of a trained machine.
 
-    With --against, the differences between the restarts of two machines, with the standard error of paired
-    differences.
+    It is scored on the test cases, or on the exact distribution where there is one. With --against, the differences
+    between the restarts of two machines follow, with the standard error of paired differences.
 
     For example:
 
     \b
+    pyro-helm loglik runs/odds --data shifter
     pyro-helm loglik runs/odds --data shifter --against runs/deterministic
     """
     from pyro_helm.experiments.console import print_scores

@@ -49,9 +49,7 @@ Particles = Annotated[
     ),
 ]
 Restarts = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Independent machines trained side by side.")]
-Seed = Annotated[
-    int, typer.Option(metavar="NUMBER", min=0, max=2**62 - 1, help="Seed of initial values, minibatches and draws.")
-]
+Seed = Annotated[int, typer.Option(metavar="NUMBER", min=0, help="Seed of initial values, minibatches and draws.")]
 Epochs = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Passes over the training data.")]
 Seconds = Annotated[
     float | None,

@@ -16,9 +16,10 @@ def report(
         str | None, typer.Option(metavar="FILE", help="File to write.", show_default="report.html in the folder")
     ] = None,
 ) -> None:
-    """Write one page of HTML about a study: the answer, tables that sort, curves, machines, warnings.
+    """Write one page of HTML about a study.
 
-    The page holds everything itself, and can be opened, printed and sent as it is.
+    The page has the answer, tables that sort, curves, machines and warnings. It needs no other file, so that it can be
+    sent as it is.
 
     For example:
 

@@ -12,7 +12,9 @@ from pyro_helm.cli.values import output_folder
 
 
 def study(
-    file: Annotated[str, typer.Argument(metavar="STUDY.toml", help="What to train, see docs/studies.md.")],
+    file: Annotated[
+        str, typer.Argument(metavar="STUDY.toml", help="File that says what to train, see docs/studies.md.")
+    ],
     out: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="Folder for runs and tables.", show_default="STUDY, beside the file"),
@@ -23,10 +25,11 @@ def study(
         typer.Option(metavar="ADDRESS", help="A Dask scheduler such as tcp://host:8786, whose workers see the folder."),
     ] = None,
 ) -> None:
-    """Train every run of a study that is not trained yet; print the best setting of each scheme, and the differences.
+    """Train what a study file asks for and is not trained yet.
 
-    The same command goes on where it was ended. Exit status: 0 when all is finished, 1 if every run failed, 3 if some
-    did, 130 after Ctrl-C and 143 after SIGTERM.
+    Prints the best setting of each scheme, and how far the schemes are apart. The same command goes on where it was
+    ended. Exit status: 0 when all is finished, 1 if every run failed, 3 if some did, 130 after Ctrl-C and 143 after
+    SIGTERM.
 
     For example:
 

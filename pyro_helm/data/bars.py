@@ -23,9 +23,9 @@ def bars_distribution(size: int = 4) -> PatternDistribution:
     Raises:
         ValueError: for any other size.
 
-    Source:
-        Földiák, Biological Cybernetics 64, 165-170 (1990). Dayan & Zemel, Neural Computation 7, 565-579
-        (1995), and Saund, Neural Computation 7, 51-71 (1995), take the problem up for multiple causes.
+    References:
+        Földiák 1990, Biological Cybernetics 64, 165-170. Dayan & Zemel 1995, Neural Computation 7, 565-579, and Saund
+        1995, Neural Computation 7, 51-71, take the problem up for multiple causes.
 
     Example:
         >>> bars_distribution().patterns.shape

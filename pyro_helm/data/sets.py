@@ -92,7 +92,7 @@ class Data(Shown):
 def load_data(
     name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32, missing: bool = False
 ) -> Data:
-    """Load a data set by name, or a user's own `.npz`, `.npy` or `.csv` by path.
+    """Load a data set by its name, or by the path of a file.
 
     - `shifter`, `bars`: 20000, 2000 and 5000 draws with numpy's generator at seeds 0, 1 and 2.
     - `digits`: scikit-learn's 1797 8 by 8 digits; a pixel is 1 from half of the maximum, 8 of 16, up.
@@ -145,7 +145,7 @@ def load_data(
 
 
 def available_data() -> pd.DataFrame:
-    """List the names that `load_data` knows, one row each, without loading the files.
+    """List the data sets that have a name, without loading them.
 
     Columns: `name`; `source` (generated, scikit-learn, file, download, or by hand for a published set that cannot be
     downloaded); `here` (whether it loads without network); `units`; `train`, `valid` and `test` (rows); `entropy`

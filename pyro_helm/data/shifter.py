@@ -20,8 +20,8 @@ def shifter_distribution() -> PatternDistribution:
     original twice. Of 2^8 * 2 causes, four pairs make equal pictures (all off, all on, the two
     alternating rows), which leaves 508.
 
-    Source:
-        Dayan, Hinton, Neal & Zemel, Neural Computation 7, 889-904 (1995), Fig. 1.
+    References:
+        Dayan, Hinton, Neal & Zemel 1995, `The Helmholtz machine <https://doi.org/10.1162/neco.1995.7.5.889>`__, Fig. 1.
 
     Example:
         >>> len(shifter_distribution().patterns)

@@ -15,6 +15,7 @@ from pyro_helm.experiments.own_names import named
 from pyro_helm.guides import GUIDES
 from pyro_helm.layers import IMAGING
 from pyro_helm.models import MODELS
+from pyro_helm.runtime.arguments import checked_seed
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.training.manifest import described
@@ -109,7 +110,7 @@ def machine_of(
     >>> type(guide).__name__, guide.restarts
     ('AutoregressiveRecognition', 2)
     """
-    given = {"sizes": (width,) if sizes is None else tuple(sizes), "restarts": restarts, "seed": seed}
+    given = {"sizes": (width,) if sizes is None else tuple(sizes), "restarts": restarts, "seed": checked_seed(seed)}
     asked = {name: value for name, value in settings.items() if value is not None}
     made_model = _part(model, asked, MODELS, "model", given)
     return made_model, None if guide == NO_GUIDE else _part(guide, {}, GUIDES, "guide", given)

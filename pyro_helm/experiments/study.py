@@ -47,11 +47,12 @@ STUDY_FILE = "study.json"
 
 
 class Study(Shown):
-    """Trainings of data sets x machines x schemes x settings x seeds, each with many restarts.
+    """Many trainings as one table: a study.
 
-    A study is a table of runs. Each run is a folder named by a digest of what decides its numbers: what is there is not
-    trained again, what was ended goes on, and what is new is trained. The setting of each scheme is chosen on
-    validation data and reported on test data, where schemes are compared restart by restart.
+    It crosses data sets, machines, schemes, settings and seeds, each run with many restarts. Each run is a folder named
+    by a digest of what decides its numbers: what is there is not trained again, what was ended goes on, and what is new
+    is trained. The setting of each scheme is chosen on validation data and reported on test data, where schemes are
+    compared restart by restart.
 
     Args:
         folder: for the runs and the tables.

@@ -38,7 +38,9 @@ HEADINGS = {
 
 
 def report(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Write one self-contained page of HTML about a study: the answer first, then what it rests on.
+    """Write one page of HTML about a study.
+
+    The answer comes first, then what it rests on.
 
     It loads nothing from elsewhere, and can be sent as it is. Figures of the best machines are drawn for the library's
     own classes; posteriors where they can be summed in a few seconds.

@@ -15,7 +15,9 @@ from pyro_helm.training.fitting import fit
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per data set, scheme and imaging model of a comparison's table, best median log-likelihood first.
+    """Summarise the table of a comparison, best median log-likelihood first.
+
+    One row per data set, scheme, imaging model, and model and guide where they differ.
 
     Tables of several comparisons or studies may be merged, by pandas' ``concat``: settings that differ have columns,
     and are told apart; the same restart twice is refused.

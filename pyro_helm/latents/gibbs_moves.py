@@ -62,7 +62,7 @@ class Factor(NamedTuple):
         return self.layer.log_prob(drive, units[self.child], self.observed)
 
     def turned_over(self, drive: Tensor, parent: int, unit: int, value: Tensor) -> Tensor:
-        """The drive with a unit of a parent layer turned over, from a value ``[..., 1]`` to the other."""
+        """The drive with a unit of a parent layer flipped, from a value ``[..., 1]`` to the other."""
         other = torch.addcmul(drive, 1 - 2 * value, self.weights[parent][:, unit, None, :])
         # weights that are positive by their constraint: below the leak there is only rounding
         return other if self.layer.constraint is constraints.real else torch.maximum(other, self.leak)

@@ -27,7 +27,9 @@ class Autoregressive(TorchDistribution):  # type: ignore[misc]
         family: distribution of units given their drive.
         validate_args: whether to check values; Pyro's setting if None.
 
-    Source: Gregor, Danihelka, Mnih, Blundell & Wierstra, Deep autoregressive networks, 2014.
+    References:
+        Gregor, Danihelka, Mnih, Blundell & Wierstra 2014, `Deep autoregressive networks
+        <https://arxiv.org/abs/1310.8499>`__.
     """
 
     arg_constraints: ClassVar = {"drive": constraints.real_vector}

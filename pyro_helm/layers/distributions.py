@@ -154,8 +154,9 @@ class SigmoidBernoulli(DrivenBernoulli):
 
 
 class NoisyOrBernoulli(DrivenBernoulli):
-    """``p = 1 - exp(-rate)``: a unit that any of its causes turns on by itself (the paper, A.1).
+    """Noisy-or unit, on with probability ``1 - exp(-rate)``.
 
+    Any of its causes turns it on by itself (the paper, A.1).
     The rate is positive: the leak's plus, for every active cause, ``-log(1 - theta_k)``, ``theta_k`` being
     the probability that cause k alone turns the unit on. Arguments, shapes and errors are
     :class:`DrivenBernoulli`'s, the drive being ``rate``.
@@ -205,8 +206,9 @@ class NoisyOrBernoulli(DrivenBernoulli):
 
 
 class OddsBernoulli(DrivenBernoulli):
-    """``p = odds / (1 + odds)``: a unit to whose odds each active cause adds (the paper, A.2).
+    """Odds unit, on with probability ``odds / (1 + odds)``.
 
+    Each active cause adds to its odds (the paper, A.2).
     The odds are positive. Arguments, shapes and errors are :class:`DrivenBernoulli`'s, the drive being
     ``odds``.
 

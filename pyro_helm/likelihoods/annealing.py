@@ -24,7 +24,9 @@ def temperatures(schedule: int | Sequence[float]) -> list[float]:
     Raises:
         ValueError: unless there is a step, and they rise from 0 to 1.
 
-    Source: Grosse, Ghahramani & Adams 2015, Sandwiching the marginal likelihood using bidirectional Monte Carlo.
+    References:
+        Grosse, Ghahramani & Adams 2015, `Sandwiching the marginal likelihood using bidirectional Monte Carlo
+        <https://arxiv.org/abs/1511.02543>`__.
 
     >>> [round(beta, 2) for beta in temperatures(4)]
     [0.0, 0.1, 0.5, 0.9, 1.0]

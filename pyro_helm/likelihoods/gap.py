@@ -4,7 +4,9 @@ A dream comes with an exact draw of its posterior, from which annealing backward
 forwards gives a lower one. Where they meet, the forward estimate can be trusted on that model with those settings, and
 what importance sampling falls short of is known.
 
-Source: Grosse, Ghahramani & Adams 2015, Sandwiching the marginal likelihood using bidirectional Monte Carlo.
+References:
+    Grosse, Ghahramani & Adams 2015, `Sandwiching the marginal likelihood using bidirectional Monte Carlo
+    <https://arxiv.org/abs/1511.02543>`__.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ def log_likelihood_gap(
     seed: int = 0,
     rows: Rows | None = None,
 ) -> Gap:
-    """Lower and upper bounds on ``log p(x)`` of data dreamt by each restart of the model.
+    """Bound ``log p(x)`` from below and above, on data that the model dreams.
 
     Args:
         model: a :class:`BeliefNetwork`.

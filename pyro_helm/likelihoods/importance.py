@@ -42,7 +42,7 @@ RESAMPLES = 100
 class ImportanceEstimate(NamedTuple):
     """Per datum and restart, ``[restarts, data]``; in nats, but for ``ess``, a number of samples, and ``khat``.
 
-    ``stderr`` is the delta method's. What so few samples can't tell is not a number.
+    ``stderr`` is the delta method's. Statistics that need more samples than were drawn are NaN.
     """
 
     log_likelihood: Tensor

@@ -41,7 +41,7 @@ NUMBERS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True, repr=False)
 class Imputation(Shown):
-    """What missing values may be; observed ones are as they were.
+    """What missing values may be; observed ones are unchanged.
 
     Shapes are those of the data, ``[data, units]``, with restarts in front where there are several.
 
@@ -84,7 +84,9 @@ def impute(
     seed: int = 0,
     rows: Rows | None = None,
 ) -> Imputation:
-    """Posterior means, spread and draws of missing values, by weighted draws of the guide.
+    """Say what missing values may be: their means, spread and draws.
+
+    They are posterior ones, by weighted draws of the guide.
 
     Args:
         model: a :class:`BeliefNetwork`, or any Pyro model that takes ``observations={"x": ...}`` and masks its missing

@@ -69,7 +69,9 @@ def codes(
     num_samples: int = 100,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Means of every hidden layer given each datum, one column per unit, ``h1.0, h1.1, ...``.
+    """Means of every hidden layer given each datum.
+
+    One column per unit, ``h1.0, h1.1, ...``.
 
     Args:
         model: Pyro model.
@@ -104,7 +106,9 @@ def codes(
 def reconstructions(
     model: Program, guide: Program, data: DataLike, *, num_samples: int = 100, seed: int = 0
 ) -> pd.DataFrame:
-    """Mean of ``x`` given the hidden units that the guide recognises in it; of a binary one its probability to be 1.
+    """Mean of ``x`` given what the guide recognises in it.
+
+    The mean of a binary unit is its probability to be 1.
 
     Args:
         model: Pyro model.
@@ -125,7 +129,9 @@ def reconstructions(
 def posterior_draws(
     model: Program, guide: Program, data: DataLike, *, num_draws: int = 10, num_samples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """States of the hidden units from the posterior, drawn from the guide's draws by their weights.
+    """States of the hidden units, drawn from the posterior.
+
+    They are chosen among draws of the guide by their weights.
 
     Args:
         model: Pyro model.
@@ -144,7 +150,9 @@ def posterior_draws(
 def posterior_predictive(
     model: Program, guide: Program, data: DataLike, *, num_draws: int = 10, num_samples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """New rows ``x`` of hidden units drawn from the posterior of each datum.
+    """New rows ``x`` like each datum: the posterior predictive.
+
+    Their hidden units are drawn from the posterior of the datum.
 
     Args:
         model: Pyro model.
@@ -170,7 +178,9 @@ def posterior_predictive(
 
 
 def weight_table(model: BeliefNetwork, *, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Every weight and leak, one row each: ``restart, layer, imaging, cause, unit, weight``, in the units of the drive.
+    """Every weight and leak of a model, one row each.
+
+    Columns ``restart, layer, imaging, cause, unit, weight``, in the units of the drive.
 
     Args:
         model: belief network.

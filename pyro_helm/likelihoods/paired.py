@@ -12,7 +12,9 @@ from pyro_helm.likelihoods.scores import Scores
 
 
 def paired_differences(scores: Scores, against: Scores | None = None) -> pd.DataFrame:
-    """Differences in mean log-likelihood of restarts, nats per datum, scored on the same data.
+    """Paired differences in mean log-likelihood, in nats per datum.
+
+    The restarts are scored on the same data, so that its noise cancels.
 
     The standard error is that of the mean of the differences per datum, which is smaller than that of either mean,
     since what is hard for one model is hard for the other. Sampling error of the estimates is in it; their bias is not.

@@ -43,7 +43,7 @@ def pareto_khat(log_weights: Tensor) -> Tensor:
     """Shape of the tail of weights, ``[...]``, from the largest of them, ``[tail + 1, ...]``, in any order.
 
     The smallest one is where the tail begins. Weights that are all alike have no tail, and 0; with fewer than six, or
-    weights that are not finite, k-hat is not a number.
+    weights that are not finite, k-hat is NaN.
 
     >>> uniform = torch.rand(10_000, generator=torch.Generator().manual_seed(0))
     >>> heavy = -0.8 * uniform.log()  # log of Pareto weights with k = 0.8

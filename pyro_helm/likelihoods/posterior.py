@@ -99,7 +99,7 @@ def exact_posterior(
     terms_at_once: int = TERMS_AT_ONCE,
     rows: HowRows | None = None,
 ) -> Posterior:
-    """The exact posterior of each datum, and with a guide its divergence from it.
+    """The exact posterior of each datum, and how far a guide is from it.
 
     Args:
         model: a :class:`BeliefNetwork`, or any Pyro model with Bernoulli and Categorical latent sites.

@@ -64,7 +64,9 @@ Callback: TypeAlias = "OnEpoch | Callable[[EpochState], bool | None]"
 
 
 class JsonLines:
-    """A line of JSON for every epoch, written at once, to be followed by ``tail -f``.
+    """A line of JSON for every epoch.
+
+    It is written at once, to be followed by ``tail -f``.
 
     A run that is resumed goes on in the file; what an ended one wrote of epochs that are trained again is dropped.
 
@@ -112,7 +114,9 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Every metric of every restart over the epochs, for TensorBoard: ``tensorboard --logdir FOLDER``.
+    """Every metric of every restart, for TensorBoard.
+
+    ``tensorboard --logdir FOLDER`` shows them over the epochs.
 
     It needs the extra: ``pip install "pyro-helm[tensorboard]"``.
 
@@ -198,7 +202,7 @@ def close(callbacks: Iterable[Callback]) -> None:
 
 
 def _finite(values: Tensor) -> list[float | None]:
-    """JSON has no word for what is not a number."""
+    """None for NaN and infinities, for which JSON has no word."""
     return [value if value - value == 0 else None for value in values.tolist()]
 
 

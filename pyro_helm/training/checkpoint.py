@@ -32,10 +32,11 @@ _REFUSALS = (TypeError, ValueError, RuntimeError, OverflowError, AttributeError,
 
 
 def save(path: str | Path, model: nn.Module, guide: nn.Module | None) -> None:
-    """Save a model and its guide to one safetensors file, whole or not at all.
+    """Save a model and its guide to one safetensors file.
 
-    A folder gets a file ``machine.safetensors``. Machines made of this library's classes are rebuilt by :func:`load`;
-    of others the parameters are kept, to be loaded into a model and guide that the caller makes.
+    The file is written whole or not at all. A folder gets a file ``machine.safetensors``. Machines made of this
+    library's classes are rebuilt by :func:`load`; of others the parameters are kept, to be loaded into a model and
+    guide that the caller makes.
 
     Args:
         path: file, or existing folder.

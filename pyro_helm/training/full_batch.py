@@ -29,9 +29,9 @@ A scalar is the loss of a single restart.
 class FullBatchOptimizer(torch.optim.Optimizer):
     """One of scipy's minimisers, run on each restart by itself with a line search and memory of its own.
 
-    All restarts ask for their next loss and gradient in step, so that one batched evaluation answers them all. A step
-    is ``iterations`` iterations, after which the minimiser begins anew. Use float64: a line search sees the rounding
-    errors of float32, of which a RuntimeWarning tells.
+    All restarts ask for their next loss and gradient in lockstep, so that one batched evaluation answers them all. A
+    step is ``iterations`` iterations, after which the minimiser begins anew. Use float64: a line search sees the
+    rounding errors of float32, of which a RuntimeWarning tells.
 
     Args:
         params: parameters; with several restarts, each has them as its first dimension.
@@ -80,7 +80,9 @@ class FullBatchOptimizer(torch.optim.Optimizer):
 
 
 class ConjugateGradient(FullBatchOptimizer):
-    """Nonlinear conjugate gradient with a line search: scipy's ``CG`` (Polak & Ribiere; the paper names no variant).
+    """Nonlinear conjugate gradient with a line search.
+
+    It is scipy's ``CG``, the variant of Polak & Ribiere; the paper names none.
 
     >>> data = load_data("bars").distribution
     >>> model, guide = BeliefNetwork((16, 8), seed=0), FactorialRecognition((16, 8), seed=0)
@@ -94,7 +96,9 @@ class ConjugateGradient(FullBatchOptimizer):
 
 
 class LBFGS(FullBatchOptimizer):
-    """Limited-memory BFGS for every restart by itself; scipy's ``L-BFGS-B``. Torch's own class would mix restarts.
+    """Limited-memory BFGS for every restart by itself.
+
+    It is scipy's ``L-BFGS-B``; torch's own class would mix restarts.
 
     >>> data = load_data("bars").distribution
     >>> model, guide = BeliefNetwork((16, 8), seed=0), FactorialRecognition((16, 8), seed=0)

@@ -20,7 +20,9 @@ def clipped(gradients: Sequence[Tensor | None], max_norm: float, restarts: int) 
         max_norm: positive.
         restarts: how many there are.
 
-    Source: Pascanu, Mikolov & Bengio (2013), On the difficulty of training recurrent neural networks.
+    References:
+        Pascanu, Mikolov & Bengio 2013, `On the difficulty of training recurrent neural networks
+        <https://arxiv.org/abs/1211.5063>`__.
 
     >>> clipped([torch.tensor([[3.0, 4.0], [0.3, 0.4]])], 1.0, restarts=2)
     (tensor([[0.6000, 0.8000],

@@ -46,11 +46,11 @@ from pyro_helm.training.weight_average import WeightAverage
 
 
 class TrainingRun:
-    """A training of a model and its guide, which goes on inside a ``with`` block, once.
+    """One training of a model and its guide, driven by hand.
 
-    There the programs are in training mode, other threads wait, random numbers are those of the seed, and Ctrl-C ends
-    the block after the step under way, and not the program. After it every restart has its best parameters, and what is
-    to be saved is saved. A resumed run goes on where it was, if each of its epochs is trained once and recorded.
+    It goes on inside a ``with`` block, once: the programs are in training mode, other threads wait, random numbers are
+    those of the seed, and Ctrl-C ends the block after the step under way. Then every restart has its best parameters,
+    and what is to be saved is saved. A resumed run goes on where it was, if each epoch is trained once and recorded.
 
     Args:
         model: as for :func:`pyro_helm.fit`.

@@ -32,7 +32,8 @@ def cosine(num_epochs: int) -> Schedule:
     Raises:
         ValueError: for fewer than one epoch.
 
-    Source: Loshchilov & Hutter (2017), SGDR, without restarts.
+    References:
+        Loshchilov & Hutter 2017, `SGDR <https://arxiv.org/abs/1608.03983>`__, here without restarts.
 
     >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     >>> scheduler = cosine(4)(optimizer)

@@ -20,7 +20,7 @@ FUSED_ADAM = partial(torch.optim.Adam, lr=0.01, fused=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What :func:`pyro_helm.fit` takes besides programs, scheme and data; it says what each is."""
+    """Settings of a training, which :func:`pyro_helm.fit` explains."""
 
     num_epochs: int = 50
     max_seconds: float | None = None

@@ -214,7 +214,7 @@ def _captured(
 def _checked(evaluate: Descend, rows: Tensor, buffers: Buffers) -> GraphModule:
     """The graph of an evaluation that, on other data and draws, gives its losses and gradients, and moves its buffers.
 
-    The trials leave the buffers as they are.
+    The trials leave the buffers unchanged.
     """
 
     def flat(rows: Tensor) -> tuple[Tensor | None, ...]:

@@ -23,8 +23,10 @@ class WeightAverage:
         restarts: whose parameters are averaged.
         decay: between 0 and 1.
 
-    Source: Polyak & Juditsky (1992), Acceleration of stochastic approximation by averaging; the weights' correction for
-    early steps is that of Kingma & Ba (2015), Adam.
+    References:
+        Polyak & Juditsky 1992, `Acceleration of stochastic approximation by averaging
+        <https://doi.org/10.1137/0330046>`__; Kingma & Ba 2015, `Adam <https://arxiv.org/abs/1412.6980>`__, for the
+        correction of early steps.
 
     """
 

@@ -17,7 +17,8 @@ from pyro_helm.cli.app import app
 from pyro_helm.layers import IMAGING
 
 RUNNER = CliRunner(env={"COLUMNS": "200"})
-COMMANDS = ["fit", "compare", "loglik", "draw", "study", "report"]
+TRAINED_OR_READ = ["fit", "compare", "loglik", "draw"]
+COMMANDS = [*TRAINED_OR_READ, "study", "report", "data"]
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 QUICK = {
     "fit": ["--epochs", "1", "--restarts", "2", "--particles", "2"],
@@ -46,8 +47,21 @@ def test_options_are_named_as_people_write_them(command: str) -> None:
     assert [option for option in options if option[1] in ("<str>", "<int>", "<float>", "<int range>", "TEXT")] == []
 
 
-def test_every_command_that_takes_data_has_an_example() -> None:
-    assert all(examples(help_of(command)) for command in COMMANDS)
+def test_every_command_has_an_example_of_itself_with_options_that_it_has() -> None:
+    for command in COMMANDS:
+        shown = help_of(command)
+        found = examples(shown)
+        assert found
+        assert {words[0] for words in found} == {command}
+        options = {word.partition("=")[0] for words in found for word in words if word.startswith("--")}
+        assert options <= set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", shown, re.MULTILINE))
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_80_columns_and_names_no_type_of_python(command: str) -> None:
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(app, [*command.split(), "--help"]).output
+    assert max(map(len, shown.splitlines())) <= 80
+    assert not re.search(r"<\w+>|[{}]|[^]]\.\.\.$", shown, re.MULTILINE)
 
 
 def test_examples_of_the_help_and_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +73,7 @@ def test_examples_of_the_help_and_of_the_readme_run(tmp_path: Path, monkeypatch:
         lambda name: replace(loaded(name), **{k: getattr(loaded(name), k)[:60] for k in ("train", "valid", "test")}),
     )
     monkeypatch.setattr("pyro_helm.cli.compare_command.chosen_schemes", lambda text, n: [helm.WakeSleep(n)])
-    for text in ["\n".join(map(help_of, COMMANDS[:-2])), README]:
+    for text in ["\n".join(map(help_of, TRAINED_OR_READ)), README]:
         (tmp_path / str(len(text))).mkdir()
         monkeypatch.chdir(tmp_path / str(len(text)))
         for arguments in examples(text):
