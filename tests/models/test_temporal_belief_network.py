@@ -139,7 +139,8 @@ def test_what_comes_after_the_end_does_not_count() -> None:
     expected, *others = (helm.exact_posterior(model, guide, data) for data in (whole, other, cut))
     for found in others:
         assert torch.allclose(found.log_likelihood, expected.log_likelihood, rtol=1e-12)
-        assert found.kl is not None and expected.kl is not None
+        assert found.kl is not None
+        assert expected.kl is not None
         assert torch.allclose(found.kl, expected.kl, rtol=1e-10)
 
 
@@ -181,7 +182,8 @@ def test_restarts_are_single_machines_side_by_side() -> None:
         for one, many in zip(single, (model, guide), strict=True):
             one.load_state_dict({name: value[number : number + 1] for name, value in many.state_dict().items()})
         alone = helm.exact_posterior(single[0], single[1], observed())
-        assert alone.kl is not None and both.kl is not None
+        assert alone.kl is not None
+        assert both.kl is not None
         assert torch.allclose(alone.log_likelihood[0], both.log_likelihood[number], rtol=1e-10)
         assert torch.allclose(alone.kl[0], both.kl[number], rtol=1e-8)
 
