@@ -39,12 +39,13 @@ SCHEMES = [
     helm.Gibbs(2),
     helm.Relaxed(2),
 ]
-# the last at a tolerance at which another number of nodes gives another value
+# one of them at a tolerance at which another number of nodes gives another value
 DETERMINISTIC = [
     helm.ExactEM(),
     helm.MeanField(),
     helm.ExactMeanField(),
     helm.ExactMeanField(tolerance=1e-2, max_enumerated=0),
+    helm.VariationalEM(num_iterations=2),
 ]
 
 

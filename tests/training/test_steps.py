@@ -41,6 +41,7 @@ CAPTURED = [
 NOT_CAPTURED = [
     helm.NVIL(2),
     helm.Gibbs(2),
+    helm.VariationalEM(),
     helm.MeanField(),
     helm.ExactMeanField(),
     helm.ExactLayers(2),
