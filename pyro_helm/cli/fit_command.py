@@ -112,8 +112,8 @@ def fit(
     pyro-helm fit digits --sizes 32-16 --scheme vimco --out runs/digits
     pyro-helm fit digits --sizes 32-16 --guide 'lateral_recognition iterations=5'
         --out runs/lateral
-    pyro-helm fit shifter --sizes 24-2 --imaging odds --layer-by-layer 4 --first-scheme mean_field
-        --guide 'factorial_recognition initial_bias=[-3,0]' --out runs/by_layer
+    pyro-helm fit shifter --sizes 24-2 --imaging odds --layer-by-layer 4
+        --first-scheme mean_field --out runs/by_layer
     pyro-helm fit shifter --sizes 24-2 --on-distribution --scheme mean_field
         --optimizer conjugate_gradient --out runs/deterministic
     """
