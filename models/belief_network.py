@@ -34,9 +34,7 @@ Groups = int | Sequence[int]
 
 
 class BeliefNetwork(PyroModule):  # type: ignore[misc]
-    r"""Layered belief network of binary hidden units.
-
-        p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)
+    r"""Layered belief network, ``p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)``.
 
     A Pyro model with one sample site per layer, ``hL`` first and ``x`` last. Units are independent given the layer
     above; how causes make probabilities is each layer's imaging model. Hidden units are binary or groups of which one
@@ -71,9 +69,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             further above.
 
     References:
-        Dayan, Hinton, Neal & Zemel 1995, `The Helmholtz machine <https://doi.org/10.1162/neco.1995.7.5.889>`__, section
-        2, equations 3.3 to 3.5 and appendix A; for lateral connections Gregor, Danihelka, Mnih, Blundell & Wierstra
-        2014, `Deep autoregressive networks <https://arxiv.org/abs/1310.8499>`__.
+        Dayan et al. 1995, `The Helmholtz machine <https://doi.org/10.1162/neco.1995.7.5.889>`__, section 2, 3.3 to 3.5
+        and appendix A. Gregor et al. 2014, `Deep autoregressive networks <https://arxiv.org/abs/1310.8499>`__.
 
     >>> model = BeliefNetwork((32, 24, 2), imaging="odds", restarts=8, seed=0)
     >>> model().shape  # a dream: [restarts, data, units]

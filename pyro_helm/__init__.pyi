@@ -55,6 +55,7 @@ from .schemes import (
     Relaxed,
     ReweightedWakeSleep,
     Scheme,
+    VariationalEM,
     WakeSleep,
 )
 from .training.callbacks import EpochState, JsonLines, TensorBoard
@@ -117,6 +118,7 @@ __all__ = [
     "TemporalRecognition",
     "TensorBoard",
     "TrainingRun",
+    "VariationalEM",
     "WakeSleep",
     "available_data",
     "codes",

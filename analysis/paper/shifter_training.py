@@ -129,6 +129,14 @@ def accuracy_of(model: BeliefNetwork, guide: FactorialRecognition, data: helm.Da
     return pd.DataFrame({"restart": range(len(values)), "metric": "accuracy", "value": values})
 
 
+def accuracy_of_few_draws(
+    model: BeliefNetwork, guide: FactorialRecognition, data: helm.Data, *, seed: int
+) -> pd.DataFrame:
+    """As :func:`accuracy_of`, to see that all works."""
+    values = direction_accuracy(guide, data, draws=10, seed=seed).tolist()
+    return pd.DataFrame({"restart": range(len(values)), "metric": "accuracy", "value": values})
+
+
 def judged(study: helm.Study) -> pd.DataFrame:
     """One row per run and restart of a study: labels, settings, ``log_likelihood``, ``accuracy``, ``seconds``."""
     if study.interrupted is not None:  # the same command goes on

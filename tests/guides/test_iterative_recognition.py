@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pytest
 import torch
@@ -73,6 +75,7 @@ def test_a_label_drives_every_layer_and_is_not_predicted() -> None:
 
 
 @pytest.mark.parametrize(("setting", "value"), [("damping", 0.0), ("damping", 1.5), ("iterations", 0)])
-def test_settings_out_of_range_are_refused(setting: str, value: float) -> None:
+def test_settings_out_of_range_are_refused(setting: str, value: Any) -> None:
+    settings: dict[str, Any] = {setting: value}
     with pytest.raises(ValueError, match=setting):
-        helm.IterativeRecognition(SIZES, **{setting: value})
+        helm.IterativeRecognition(SIZES, **settings)

@@ -154,16 +154,18 @@ def met(guide: Any, level: int, below: Tensor, label: list[Tensor]) -> Tensor:
     phi, psi = guide.recognition[level:], [(weight[0], leak[0, 0]) for weight, leak in guide.predictions()[level:]]
 
     def recognised(number: int, seen: Tensor) -> Tensor:
-        return drive_of(phi[number], torch.zeros(phi[number].num_units), side_by_side([seen, *label]))
+        values = torch.zeros(phi[number].num_units)
+        return drive_of(phi[number], values, side_by_side([seen, *label]))
 
     def predicted(number: int) -> Tensor:
         weight, leak = psi[number]
-        return leak + sum(means[number][..., j, None] * weight[j] for j in range(len(weight)))
+        drive: Tensor = leak + sum(means[number][..., j, None] * weight[j] for j in range(len(weight)))
+        return drive
 
     def driven(number: int) -> Tensor:
         seen = means[number - 1] if number else below
         error = (seen - 1 / (1 + torch.exp(-predicted(number)))).nan_to_num(nan=0.0)
-        drive = recognised(number, seen)
+        drive: Tensor = recognised(number, seen)
         drive = drive + sum(error[..., i, None] * psi[number][0][:, i] for i in range(error.shape[-1]))
         return drive + predicted(number + 1) if number + 1 < len(psi) else drive
 
