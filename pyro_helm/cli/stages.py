@@ -20,7 +20,7 @@ LayerByLayer = Annotated[
     typer.Option(
         metavar="EPOCHS",
         min=1,
-        help="Train the lowest two layers alone for so many epochs first, then three, ...; then all for --epochs.",
+        help="Train the lowest two layers alone for so many epochs first, then three and so on, then all for --epochs.",
     ),
 ]
 FirstScheme = Annotated[
