@@ -34,7 +34,7 @@ paper: $(INSTALLED) ## reproduce the figures of the paper and its shifter machin
 	$(VENV)/bin/python -m analysis.paper.reproduce --out results/paper
 
 test: $(INSTALLED) ## run the tests
-	$(VENV)/bin/pytest -n auto
+	$(VENV)/bin/pytest -n auto --dist worksteal # who is done takes over what others have left
 
 mutants: $(INSTALLED) ## put old, wrong behaviour back, one change at a time, and see that a test fails
 	$(VENV)/bin/python -m tests.mutants

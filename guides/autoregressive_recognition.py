@@ -32,6 +32,7 @@ class AutoregressiveRecognition(BottomUp):
         trunk: likewise.
         condition: likewise.
         groups: likewise.
+        initial_bias: likewise.
 
     Raises:
         ValueError: for sizes, blocks or restarts out of range.
@@ -59,9 +60,17 @@ class AutoregressiveRecognition(BottomUp):
         trunk: torch.nn.Module | None = None,
         condition: int | None = None,
         groups: Mapping[str, int | Sequence[int]] | None = None,
+        initial_bias: float | Sequence[float | None] | None = None,
     ) -> None:
         super().__init__(
-            sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk, condition=condition, groups=groups
+            sizes,
+            restarts=restarts,
+            seed=seed,
+            missing=missing,
+            trunk=trunk,
+            condition=condition,
+            groups=groups,
+            initial_bias=initial_bias,
         )
         if blocks is not None and (not is_whole(blocks) or blocks < 2):
             raise ValueError(f"blocks must be two or more, or None for one per unit; got {blocks!r}")

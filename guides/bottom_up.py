@@ -15,6 +15,7 @@ from torch import Tensor
 from pyro_helm.guides.trunk import Trunk
 from pyro_helm.layers import Categorical, Imaging, Sigmoid, local_parameters
 from pyro_helm.layers.categorical import group_sizes
+from pyro_helm.layers.initial_leaks import begin_leaks
 from pyro_helm.layers.missing import PartlySeen, PartlySeenGroups
 from pyro_helm.programs.labels import checked_condition, label_apart, side_by_side
 from pyro_helm.programs.layered import (
@@ -45,6 +46,7 @@ class BottomUp(PyroModule):  # type: ignore[misc]
         trunk: torch.nn.Module | None = None,
         condition: int | None = None,
         groups: Mapping[str, int | Sequence[int]] | None = None,
+        initial_bias: float | Sequence[float | None] | None = None,
     ) -> None:
         super().__init__()
         sizes, restarts = checked_sizes(sizes, restarts)
@@ -67,6 +69,7 @@ class BottomUp(PyroModule):  # type: ignore[misc]
                 ),
             ]
         )
+        begin_leaks(self.recognition, initial_bias, name="initial_bias")
 
     def forward(self, observations: Observations | None = None) -> list[Tensor]:
         """Run the program, bottom layer first, and return the hidden layers.

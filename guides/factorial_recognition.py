@@ -40,6 +40,8 @@ class FactorialRecognition(BottomUp):
             ``load(path, guide=...)``.
         condition: number of labels, as the model's: the observation ``label`` drives every layer; None for none.
         groups: of hidden layers that are categorical, by site, as the model's; ``{"h1": 4}``.
+        initial_bias: where the biases begin, one for all or one per hidden layer, bottom to top, logits; None for near
+            0. ``(-3, None)`` begins with few units of the first hidden layer on.
 
     Raises:
         TypeError: for a trunk that is no module.

@@ -46,8 +46,10 @@ class IterativeRecognition(BottomUp):
     Raises:
         ValueError: for sizes, restarts, iterations or damping out of range.
 
-    Source: Dayan, Hinton, Neal & Zemel 1995, section 5; errors of prediction as in Rao & Ballard, Predictive coding in
-    the visual cortex, 1999.
+    References:
+        Dayan, Hinton, Neal & Zemel 1995, `The Helmholtz machine <https://doi.org/10.1162/neco.1995.7.5.889>`__, section
+        5; for errors of prediction Rao & Ballard 1999, `Predictive coding in the visual cortex
+        <https://doi.org/10.1038/4580>`__.
 
     >>> guide = IterativeRecognition((32, 24, 2), iterations=3, restarts=8, seed=0)
     >>> [h.shape for h in guide({"x": torch.zeros(100, 32)})]  # h1, h2: [restarts, data, units]

@@ -38,6 +38,7 @@ class LateralRecognition(BottomUp):
         missing: as for :class:`FactorialRecognition`.
         trunk: likewise.
         condition: likewise.
+        initial_bias: likewise.
 
     Raises:
         ValueError: for sizes, restarts, iterations or damping out of range.
@@ -65,8 +66,17 @@ class LateralRecognition(BottomUp):
         missing: bool = False,
         trunk: torch.nn.Module | None = None,
         condition: int | None = None,
+        initial_bias: float | Sequence[float | None] | None = None,
     ) -> None:
-        super().__init__(sizes, restarts=restarts, seed=seed, missing=missing, trunk=trunk, condition=condition)
+        super().__init__(
+            sizes,
+            restarts=restarts,
+            seed=seed,
+            missing=missing,
+            trunk=trunk,
+            condition=condition,
+            initial_bias=initial_bias,
+        )
         self.iterations = at_least_one("iterations", iterations)
         self.damping = number("damping", damping)
         if not 0 < self.damping <= 1:

@@ -37,7 +37,8 @@ class TemporalRecognition(PyroModule):  # type: ignore[misc]
     Raises:
         ValueError: for sizes or restarts out of range.
 
-    Source: Hinton, Dayan, To & Neal, The Helmholtz machine through time, 1995.
+    References:
+        Hinton, Dayan, To & Neal 1995, The Helmholtz machine through time, ICANN-95, 483-490.
 
     >>> guide = TemporalRecognition((5, 4), restarts=2, seed=0)
     >>> [h.shape for h in guide({"x": torch.zeros(3, 7, 5), "length": torch.tensor([7, 2, 0])})]

@@ -57,6 +57,11 @@ class Trunk(nn.Module):
         self._module = [copy.deepcopy(module)]  # in a list, so that its own parameters are none of this module's
         self.num_features = self._features_of(module, num_units)
 
+    @property
+    def module(self) -> nn.Module:
+        """The module that was given, with its own values."""
+        return self._module[0]
+
     def forward(self, x: Tensor) -> Tensor:
         """Features ``[..., restarts, data, features]`` of rows ``[..., data, units]``; one restart has no dimension."""
         if has_missing(x):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyro_helm.layers import Categorical, Imaging, LogProbs, imaging_model, local_parameters, name_of
 from pyro_helm.layers.categorical import group_sizes
+from pyro_helm.layers.initial_leaks import begin_leaks, per_layer
 from pyro_helm.layers.missing import has_missing, without_missing
 from pyro_helm.programs.labels import checked_condition, label_apart, side_by_side
 from pyro_helm.programs.layered import (
@@ -33,9 +34,7 @@ Groups = int | Sequence[int]
 
 
 class BeliefNetwork(PyroModule):  # type: ignore[misc]
-    r"""Layered belief network of binary hidden units.
-
-        p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)
+    r"""Layered belief network, ``p(x, h) = p(hL) p(hL-1 | hL) ... p(x | h1)``.
 
     A Pyro model with one sample site per layer, ``hL`` first and ``x`` last. Units are independent given the layer
     above; how causes make probabilities is each layer's imaging model. Hidden units are binary or groups of which one
@@ -60,6 +59,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         fixed_leak: leak that is not learned, one for all or one per layer: a logit, a probability or odds, as the
             layer's imaging model has it; None for none.
         learned_leak: whether each layer has a learned leak (for a sigmoid, its bias).
+        initial_leak: where the learned leaks begin, one for all or one per layer, in the units of ``fixed_leak``; None
+            for near 1/2, or odds of exp(-2). ``(None, -3)`` begins with few hidden units on.
         seed: seed of the initial values, which differ per restart; None takes torch's global generator.
 
     Raises:
@@ -68,9 +69,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             further above.
 
     References:
-        Dayan, Hinton, Neal & Zemel 1995, `The Helmholtz machine <https://doi.org/10.1162/neco.1995.7.5.889>`__, section
-        2, equations 3.3 to 3.5 and appendix A; for lateral connections Gregor, Danihelka, Mnih, Blundell & Wierstra
-        2014, `Deep autoregressive networks <https://arxiv.org/abs/1310.8499>`__.
+        Dayan et al. 1995, `The Helmholtz machine <https://doi.org/10.1162/neco.1995.7.5.889>`__, section 2, 3.3 to 3.5
+        and appendix A. Gregor et al. 2014, `Deep autoregressive networks <https://arxiv.org/abs/1310.8499>`__.
 
     >>> model = BeliefNetwork((32, 24, 2), imaging="odds", restarts=8, seed=0)
     >>> model().shape  # a dream: [restarts, data, units]
@@ -96,25 +96,24 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         restarts: int = 1,
         fixed_leak: float | Sequence[float | None] | None = None,
         learned_leak: bool | Sequence[bool] = True,
+        initial_leak: float | Sequence[float | None] | None = None,
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        sizes, restarts = checked_sizes(sizes, restarts)
-        self.sizes = sizes
-        self.restarts = restarts
-        kinds = [imaging_model(which) for which in _per_layer("imaging", imaging, len(sizes))]
+        self.sizes, self.restarts = sizes, restarts = checked_sizes(sizes, restarts)
+        kinds = [imaging_model(which) for which in per_layer("imaging", imaging, len(sizes))]
         if visible is not None:
             kinds[0] = imaging_model(visible)
         self.imaging: tuple[str, ...] = tuple(map(name_of, kinds))
         self.groups = _checked_groups(kinds, groups, sizes)
-        self.fixed_leak: tuple[float | None, ...] = _per_layer("fixed_leak", fixed_leak, len(sizes))
-        self.learned_leak: tuple[bool, ...] = _per_layer("learned_leak", learned_leak, len(sizes))
+        self.fixed_leak: tuple[float | None, ...] = per_layer("fixed_leak", fixed_leak, len(sizes))
+        self.learned_leak: tuple[bool, ...] = per_layer("learned_leak", learned_leak, len(sizes))
         for leak in self.fixed_leak:
             if leak is not None:
                 number("fixed_leak", leak)
         for learned in self.learned_leak:
             flag("learned_leak", learned)
-        self.lateral = tuple(flag("lateral", one) for one in _per_layer("lateral", lateral, len(sizes)))
+        self.lateral = tuple(flag("lateral", one) for one in per_layer("lateral", lateral, len(sizes)))
         self.blocks = _checked_blocks(blocks, self.lateral, sizes)
         self.parents = _parents(skip, sizes)
         widths = dict(zip(site_names(sizes), sizes, strict=True))
@@ -138,6 +137,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
         for layer, number_of_blocks in zip(self.generative, self.blocks, strict=True):
             if number_of_blocks:
                 layer.connect(number_of_blocks, generator=generator)
+        begin_leaks(self.generative, initial_leak)
 
     def forward(self, observations: Observations | None = None, *, num_data: int = 1) -> Tensor:
         """Run the program, top layer first, and return the visible layer, with 0 where it is missing.
@@ -267,7 +267,7 @@ def _parents(skip: bool | Mapping[str, Sequence[str]], sizes: Sequence[int]) -> 
 def _checked_blocks(blocks: Any, lateral: Sequence[bool], sizes: Sequence[int]) -> tuple[int | None, ...]:
     """Blocks of each layer with lateral connections, as many as units at most; None for a layer without."""
     found: list[int | None] = []
-    for count, has_lateral, size in zip(_per_layer("blocks", blocks, len(sizes)), lateral, sizes, strict=True):
+    for count, has_lateral, size in zip(per_layer("blocks", blocks, len(sizes)), lateral, sizes, strict=True):
         if count is not None and (not is_whole(count) or count < 2):
             raise ValueError(f"blocks must be two or more in a layer, or None for one per unit; got {count!r}")
         found.append(min(size, count or size) if has_lateral else None)
@@ -293,11 +293,3 @@ def _checked_groups(
         wanted = ", ".join(categorical) or "none"
         raise ValueError(f"groups are of categorical layers, each of which needs them: {wanted}; got groups={groups!r}")
     return {name: group_sizes(by_site[name], sizes[names.index(name)]) for name in categorical}
-
-
-def _per_layer(name: str, value: Any, num_layers: int) -> tuple[Any, ...]:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        if len(value) != num_layers:
-            raise ValueError(f"{name} must be one value or {num_layers}, one per layer; got {len(value)}: {value!r}")
-        return tuple(value)
-    return (value,) * num_layers

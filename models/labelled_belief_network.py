@@ -31,8 +31,9 @@ class LabelledBeliefNetwork(BeliefNetwork):
     Raises:
         ValueError: as for :class:`BeliefNetwork`.
 
-    Source: Kingma, Rezende, Mohamed & Welling, Semi-supervised learning with deep generative models, 2014 (model M2),
-    with layers of discrete units.
+    References:
+        Kingma, Rezende, Mohamed & Welling 2014, `Semi-supervised learning with deep generative models
+        <https://arxiv.org/abs/1406.5298>`__ (model M2), here with layers of discrete units.
 
     >>> model = LabelledBeliefNetwork((6, 4), labels=3, seed=0)
     >>> model({"label": torch.tensor([0.0, 2.0, torch.nan])}).shape  # dreams: two of a class, one of any

@@ -37,7 +37,8 @@ class TemporalBeliefNetwork(PyroModule):  # type: ignore[misc]
     Raises:
         ValueError: for sizes or restarts out of range.
 
-    Source: Hinton, Dayan, To & Neal, The Helmholtz machine through time, 1995.
+    References:
+        Hinton, Dayan, To & Neal 1995, The Helmholtz machine through time, ICANN-95, 483-490.
 
     >>> model = TemporalBeliefNetwork((5, 4), restarts=2, seed=0)
     >>> model(num_data=3, num_steps=7).shape  # dreams: [restarts, data, steps, units]

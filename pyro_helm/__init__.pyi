@@ -55,6 +55,7 @@ from .schemes import (
     Relaxed,
     ReweightedWakeSleep,
     Scheme,
+    VariationalEM,
     WakeSleep,
 )
 from .training.callbacks import EpochState, JsonLines, TensorBoard
@@ -65,6 +66,7 @@ from .training.result import Result
 from .training.run import TrainingRun
 from .training.schedules import SCHEDULES
 from .training.settings import Settings
+from .training.stages import Stage, fit_in_stages
 
 __all__ = [
     "LBFGS",
@@ -109,12 +111,14 @@ __all__ = [
     "Scheme",
     "Scores",
     "Settings",
+    "Stage",
     "Study",
     "Table",
     "TemporalBeliefNetwork",
     "TemporalRecognition",
     "TensorBoard",
     "TrainingRun",
+    "VariationalEM",
     "WakeSleep",
     "available_data",
     "codes",
@@ -122,6 +126,7 @@ __all__ = [
     "dreams",
     "exact_posterior",
     "fit",
+    "fit_in_stages",
     "impute",
     "label_probabilities",
     "load",

@@ -31,6 +31,7 @@ LOOKS_AT_VALUES = (
     helm.MeanField,
     helm.ExactMeanField,
     helm.ExactLayers,
+    helm.VariationalEM,
     helm.MemoisedWakeSleep,
     helm.JointStochasticApproximation,
 )

@@ -13,8 +13,6 @@ machine then goes on from there. (Greedy layer-wise training: Hinton, Osindero &
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,56 +90,32 @@ def train_by_recipe(
         settings: further ones of :func:`pyro_helm.fit`.
 
     """
-    common = {"data": data, "seed": 0, "progress": False, **settings}
     _set_bias(guide, recognition_bias)
-    stages: list[helm.Result] = []
+    whole = [(scheme, num_epochs + (0 if layerwise else lower_epochs), learning_rate)]
+    whole += [] if then is None else [(then, then_epochs, 0.01)]
+    is_adam = "optimizer" not in settings
+    stages = [
+        helm.Stage(each, epochs, **({"learning_rate": rate, "schedule": _falling(rate, epochs)} if is_adam else {}))
+        for each, epochs, rate in whole
+    ]
     if layerwise:
-        lower_model, lower_guide = new_machine(model.restarts, common["seed"], model.imaging[0], sizes=SIZES[:2])
-        _set_bias(lower_guide, recognition_bias)
-        plan: dict[str, Any] = {"num_epochs": lower_epochs, "out": out and out / "lower"}
-        stages.append(_fit(lower_model, lower_guide, scheme, learning_rate, decay=False, **plan, **common))
-        model.generative[0].load_state_dict(lower_model.generative[0].state_dict())
-        guide.recognition[0].load_state_dict(lower_guide.recognition[0].state_dict())
-    else:
-        num_epochs += lower_epochs
-    whole = [(scheme, num_epochs, learning_rate)] + ([] if then is None else [(then, then_epochs, 0.01)])
-    for number, (stage, epochs, rate) in enumerate(whole, 1):
-        if not any(before.interrupted for before in stages):
-            folder = out if out is None or number == len(whole) else out / "first"
-            plan = {"num_epochs": epochs, "out": folder}
-            stages.append(_fit(model, guide, stage, rate, decay=True, **plan, **common))
-    return replace(stages[-1], history=_end_to_end([stage.history for stage in stages]))
-
-
-def _end_to_end(histories: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Histories of stages, whose epochs and seconds go on."""
-    parts, epoch, seconds = [], 0, 0.0
-    for history in histories:
-        parts.append(history.assign(epoch=history.epoch + epoch, seconds=history.seconds + seconds))
-        epoch, seconds = parts[-1].epoch.max(), parts[-1].seconds.max()
-    return pd.concat(parts, ignore_index=True)
+        stages.insert(0, helm.Stage(scheme, lower_epochs, layers=2, learning_rate=learning_rate if is_adam else None))
+    common: dict[str, Any] = {"seed": 0, "progress": False, **settings}
+    return helm.fit_in_stages(model, guide, data, stages=stages, out=out, **common)
 
 
 def polish(
     machine: Machine, scheme: helm.Scheme, data: helm.Data, *, epochs: int, learning_rate: float, seed: int = 0
 ) -> None:
     """Go on training a machine, with a falling learning rate."""
-    common: dict[str, Any] = {"data": data.train, "num_epochs": epochs, "seed": seed, "progress": False}
-    _fit(*machine, scheme, learning_rate, decay=True, **common)
+    falling = _falling(learning_rate, epochs)
+    settings: dict[str, Any] = {"num_epochs": epochs, "learning_rate": learning_rate, "schedule": falling}
+    helm.fit(*machine, data.train, scheme=scheme, seed=seed, progress=False, **settings)
 
 
-def _fit(
-    model: BeliefNetwork,
-    guide: FactorialRecognition,
-    scheme: helm.Scheme,
-    learning_rate: float,
-    *,
-    decay: bool,
-    **settings: Any,
-) -> helm.Result:
-    falling = partial(CosineAnnealingLR, T_max=settings["num_epochs"], eta_min=learning_rate / 10) if decay else None
-    adam: dict[str, Any] = {"learning_rate": learning_rate, "schedule": falling}
-    return helm.fit(model, guide, scheme=scheme, **({} if "optimizer" in settings else adam), **settings)
+def _falling(learning_rate: float, epochs: int) -> Any:
+    """To a tenth of the learning rate, along a cosine."""
+    return partial(CosineAnnealingLR, T_max=epochs, eta_min=learning_rate / 10)
 
 
 def _set_bias(guide: FactorialRecognition, bias: float) -> None:
@@ -152,6 +126,14 @@ def _set_bias(guide: FactorialRecognition, bias: float) -> None:
 def accuracy_of(model: BeliefNetwork, guide: FactorialRecognition, data: helm.Data, *, seed: int) -> pd.DataFrame:
     """What a study measures besides log-likelihoods: :func:`direction_accuracy` of every restart."""
     values = direction_accuracy(guide, data, seed=seed).tolist()
+    return pd.DataFrame({"restart": range(len(values)), "metric": "accuracy", "value": values})
+
+
+def accuracy_of_few_draws(
+    model: BeliefNetwork, guide: FactorialRecognition, data: helm.Data, *, seed: int
+) -> pd.DataFrame:
+    """As :func:`accuracy_of`, to see that all works."""
+    values = direction_accuracy(guide, data, draws=10, seed=seed).tolist()
     return pd.DataFrame({"restart": range(len(values)), "metric": "accuracy", "value": values})
 
 
@@ -218,7 +200,10 @@ def _mean_activity(guide: FactorialRecognition, x: Tensor, draws: int) -> Tensor
 
 
 def _best_threshold(place: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """The place ``[restarts, 1]`` above which patterns are best read as of one direction, and whether that is left."""
+    """The place ``[restarts, 1]`` above which patterns are best read as of one direction, and whether that is left.
+
+    It is midway between two patterns, so that neither is misread for the noise of other draws.
+    """
     ordered, order = place.sort(-1)
     above = left.sum() - left[order].cumsum(-1) + right[order].cumsum(-1)
     below = left.sum() + right.sum() - above
@@ -226,4 +211,5 @@ def _best_threshold(place: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor,
     ends = torch.cat([ordered.diff(dim=-1) > 0, torch.ones_like(ordered[:, :1], dtype=torch.bool)], -1)
     score = torch.where(ends, torch.maximum(above, below), 0.0)
     best = score.argmax(-1, keepdim=True)
-    return ordered.gather(-1, best), above.gather(-1, best) >= below.gather(-1, best)
+    midway = (ordered + torch.cat([ordered[:, 1:], ordered[:, -1:]], -1)) / 2
+    return midway.gather(-1, best), above.gather(-1, best) >= below.gather(-1, best)

@@ -44,7 +44,8 @@ def one_sentence_errors() -> Iterator[None]:
         except MemoryError as error:
             fail(f"there is not enough memory: {error}")
         except (ValueError, TypeError, OSError) as error:
-            typer.echo(f"pyro-helm: {error}", err=True)
+            sentence = str(error).partition("\nTrace Shapes:")[0]  # which Pyro adds to the errors of programs
+            typer.echo(f"pyro-helm: {sentence}", err=True)
             raise typer.Exit(WRONG) from error
 
 

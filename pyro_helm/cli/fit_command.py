@@ -33,6 +33,14 @@ from pyro_helm.cli.options import (
     Sizes,
     StepKind,
 )
+from pyro_helm.cli.stages import (
+    FirstEpochs,
+    FirstLearningRate,
+    FirstScheme,
+    LayerByLayer,
+    first_stages,
+    train,
+)
 from pyro_helm.cli.values import (
     check_imaging,
     check_step,
@@ -81,6 +89,10 @@ def fit(
     on_distribution: OnDistribution = False,
     schedule: Schedule = None,
     patience: Patience = None,
+    layer_by_layer: LayerByLayer = None,
+    first_scheme: FirstScheme = None,
+    first_epochs: FirstEpochs = None,
+    first_learning_rate: FirstLearningRate = None,
     step: StepKind = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -100,6 +112,8 @@ def fit(
     pyro-helm fit digits --sizes 32-16 --scheme vimco --out runs/digits
     pyro-helm fit digits --sizes 32-16 --guide 'lateral_recognition iterations=5'
         --out runs/lateral
+    pyro-helm fit shifter --sizes 24-2 --imaging odds --layer-by-layer 4 --first-scheme mean_field
+        --guide 'factorial_recognition initial_bias=[-3,0]' --out runs/by_layer
     pyro-helm fit shifter --sizes 24-2 --on-distribution --scheme mean_field
         --optimizer conjugate_gradient --out runs/deterministic
     """
@@ -119,11 +133,13 @@ def fit(
         leak = checked_leak(fixed_leak)
         parts: Any = {"sizes": layers, "model": model, "guide": guide, "imaging": imaging, "fixed_leak": leak}
         machine = machine_of(loaded.train.shape[1], seed=seed, restarts=restarts, **parts)
-        result = helm.fit(
+        first = first_stages(layers, chosen, particles, layer_by_layer, first_scheme, first_epochs, first_learning_rate)
+        result = train(
             *machine,
             distribution_of(loaded) if on_distribution else loaded.train,
             valid=loaded.valid,
             scheme=chosen,
+            first=first,
             num_epochs=epochs,
             max_seconds=seconds,
             **settings,

@@ -37,8 +37,9 @@ Guide = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Guide: factorial_recognition, autoregressive_recognition, lateral_recognition, FILE:NAME of your own, or "
-        "none. Settings follow in the same quotes: 'lateral_recognition iterations=5'.",
+        help="Guide: factorial_recognition, autoregressive_recognition, lateral_recognition, iterative_recognition and "
+        "those of labelled data and sequences; FILE:NAME of your own; or none. Settings follow in the same quotes: "
+        "'lateral_recognition iterations=5'.",
         autocompletion=guide_names,
     ),
 ]

@@ -14,6 +14,7 @@ from pyro_helm.schemes.reinforce import Reinforce
 from pyro_helm.schemes.relaxed import Relaxed
 from pyro_helm.schemes.reweighted_wake_sleep import ReweightedWakeSleep
 from pyro_helm.schemes.tvo import TVO
+from pyro_helm.schemes.variational_em import VariationalEM
 from pyro_helm.schemes.vimco import VIMCO
 from pyro_helm.schemes.wake_sleep import WakeSleep
 
@@ -30,6 +31,7 @@ SCHEMES: dict[str, type[Scheme]] = {
     "joint_stochastic_approximation": JointStochasticApproximation,
     "gibbs": Gibbs,
     "exact_em": ExactEM,
+    "variational_em": VariationalEM,
     "mean_field": MeanField,
     "exact_mean_field": ExactMeanField,
     "relaxed": Relaxed,
@@ -55,5 +57,6 @@ __all__ = [
     "Relaxed",
     "ReweightedWakeSleep",
     "Scheme",
+    "VariationalEM",
     "WakeSleep",
 ]

@@ -63,13 +63,14 @@ def negative_free_energies(name: str, log_probs: LayerLogProbs, programs: Progra
 def checked_layers(name: str, programs: Programs) -> Tensor:
     """The data ``[data, units]`` or ``[restarts, data, units]``; errors as of :func:`negative_free_energies`."""
     model, guide = programs.model, programs.guide
-    are_own = is_own(model) and is_own(guide)
-    if not (are_own and isinstance(model, BeliefNetwork) and isinstance(guide, FactorialRecognition)):
+    takes_guide = guide is None or (is_own(guide) and isinstance(guide, FactorialRecognition))
+    if not (takes_guide and is_own(model) and isinstance(model, BeliefNetwork)):
         raise TypeError(
             f"{name} passes means instead of samples through the layers of a BeliefNetwork and a FactorialRecognition, "
             f"got a {type(model).__name__} and a {type(guide).__name__}; for other programs use a scheme that samples"
         )
-    check_sizes_agree(model, guide)
+    if guide is not None:
+        check_sizes_agree(model, guide)
     model.check_takes_means()
     return _checked_x(name, model.restarts, *programs.args, **programs.kwargs)
 
@@ -93,7 +94,7 @@ def expected_log_probs(
         observed = ~x.isnan()
         visible = LogProbs(*(torch.where(observed, log_prob, 0.0) for log_prob in visible))
         x = torch.where(observed, x, 0.0)
-    return [_mean(q, layer).sum(-1) for q, layer in zip([x, *hidden], [visible, *layers], strict=True)]
+    return [expected_log_prob(q, layer) for q, layer in zip([x, *hidden], [visible, *layers], strict=True)]
 
 
 def checked_max_enumerated(max_enumerated: int) -> int:
@@ -139,10 +140,11 @@ def _checked_x(name: str, restarts: int, observations: Any = None, *others: Any,
     return x
 
 
-def _mean(q: Tensor, log_probs: LogProbs) -> Tensor:
+def expected_log_prob(q: Tensor, log_probs: LogProbs) -> Tensor:
+    """``sum_j q_j on_j + (1 - q_j) off_j``, ``[..., data]``, of units that are on with probability q."""
     # a unit that is certainly off may have log p = -inf for on, and 0 * -inf is no number, nor is it in the gradient
     on, off = torch.where(q > 0, log_probs.on, 0.0), torch.where(q < 1, log_probs.off, 0.0)
-    return q * on + (1 - q) * off
+    return (q * on + (1 - q) * off).sum(-1)
 
 
 def sum_over_data(per_datum: Tensor, restarts: int) -> Tensor:

@@ -72,8 +72,7 @@ class RunFolder:
         if not held:
             return None, []
         if overwrite:
-            for name in held:
-                (self.path / name).unlink()
+            forget_run(self.path)
             return None, []
         if not resume:
             raise ValueError(
@@ -118,6 +117,12 @@ class RunFolder:
         """None for a run that was ended before its first save."""
         file = self.path / STATE
         return read_state(file) if file.exists() else None
+
+
+def forget_run(path: Path) -> None:
+    """Remove the files of a run from its folder."""
+    for name in _FILES:
+        (path / name).unlink(missing_ok=True)
 
 
 def read_state(file: Path) -> dict[str, Any]:

@@ -10,10 +10,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def run_script(module: str, *arguments: str | Path) -> str:
-    """What the script prints, run with one thread; its errors fail the test."""
+def run_script(module: str, *arguments: str | Path, compiles: bool = False) -> str:
+    """What the script prints, run with one thread; its errors fail the test.
+
+    Products over causes are compiled only where that is what the script is about: it takes each process ten seconds and
+    more, and the compiled product has tests of its own, in ``tests/layers/test_fused_sums.py``.
+    """
     # one thread: two processes with two threads each would wait for one another
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_COMPILE_DISABLE": "0" if compiles else "1"}
     command = [sys.executable, "-m", module, "--threads", "1", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

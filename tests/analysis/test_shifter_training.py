@@ -8,7 +8,14 @@ import torch
 
 import pyro_helm as helm
 from analysis.paper.best_known import by_hand
-from analysis.paper.shifter_training import LEAK, direction_accuracy, new_machine, solved, train_by_recipe
+from analysis.paper.shifter_training import (
+    LEAK,
+    _best_threshold,
+    direction_accuracy,
+    new_machine,
+    solved,
+    train_by_recipe,
+)
 from analysis.paper.weights import rivals, shifted_pairs, tuning
 
 
@@ -20,6 +27,13 @@ def shifter() -> helm.Data:
 def test_the_direction_can_be_read_off_a_machine_set_by_hand(shifter: helm.Data) -> None:
     _, guide = by_hand(2)
     assert direction_accuracy(guide, shifter, draws=100).min() > 0.99
+
+
+def test_the_threshold_is_midway_between_two_patterns_so_that_other_draws_read_the_same() -> None:
+    place, left = torch.tensor([[0.1, 0.5, 0.3]]), torch.tensor([0.2, 0.0, 0.3])
+    threshold, left_above = _best_threshold(place, left, right=torch.tensor([0.0, 0.5, 0.0]))
+    assert threshold.item() == pytest.approx(0.4)
+    assert not left_above
 
 
 @pytest.mark.parametrize("logit", [-50.0, -3.0, 50.0])

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 import pyro_helm as helm
 from pyro_helm.cli.app import app
+from pyro_helm.guides import GUIDES
+from pyro_helm.models import MODELS
 from tests.cli.test_help import examples
 
 RUNNER = CliRunner()
@@ -51,6 +53,10 @@ def commands() -> list[list[str]]:
     return [words for words in examples(PAGE) if {"DATA", "RUN", "COMMAND", "FOLDER", "STUDY.toml"}.isdisjoint(words)]
 
 
+def test_the_page_names_every_model_and_guide() -> None:
+    assert [name for name in (*MODELS, *GUIDES) if f"`{name}`" not in PAGE] == []
+
+
 def test_the_commands_of_the_page_run_as_printed() -> None:
     """On small data, for one epoch and one restart; pictures of 4 x 4 in the place of digits."""
     shown = {tuple(words): run(*words) for words in commands() if words[0] in QUICK}
@@ -84,6 +90,10 @@ def test_ones_own_machine_is_trained_resumed_and_scored(tmp_path: Path) -> None:
         ),
         ("--guide lateral --sizes 4", "unknown guide 'lateral'"),
         ("--guide lateral_recognitoin --sizes 4", "did you mean lateral_recognition?"),
+        (
+            "--model temporal_belief_network --guide temporal_recognition --sizes 4 --restarts 2 --epochs 1",
+            "observations of 'x' must have shape [..., data, steps, 16], got [60, 16]",
+        ),
         ("", "--sizes is missing; belief_network needs its units per layer, such as --sizes 24-2"),
     ],
 )
@@ -92,4 +102,5 @@ def test_what_is_wrong_is_said_in_a_sentence(command: str, sentence: str) -> Non
     result = RUNNER.invoke(app, words)
     assert result.exit_code == 2
     assert sentence in " ".join(result.output.split())
-    assert not Path("never").exists()
+    assert "Trace Shapes" not in result.output
+    assert not Path("never/machine.safetensors").exists()

@@ -189,11 +189,12 @@ def test_long_lists_of_arrays_are_cut(tmp_path: Path) -> None:
         read_file(tmp_path / "x.npz")
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".npy", ".csv"])
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
-def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path: Path, suffix: str) -> None:
-    os.mkfifo(tmp_path / f"pipe{suffix}")
-    (tmp_path / f"device{suffix}").symlink_to("/dev/zero")
+def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    suffixes = (".npz", ".npy", ".csv")
+    for suffix in suffixes:
+        os.mkfifo(tmp_path / f"pipe{suffix}")
+        (tmp_path / f"device{suffix}").symlink_to("/dev/zero")
     code = (
         "import sys; from pathlib import Path; from pyro_helm.data.files import array_shapes, read_file\n"
         "for path in sys.argv[1:]:\n"
@@ -201,11 +202,11 @@ def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path: Path, suffix
         "        try: read(Path(path))\n"
         "        except ValueError as error: print(error)"
     )
-    paths = [str(tmp_path / f"{kind}{suffix}") for kind in ("pipe", "device")]
+    paths = [str(tmp_path / f"{kind}{suffix}") for kind in ("pipe", "device") for suffix in suffixes]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, *paths]
     shown = subprocess.run(command, check=True, env=environment, timeout=60, capture_output=True, text=True).stdout
-    assert shown.count("is not a regular file, expected one that ends in .npz, .npy, .csv") == 4
+    assert shown.count("is not a regular file, expected one that ends in .npz, .npy, .csv") == 4 * len(suffixes)
 
 
 @pytest.mark.parametrize(("name", "found"), [("x.txt", "ends in '.txt'"), ("x", "has no suffix")])

@@ -121,7 +121,7 @@ ARGUMENTS = [
            ("data/test_files.py::test_a_zip_bomb_is_refused_by_its_headers",)),
     Mutant("a pipe is waited for", "pyro_helm/data/files.py",
            "    if not stat.S_ISREG(status.st_mode):\n", "    if False:\n",
-           ("data/test_files.py::test_a_pipe_or_a_device_is_refused_and_not_waited_for[.npy]",)),
+           ("data/test_files.py::test_a_pipe_or_a_device_is_refused_and_not_waited_for",)),
 ]
 
 FILES_AND_OPTIONS = [

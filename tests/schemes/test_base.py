@@ -31,6 +31,7 @@ from pyro_helm.schemes import (
     Relaxed,
     ReweightedWakeSleep,
     Scheme,
+    VariationalEM,
     WakeSleep,
 )
 from pyro_helm.schemes.base import Estimate, with_gradient_of
@@ -56,6 +57,7 @@ ALL = [
     JointStochasticApproximation(2),
     MemoisedWakeSleep(2),
     VIMCO(3),
+    VariationalEM(),
     MeanField(),
     ExactMeanField(),
 ]
