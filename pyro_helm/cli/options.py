@@ -87,7 +87,9 @@ FixedLeak = Annotated[
         "for sigmoid.",
     ),
 ]
-Device = Annotated[str, typer.Option(metavar="DEVICE", help="Where to compute: cpu, cuda, cuda:1, ...")]
+Device = Annotated[
+    str, typer.Option(metavar="DEVICE", help="Where to compute: cpu, cuda, or one GPU of several as cuda:1.")
+]
 Optimizer = Annotated[
     str,
     typer.Option(
