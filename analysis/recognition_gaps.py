@@ -90,7 +90,7 @@ def gain(guide: Any) -> Tensor:
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the study and the table.")] = Path("results/recognition_gaps"),
-    steps: Annotated[int, typer.Option(help="Training steps of each machine.")] = 10_000,
+    steps: Annotated[int, typer.Option(help="Training steps of each machine.")] = 6000,
     restarts: Annotated[int, typer.Option(help="Machines of each kind.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="A few steps of each, to see that all works.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,

@@ -114,6 +114,7 @@ def fit(
         --out runs/lateral
     pyro-helm fit shifter --sizes 24-2 --imaging odds --layer-by-layer 4
         --first-scheme mean_field --out runs/by_layer
+        --guide 'factorial_recognition initial_bias=[-3,0]'
     pyro-helm fit shifter --sizes 24-2 --on-distribution --scheme mean_field
         --optimizer conjugate_gradient --out runs/deterministic
     """

@@ -85,8 +85,9 @@ def test_captured_steps_are_the_eager_ones(scheme: Scheme, imaging: str) -> None
 def test_compiled_steps_are_the_eager_ones_within_rounding(restarts: int) -> None:
     scheme = helm.ReweightedWakeSleep(3)
     # minibatches of 10 and 5 rows for two restarts, of 5 for one: each size takes ten seconds to compile
-    sizes: dict[str, Any] = {"restarts": restarts, "batch_size": 5 * restarts}
-    eager, compiled = (trained(step, scheme, **sizes) for step in ("eager", "compiled"))
+    eager, compiled = (
+        trained(step, scheme, restarts=restarts, batch_size=5 * restarts) for step in ("eager", "compiled")
+    )
     assert eager.history.value.tolist() == pytest.approx(compiled.history.value.tolist(), rel=1e-5)
     for ours, theirs in zip(parameters(eager), parameters(compiled), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4)

@@ -1,0 +1,46 @@
+"""The parts of the scripts on guides, labels and sequences."""
+
+from __future__ import annotations
+
+import torch
+
+import pyro_helm as helm
+from analysis.few_labels import hide
+from analysis.recognition_gaps import convergence, machine
+from analysis.text_as_bits import LETTERS, in_pairs, letters_of, one_by_one, sequences
+
+
+def test_guides_of_small_weights_are_settled_and_their_gain_says_so() -> None:
+    x = (torch.rand(20, 6, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    for guide in ("lateral", "iterative"):
+        _, made = machine(6, seed=0, restarts=2, guide=guide, hidden=[4, 2])
+        found = convergence(made, x)
+        assert found["settled"] == [1.0, 1.0]
+        assert max(found["gain"]) < 1
+        assert max(found["unsettled"]) < 0.05
+        assert made.iterations == 3
+
+
+def test_labels_are_hidden_but_for_as_many_of_each_class() -> None:
+    shown = hide(torch.arange(200).float() % 10, 30)
+    assert torch.equal(shown[~shown.isnan()], torch.arange(10).repeat(3).float())
+
+
+def test_letters_are_bits_and_lengths() -> None:
+    found = sequences(letters_of(["ab", "zaz"]))
+    assert found["length"].tolist() == [2, 3]
+    assert found["x"].shape == (2, 10, 5)
+    assert (found["x"][1, 0] @ (2 ** torch.arange(5.0))).item() == 25
+
+
+def test_frequencies_of_letters_make_distributions() -> None:
+    train, every = letters_of(["abba", "abc"]), torch.full((LETTERS, 10), -1)
+    every[:, 0] = torch.arange(LETTERS)
+    for model in (one_by_one, in_pairs):
+        assert torch.allclose(model(train, every).exp().sum(), torch.tensor(1.0))
+    assert float(in_pairs(train, letters_of(["ab"]))) > float(in_pairs(train, letters_of(["ba"])))
+
+
+def test_the_machines_of_the_gaps_are_those_named() -> None:
+    _, guide = machine(6, seed=0, restarts=2, guide="factorial", hidden=[4, 2])
+    assert isinstance(guide, helm.FactorialRecognition)
