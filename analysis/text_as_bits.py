@@ -83,7 +83,7 @@ def temporal(train: Tensor, test: Tensor, sizes: tuple[int, ...], *, epochs: int
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the table.")] = Path("results/text_as_bits"),
-    epochs: Annotated[int, typer.Option(help="Passes over the words.")] = 200,
+    epochs: Annotated[int, typer.Option(help="Passes over the words.")] = 100,
     quick: Annotated[bool, typer.Option("--quick", help="One pass, to see that all works.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:

@@ -92,7 +92,7 @@ def fit(
     layer_by_layer: LayerByLayer = None,
     first_scheme: FirstScheme = None,
     first_epochs: FirstEpochs = None,
-    first_learning_rate: FirstLearningRate = None,
+    first_rate: FirstLearningRate = None,
     step: StepKind = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -134,7 +134,7 @@ def fit(
         leak = checked_leak(fixed_leak)
         parts: Any = {"sizes": layers, "model": model, "guide": guide, "imaging": imaging, "fixed_leak": leak}
         machine = machine_of(loaded.train.shape[1], seed=seed, restarts=restarts, **parts)
-        first = first_stages(layers, chosen, particles, layer_by_layer, first_scheme, first_epochs, first_learning_rate)
+        first = first_stages(layers, chosen, particles, layer_by_layer, first_scheme, first_epochs, first_rate)
         result = train(
             *machine,
             distribution_of(loaded) if on_distribution else loaded.train,

@@ -59,7 +59,7 @@ def first_stages(
     if epochs is not None and name is None:
         raise ValueError("--first-epochs are those of --first-scheme, which is not given")
     if layer_by_layer is None and epochs is None and (name, learning_rate) != (None, None):
-        raise ValueError("--first-scheme and --first-learning-rate need --layer-by-layer or --first-epochs")
+        raise ValueError("--first-scheme and --first-rate need --layer-by-layer or --first-epochs")
     layers = 0 if sizes is None else len(sizes)
     if layer_by_layer is not None and layers < 3:
         raise ValueError("--layer-by-layer needs two hidden layers or more, such as --sizes 24-2")
