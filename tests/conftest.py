@@ -12,9 +12,11 @@ import torch
 # the tensors here are tiny: a second thread would only wait for the first
 torch.set_num_threads(1)
 
-# a shell starts background jobs deaf to Ctrl-C, which some tests are about
+# a shell starts background jobs deaf to Ctrl-C, and nohup to a closed terminal, which some tests are about
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # helper modules with assertions, whose failures are to say as much as those of tests
 pytest.register_assert_rewrite("tests.checker", "tests.claims")

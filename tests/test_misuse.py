@@ -225,7 +225,7 @@ SCORING: list[tuple[Callable[[], Any], str]] = [
 COMPARING: list[tuple[Callable[[], Any], str]] = [
     (lambda: compare("digits"), "data must be a data set"),
     (lambda: compare(X), "data must be a data set"),
-    (lambda: compare(schemes=["vimco"]), "schemes must be a list of schemes"),
+    (lambda: compare(schemes=["vimko"]), "unknown scheme 'vimko'"),
     (lambda: compare(schemes=helm.VIMCO(5)), "schemes must be a list of schemes"),
     (lambda: compare(schemes="all"), "schemes must be a list of schemes"),
     (lambda: compare(schemes=[helm.VIMCO]), "schemes must be a list of schemes"),
@@ -235,7 +235,7 @@ COMPARING: list[tuple[Callable[[], Any], str]] = [
     (lambda: compare(sizes=6), "sizes must be two or more positive integers"),
     (lambda: compare(sizes="6-4"), "sizes must be two or more positive integers"),
     (lambda: compare(sizes=(5, 4)), "data has width 6, expected 5"),
-    (lambda: compare(imaging=None), "imaging must be the name of an imaging model"),
+    (lambda: compare(imaging=3), "imaging must be"),
     (lambda: compare(imaging="noisy"), "imaging must be one of"),
     (lambda: compare(imaging=[]), "imaging models to compare must be one or more"),
     (lambda: compare(restarts=0), "restarts must be a positive integer"),

@@ -24,6 +24,7 @@ from pyro_helm.experiments.run_plans import Run
 from pyro_helm.experiments.scheme_settings import scheme_of
 from pyro_helm.experiments.study import Study
 from pyro_helm.experiments.summaries import summarise
+from pyro_helm.programs.layered import checked_sizes
 from pyro_helm.runtime.arguments import at_least_one, checked_seed
 from pyro_helm.runtime.shown import Card, Shown
 from pyro_helm.runtime.tables import COLUMNS, tidy, write_table
@@ -139,6 +140,7 @@ def compare(
         raise TypeError(f"data must be a data set, such as load_data('digits') gives, got {data!r:.60}")
     settings: dict[str, Any] = _checked_settings(training)
     num_samples, seed = at_least_one("num_samples", num_samples), checked_seed(seed)
+    sizes, restarts = checked_sizes(sizes, restarts)
     machines = []
     for rule, one_model, one_guide in product(rules, models, guides):
         entry = _machine(sizes, rule, one_model, one_guide, fixed_leak)

@@ -169,7 +169,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(trained: Path, own_data: Path
         "fit", own_data, "--sizes", "a-b", *out
     )
     for option, name, known in (
-        ("--scheme", "all", "reinforce, nvil, disarm, vimco, tvo, wake_sleep"),
+        ("--scheme", "all", "reinforce, nvil, disarm, exact_layers, vimco, tvo, wake_sleep"),
         ("--scheme", "vimco,reinforce", "reinforce, nvil"),
         ("--optimizer", "all", "adam, conjugate_gradient, lbfgs"),
     ):

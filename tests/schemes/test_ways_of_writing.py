@@ -22,7 +22,8 @@ from pyro.ops.provenance import get_provenance, track_provenance
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pyro_helm.programs.particles import Particles, Program
+from pyro_helm.programs.pair import Programs
+from pyro_helm.programs.particles import Particles
 from pyro_helm.schemes import NVIL, DisARM, Reinforce, Scheme, disarm, nvil, reinforce
 from pyro_helm.schemes.learning_signals import Dependencies
 from tests.checker import Z_THRESHOLD, named_gradients, z_scores
@@ -319,11 +320,11 @@ class Tracked(Messenger):  # type: ignore[misc]
             msg["value"] = track_provenance(msg["value"], frozenset({msg["name"]}))
 
 
-def as_seen(particles: Particles, model: Program, guide: Program) -> Dependencies:
+def as_seen(particles: Particles, programs: Programs) -> Dependencies:
     """Dependencies as they are seen to be in one run of the programs."""
     with torch.no_grad(), pyro.validation_enabled(False), Tracked():
-        guided = poutine.trace(guide).get_trace(observations={"x": X})
-        traced = poutine.trace(poutine.replay(model, trace=guided)).get_trace(observations={"x": X})
+        guided = poutine.trace(programs.guide).get_trace(observations={"x": X})
+        traced = poutine.trace(poutine.replay(programs.model, trace=guided)).get_trace(observations={"x": X})
         of_model, of_guide = (
             {name: get_provenance(trace.nodes[name]["fn"].base_dist.logits) for name in sites}
             for trace, sites in ((traced, particles.model_sites), (guided, particles.guide_sites))
