@@ -28,24 +28,11 @@ import pyro_helm as helm
 from pyro_helm.experiments.console import print_table
 from pyro_helm.runtime.atomic_files import atomic_path
 
-GUIDES: dict[str, Any] = {
-    "factorial": helm.FactorialRecognition,
-    "lateral": helm.LateralRecognition,
-    "iterative": helm.IterativeRecognition,
-}
-DATA = {"shifter": [12, 2], "digits": [12, 4]}
+GUIDES = ("factorial", "lateral", "iterative")
+DATA = {"shifter": "sigmoid 12-2", "digits": "sigmoid 12-4"}
 LONG = 300
 NUM_DRAWS = 200
 NUM_DATA = 1000
-
-
-def machine(width: int, *, seed: int, restarts: int, guide: str, hidden: list[int]) -> tuple[Any, Any]:
-    """A belief network, and a guide by its name."""
-    sizes = (width, *hidden)
-    return (
-        helm.BeliefNetwork(sizes, restarts=restarts, seed=seed),
-        GUIDES[guide](sizes, restarts=restarts, seed=seed),
-    )
 
 
 def measure(model: Any, guide: Any, data: helm.Data, *, seed: int) -> pd.DataFrame:
@@ -102,12 +89,9 @@ def main(
         datasets=[
             {
                 "data": name,
-                "machines": [
-                    {"machine": machine, "name": guide, "arguments": {"guide": guide, "hidden": hidden}}
-                    for guide in GUIDES
-                ],
+                "machines": [{"machine": machine, "name": guide, "guide": f"{guide}_recognition"} for guide in GUIDES],
             }
-            for name, hidden in DATA.items()
+            for name, machine in DATA.items()
         ],
         schemes=["reinforce"],
         settings={"num_particles": 5, "learning_rate": 0.01, "schedule": "cosine", "batch_size": 100},

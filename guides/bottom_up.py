@@ -26,7 +26,7 @@ from pyro_helm.programs.layered import (
     seeded_generator,
     site_names,
 )
-from pyro_helm.runtime.arguments import flag
+from pyro_helm.runtime.arguments import flag, number
 from pyro_helm.runtime.device import placement
 
 
@@ -163,6 +163,14 @@ def layer_of(
         kind = Sigmoid if partly is None else PartlySeen
     layer: Imaging = kind(num_causes, num_units, **(partly or {}), **settings)
     return layer
+
+
+def checked_damping(damping: Any) -> float:
+    """How far an iteration goes towards its next means, as Python's number; ValueError unless above 0 and up to 1."""
+    found = number("damping", damping)
+    if not 0 < found <= 1:
+        raise ValueError(f"damping must be above 0 and at most 1, got {damping}")
+    return found
 
 
 def _checked_groups(groups: Any, sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:

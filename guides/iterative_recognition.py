@@ -10,11 +10,11 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_helm.guides.bottom_up import BottomUp
+from pyro_helm.guides.bottom_up import BottomUp, checked_damping
 from pyro_helm.layers.imaging import of_units
 from pyro_helm.layers.missing import has_missing
 from pyro_helm.programs.layered import site_names
-from pyro_helm.runtime.arguments import at_least_one, number
+from pyro_helm.runtime.arguments import at_least_one
 
 
 class IterativeRecognition(BottomUp):
@@ -71,9 +71,7 @@ class IterativeRecognition(BottomUp):
     ) -> None:
         super().__init__(sizes, restarts=restarts, seed=seed, missing=missing, condition=condition)
         self.iterations = at_least_one("iterations", iterations)
-        self.damping = number("damping", damping)
-        if not 0 < self.damping <= 1:
-            raise ValueError(f"damping must be above 0 and at most 1, got {damping}")
+        self.damping = checked_damping(damping)
         for (lower, below), (name, size) in pairwise(zip(site_names(self.sizes), self.sizes, strict=True)):
             self.register_parameter(f"prediction_{name}", nn.Parameter(torch.zeros(self.restarts, size, below)))
             self.register_parameter(f"predicted_leak_{lower}", nn.Parameter(torch.zeros(self.restarts, 1, below)))

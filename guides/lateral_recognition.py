@@ -9,7 +9,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_helm.guides.bottom_up import BottomUp
+from pyro_helm.guides.bottom_up import BottomUp, checked_damping
 from pyro_helm.layers.imaging import of_units
 from pyro_helm.programs.layered import site_names
 from pyro_helm.runtime.arguments import at_least_one, number
@@ -78,9 +78,7 @@ class LateralRecognition(BottomUp):
             initial_bias=initial_bias,
         )
         self.iterations = at_least_one("iterations", iterations)
-        self.damping = number("damping", damping)
-        if not 0 < self.damping <= 1:
-            raise ValueError(f"damping must be above 0 and at most 1, got {damping}")
+        self.damping = checked_damping(damping)
         self.amplitude = number("amplitude", amplitude)
         for name, size in zip(site_names(self.sizes)[1:], self.sizes[1:], strict=True):
             weight = self.amplitude * _near_less_far(size).expand(self.restarts, size, size).clone()

@@ -20,7 +20,7 @@ from pyro_helm.latents.joint_states import all_joint_states, discrete_sites, num
 from pyro_helm.programs.contract import check_observes
 from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.particles import score
-from pyro_helm.runtime.arguments import is_whole
+from pyro_helm.runtime.arguments import whole_number
 from pyro_helm.runtime.device import placement
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.schemes.base import Estimate, Intractable, Scheme, normalised_weights
@@ -52,9 +52,7 @@ class ExactEM(Scheme):
 
     def __init__(self, *, max_terms: int = 2**21) -> None:
         super().__init__()
-        if not is_whole(max_terms) or max_terms < 1:
-            raise ValueError(f"max_terms must be a whole number of at least 1, got {max_terms!r}")
-        self.max_terms = int(max_terms)
+        self.max_terms = whole_number("max_terms", max_terms)
 
     def estimate(self, programs: Programs) -> Estimate:
         """``log p(x)`` summed over the data, ``[restarts]``, in nats."""

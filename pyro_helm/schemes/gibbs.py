@@ -19,8 +19,9 @@ import torch
 
 from pyro_helm.latents.gibbs_moves import sweep
 from pyro_helm.programs.pair import Programs
+from pyro_helm.runtime.arguments import whole_number
 from pyro_helm.schemes.base import Estimate
-from pyro_helm.schemes.states_of_data import KeepsStates, latent_states, whole_number
+from pyro_helm.schemes.states_of_data import KeepsStates, latent_states
 
 
 class Gibbs(KeepsStates):

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from pyro_helm.programs.pair import Programs
-from pyro_helm.runtime.arguments import number
+from pyro_helm.runtime.arguments import number, whole_number
 from pyro_helm.schemes.base import Estimate, normalised_weights
-from pyro_helm.schemes.states_of_data import KeepsStates, discrete_draws, fingerprints, taken, whole_number
+from pyro_helm.schemes.states_of_data import KeepsStates, discrete_draws, fingerprints, taken
 
 
 class MemoisedWakeSleep(KeepsStates):

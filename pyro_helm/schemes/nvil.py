@@ -26,7 +26,7 @@ from torch import Tensor
 from pyro_helm.programs.memory import Memory
 from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.particles import Particles
-from pyro_helm.runtime.arguments import flag, is_whole, number
+from pyro_helm.runtime.arguments import flag, number, whole_number
 from pyro_helm.schemes.base import Estimate, Scheme
 from pyro_helm.schemes.learning_signals import (
     Dependencies,
@@ -78,14 +78,12 @@ class NVIL(Scheme):
         decay: float = 0.8,
     ) -> None:
         super().__init__(num_particles)
-        if not is_whole(hidden_units) or hidden_units < 1:
-            raise ValueError(f"hidden_units must be a whole number of at least 1, got {hidden_units!r}")
+        self.hidden_units = whole_number("hidden_units", hidden_units)
         if not number("learning_rate", learning_rate) > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}")
         if not 0 <= number("decay", decay) < 1:
             raise ValueError(f"decay must be from 0 to below 1, got {decay}")
         self.normalise = flag("normalise", normalise)
-        self.hidden_units = int(hidden_units)
         self.learning_rate = learning_rate
         self.decay = decay
         self._baselines = Memory("NVIL")

@@ -20,7 +20,7 @@ from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.particles import Particles
 from pyro_helm.programs.row_keys import keys_of
 from pyro_helm.programs.site_log_prob import log_prob
-from pyro_helm.runtime.arguments import is_whole
+from pyro_helm.runtime.arguments import whole_number
 from pyro_helm.schemes.base import Scheme
 
 
@@ -152,13 +152,6 @@ def taken(values: Tensor, index: Tensor) -> Tensor:
     """States ``[states, restarts, data, *event]`` of each restart and datum by their index there."""
     index = index.reshape(index.shape + (1,) * (values.dim() - index.dim()))
     return values.gather(0, index.expand(*index.shape[:3], *values.shape[3:]))
-
-
-def whole_number(name: str, value: int) -> int:
-    """The number itself; ValueError for what is no whole number of at least 1."""
-    if not is_whole(value) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return int(value)
 
 
 def _kind(states: Mapping[str, Tensor]) -> tuple[Any, ...]:

@@ -27,7 +27,7 @@ from torch.distributions import Bernoulli
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.layers import Imaging, LogProbs, local_parameters
 from pyro_helm.programs.pair import Programs
-from pyro_helm.runtime.arguments import flag, number
+from pyro_helm.runtime.arguments import flag, number, whole_number
 from pyro_helm.runtime.device import placement
 from pyro_helm.schemes.base import Estimate, Scheme
 from pyro_helm.schemes.deterministic import (
@@ -39,7 +39,6 @@ from pyro_helm.schemes.deterministic import (
     mean_log,
     sum_over_data,
 )
-from pyro_helm.schemes.states_of_data import whole_number
 
 LARGEST_LOGIT = 30.0
 """Beyond it a unit is certain in any precision."""

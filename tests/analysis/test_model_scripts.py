@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 import pyro_helm as helm
 from analysis.few_labels import hide
-from analysis.recognition_gaps import convergence, machine
+from analysis.recognition_gaps import DATA, GUIDES, convergence
 from analysis.text_as_bits import LETTERS, in_pairs, letters_of, one_by_one, sequences
+from pyro_helm.experiments.machines import builder_of, machine_of
 
 
 def test_guides_of_small_weights_are_settled_and_their_gain_says_so() -> None:
     x = (torch.rand(20, 6, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     for guide in ("lateral", "iterative"):
-        _, made = machine(6, seed=0, restarts=2, guide=guide, hidden=[4, 2])
+        made: Any = machine_of(6, seed=0, restarts=2, sizes=(6, 4, 2), guide=f"{guide}_recognition")[1]
         found = convergence(made, x)
         assert found["settled"] == [1.0, 1.0]
         assert max(found["gain"]) < 1
@@ -42,5 +45,8 @@ def test_frequencies_of_letters_make_distributions() -> None:
 
 
 def test_the_machines_of_the_gaps_are_those_named() -> None:
-    _, guide = machine(6, seed=0, restarts=2, guide="factorial", hidden=[4, 2])
-    assert isinstance(guide, helm.FactorialRecognition)
+    made = [builder_of(DATA["shifter"], {"guide": f"{name}_recognition"})(32, seed=0, restarts=2) for name in GUIDES]
+    kinds = (helm.FactorialRecognition, helm.LateralRecognition, helm.IterativeRecognition)
+    for (model, guide), kind in zip(made, kinds, strict=True):
+        assert isinstance(model, helm.BeliefNetwork)
+        assert isinstance(guide, kind)
