@@ -6,6 +6,7 @@ scheme says goes before what a machine says, that before a data set, and that be
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -217,10 +218,13 @@ def _made_scheme(
     of_training = {*settings_of_training(training), "on_distribution"}
     rest = {name: value for name, value in settings.items() if name in of_training}
     if isinstance(entry.thing, Scheme):
-        return entry.thing, rest
+        # one for each run: what it remembers of other machines is no setting, and they may still live
+        scheme: Scheme = copy.copy(entry.thing)
+        scheme.load_state_dict({})
+        return scheme, rest
     own = {name: value for name, value in settings.items() if name not in rest and takes(entry.thing, name)}
     known = {entry.label: entry.thing}
-    scheme: Scheme = made(entry.label, {**own, **entry.arguments}, known, "scheme", given={}, kind=Scheme)
+    scheme = made(entry.label, {**own, **entry.arguments}, known, "scheme", given={}, kind=Scheme)
     return scheme, rest
 
 

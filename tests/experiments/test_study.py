@@ -172,6 +172,30 @@ def test_ones_own_machine_and_data_and_a_run_that_fails(tmp_path: Path) -> None:
     assert opened.data(opened.table().run[0]).train.equal(mine.train)
 
 
+KEPT_ALIVE: list[Any] = []
+
+
+def own_machine_that_lives_on(width: int, seed: int, restarts: int) -> Any:
+    KEPT_ALIVE.append(own_machine(width, seed, restarts, hidden=2))
+    return KEPT_ALIVE[-1]
+
+
+def test_a_scheme_that_remembers_machines_is_another_in_every_run(tmp_path: Path) -> None:
+    remembers = helm.MemoisedWakeSleep(2)
+    model, guide = own_machine(16, 0, 1, hidden=2)
+    remembers.loss(model, guide, observations={"x": helm.load_data("bars").train[:5]})
+    learned = {name: value.clone() for name, value in remembers.state_dict().items()}
+    asked = study(
+        tmp_path,
+        machines=[{"machine": own_machine_that_lives_on, "name": "lives on"}],
+        schemes=[remembers],
+        settings={"learning_rate": [0.01, 0.1]},
+    )
+    assert run(asked).state.tolist() == ["finished"] * 2
+    assert len(KEPT_ALIVE) >= 2
+    assert all(value.equal(learned[name]) for name, value in remembers.state_dict().items())
+
+
 def test_ctrl_c_ends_it_and_the_rest_is_trained_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = study(tmp_path, schemes=["wake_sleep"])
     original = final_scores
