@@ -139,7 +139,7 @@ class RunningWeights:
         self.done = 0
 
     def add(self, log_weight: Tensor) -> None:
-        """Read some more."""
+        """Read some more log-weights, ``[particles, restarts, data]``, in nats."""
         log_weight = log_weight.double()
         number, *shape = log_weight.shape
         if self.done == 0:

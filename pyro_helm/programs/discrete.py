@@ -59,7 +59,7 @@ def elementwise_log_prob(fn: Any, value: Tensor, density: Callable[[Any, Tensor]
 
     Args:
         fn: distribution, whose events are summed over and whose own masks count for nothing.
-        value: of it.
+        value: of it, ``[*batch, *event]``; the result is ``[*batch]``, in nats.
         density: from the distribution of single elements and their values to log-probabilities.
 
     """

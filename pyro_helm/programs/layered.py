@@ -45,7 +45,7 @@ def checked_sizes(sizes: Any, restarts: Any) -> tuple[tuple[int, ...], int]:
 def checked_observations(
     observations: Observations | None, sizes: Sequence[int], dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """Observations in the dtype of the parameters, so that bool and integer data will do.
+    """Observations ``[..., units]`` in the dtype of the parameters, so that bool and integer data will do.
 
     Raises:
         ValueError: for a site that does not exist, or values of another width than the layer's.

@@ -94,5 +94,5 @@ def without_subsamples(sites: Mapping[str, Site]) -> dict[str, Site]:
 
 
 def minibatch_of(sites: Mapping[str, Site]) -> dict[str, Tensor]:
-    """Rows of each subsampled plate, by its name."""
+    """Rows of each subsampled plate, ``[rows]``, by its name."""
     return {name: site["value"] for name, site in sites.items() if site_is_subsample(site)}

@@ -114,7 +114,7 @@ def checked_tolerance(tolerance: float | None) -> float | None:
 
 
 def mean_log(layer: Imaging, q: Tensor, tolerance: float | None, max_enumerated: int) -> LogProbs:
-    """Expected log-probabilities of a layer, within a tolerance that follows from the precision if it is None."""
+    """Expected log-probabilities ``[..., units]`` under causes of means ``q[..., k]``; tolerance by dtype if None."""
     if tolerance is None:
         tolerance = 1e-10 if q.dtype == torch.float64 else 1e-5
     return layer.mean_log(q, tolerance=tolerance, max_enumerated=max_enumerated)

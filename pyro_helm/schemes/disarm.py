@@ -147,5 +147,5 @@ def antithetic(site: Site) -> tuple[Tensor, Tensor]:
 
 
 def antithetic_weight(value: Tensor, partner: Tensor, logits: Tensor) -> Tensor:
-    """What half the difference of a draw and its partner is multiplied by, for the gradient of each logit: (5)."""
+    """Factor of half the difference of a draw and its partner, for each logit's gradient (5); all ``[..., units]``."""
     return torch.where(partner == value, 0.0, (1 - 2 * partner) * torch.sigmoid(logits.abs()))

@@ -89,7 +89,7 @@ class NVIL(Scheme):
         self._baselines = Memory("NVIL")
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What all baselines have learned of the one pair of programs in use, as ``"part/site and shape"``.
+        """What all baselines have learned of the one pair in use, tensors ``[...]`` by ``"part/site and shape"``.
 
         Raises:
             ValueError: if it has been used on several pairs.
@@ -101,7 +101,7 @@ class NVIL(Scheme):
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what a :meth:`state_dict` holds; the first pair of programs that comes goes on with it.
+        """Take up the tensors ``[...]`` of a :meth:`state_dict`; the first pair of programs goes on with them.
 
         Raises:
             ValueError: for a state of something else.

@@ -76,7 +76,7 @@ def surrogate_elbo(particles: Particles, signal: Mapping[str, Tensor]) -> Tensor
 
 
 def leave_one_out(signal: Tensor) -> Tensor:
-    """Each particle's signal less the mean of the others'; of a single particle, the signal itself."""
+    """Signals ``[particles, ...]``, each less the mean of the others'; of a single particle, the signal itself."""
     num_particles = signal.shape[0]
     if num_particles == 1:
         return signal

@@ -81,16 +81,20 @@ def test_captured_steps_are_the_eager_ones(scheme: Scheme, imaging: str) -> None
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("restarts", [1, 2])
-def test_compiled_steps_are_the_eager_ones_within_rounding(restarts: int) -> None:
+# one size of minibatches, each of which takes ten seconds and more to compile
+@pytest.mark.parametrize(
+    ("restarts", "settings"),
+    [(1, {}), (2, {"max_gradient_norm": 0.05, "optimizer": partial(torch.optim.SGD, lr=0.5, fused=True)})],
+    ids=["one restart, Adam", "two restarts, clipped"],
+)
+def test_compiled_steps_are_the_eager_ones_within_rounding(restarts: int, settings: dict[str, Any]) -> None:
     scheme = helm.ReweightedWakeSleep(3)
-    # minibatches of 10 and 5 rows for two restarts, of 5 for one: each size takes ten seconds to compile
     eager, compiled = (
-        trained(step, scheme, restarts=restarts, batch_size=5 * restarts) for step in ("eager", "compiled")
+        trained(step, scheme, restarts=restarts, batch_size=5, **settings) for step in ("eager", "compiled")
     )
     assert eager.history.value.tolist() == pytest.approx(compiled.history.value.tolist(), rel=1e-5)
     for ours, theirs in zip(parameters(eager), parameters(compiled), strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-4)
+        assert torch.allclose(ours, theirs, atol=1e-4 if restarts == 1 else 1e-5)
 
 
 @pytest.mark.parametrize("scheme", NOT_CAPTURED, ids=lambda scheme: scheme.name)
