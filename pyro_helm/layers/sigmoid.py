@@ -23,7 +23,7 @@ class Sigmoid(Imaging):
         return SigmoidBernoulli(drive)
 
     def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:
-        """Of ``sigmoid(q[..., k] @ weight + leak)``, as in 3.10: the sigmoid of the mean, not the mean of the sigmoid."""
+        """Of ``sigmoid(q[..., k] @ weight + leak)``, 3.10: the sigmoid of the mean, not the mean of the sigmoid."""
         drive = self.drive(q)
         return LogProbs(logsigmoid(drive), logsigmoid(-drive))
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from pyro_helm.programs.memory import Memory
 from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.particles import Particles
-from pyro_helm.runtime.arguments import flag, number, whole_number
+from pyro_helm.runtime.arguments import at_least_one, flag, number
 from pyro_helm.schemes.base import Estimate, Scheme
 from pyro_helm.schemes.learning_signals import (
     Dependencies,
@@ -78,7 +78,7 @@ class NVIL(Scheme):
         decay: float = 0.8,
     ) -> None:
         super().__init__(num_particles)
-        self.hidden_units = whole_number("hidden_units", hidden_units)
+        self.hidden_units = at_least_one("hidden_units", hidden_units)
         if not number("learning_rate", learning_rate) > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}")
         if not 0 <= number("decay", decay) < 1:

@@ -20,7 +20,7 @@ from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.particles import Particles
 from pyro_helm.programs.row_keys import keys_of
 from pyro_helm.programs.site_log_prob import log_prob
-from pyro_helm.runtime.arguments import whole_number
+from pyro_helm.runtime.arguments import at_least_one
 from pyro_helm.schemes.base import Scheme
 
 
@@ -41,7 +41,7 @@ class KeepsStates(Scheme):
 
     def __init__(self, num_particles: int, max_data: int) -> None:
         super().__init__(num_particles)
-        self.max_data = whole_number("max_data", max_data)
+        self.max_data = at_least_one("max_data", max_data)
         self._memory = Memory(type(self).__name__)
 
     def _recall(
@@ -68,7 +68,7 @@ class KeepsStates(Scheme):
         return kept.recall(keys, start), remember
 
     def state_dict(self) -> dict[str, Tensor]:
-        """States of the one model in use, ``[data, ...]``: ``"number/keys"``, ``"number/used"``, ``"number/states/site"``.
+        """States ``[data, ...]`` of the one model in use: ``"number/keys"``, ``".../used"``, ``".../states/site"``.
 
         Raises:
             ValueError: if it has been used on several models.
