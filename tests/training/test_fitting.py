@@ -115,7 +115,7 @@ def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, m
 @pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC[:3]], ids=lambda scheme: scheme.name)
 def test_training_finds_the_structure_of_the_data(scheme: helm.Scheme) -> None:
     model, guide = machine(restarts=4)
-    fit(model, guide, data(400), scheme=scheme, num_epochs=40, batch_size=40)
+    fit(model, guide, data(400), scheme=scheme, num_epochs=12, batch_size=40, learning_rate=0.05)
     trained = helm.log_likelihood(model, None, data(400, seed=1), method="exact").summary.log_likelihood.max()
     rates = data(400).mean(0)
     factorised = dist.Bernoulli(rates).log_prob(data(400, seed=1)).sum(-1).mean()
@@ -453,7 +453,7 @@ def test_ones_own_modules_train_and_are_scored_each_with_their_own_parameters(sc
     guides = OwnGuide(), OwnGuide()
     for model, guide in zip((first, second), guides, strict=True):
         parameter, before = model.rate_unconstrained, model.rate.detach().clone()
-        fit(model, guide, data(400), scheme=scheme, num_epochs=10)
+        fit(model, guide, data(200), scheme=scheme, num_epochs=3, learning_rate=0.05)
         assert model.rate_unconstrained is parameter
         assert not torch.allclose(model.rate, before, atol=0.1)
     assert not torch.equal(first.rate, second.rate)
