@@ -220,7 +220,7 @@ def others(given: Mapping[str, Any], dreamt: Mapping[str, Site], rows: Mapping[s
 
 
 def _is_of(seen: Any, value: Any, rows: Mapping[str, Tensor]) -> bool:
-    """Whether what a site has observed is an observation of the caller's, or the rows of one."""
+    """Whether a site's observed value is one of the caller's observations, or some rows of it."""
     if not isinstance(seen, Tensor) or not isinstance(value, Tensor) or not seen.numel():
         return False
     if seen.untyped_storage().data_ptr() == value.untyped_storage().data_ptr():

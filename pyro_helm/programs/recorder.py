@@ -57,7 +57,7 @@ class Recorder(Messenger):  # type: ignore[misc]
         elif self.draw is not None:
             msg["value"] = self.draw(msg, self.num_particles)
         elif self.num_particles == 1:
-            # one that can be drawn from as it is is left to Pyro
+            # one that needs no change before it is drawn from is left to Pyro
             fn = drawable(msg["fn"])
             if fn is msg["fn"]:
                 return

@@ -35,7 +35,7 @@ def may_be_divided(rows: Rows | None, *programs: object) -> bool:
     """Whether rows may be divided, reordered or left out where they repeat.
 
     Args:
-        rows: the caller's word; None for what is known of the programs.
+        rows: what the caller allows; None for what is known of the programs.
         programs: those that are shown the rows; None for one that is not there.
 
     Raises:

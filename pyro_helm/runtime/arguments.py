@@ -68,7 +68,7 @@ def rising_to_one(name: str, values: Iterable[Any], *, of_each: str) -> list[flo
         of_each: what one of them is called.
 
     Raises:
-        TypeError: for one that is no number.
+        TypeError: for a value that is not a number.
         ValueError: unless each is above the last, the first 0 and the last 1.
 
     """

@@ -98,7 +98,7 @@ def expected_log_probs(
 
 
 def checked_max_enumerated(max_enumerated: int) -> int:
-    """The number itself; ValueError for what is no number of units from 0 to 20."""
+    """The number of units, unchanged; ValueError unless it is an integer from 0 to 20."""
     if not is_whole(max_enumerated) or not 0 <= max_enumerated <= MOST_ENUMERATED:
         raise ValueError(
             f"max_enumerated must be a number of units, an integer from 0 to {MOST_ENUMERATED}, got {max_enumerated!r}"

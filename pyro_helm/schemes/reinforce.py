@@ -31,8 +31,8 @@ from pyro_helm.schemes.learning_signals import dependencies, signals, without_im
 class Reinforce(Scheme):
     """Unbiased gradient of the free energy for model and guide.
 
-    With two particles or more, each is judged against the mean of the others; one alone is judged by its own terms,
-    which is unbiased but noisy. Reparameterised sites get their pathwise gradient instead.
+    With two particles or more, the baseline of each is the mean of the others; one alone has no baseline, which is
+    unbiased but noisy. Reparameterised sites get their pathwise gradient instead.
 
     Args:
         num_particles: draws per datum and restart.
