@@ -71,9 +71,11 @@ def named_gradients(model: nn.Module, guide: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def estimates(scheme: Scheme, machine: Machine, x: Tensor, seed: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+def estimates(
+    scheme: Scheme, machine: Machine, x: Tensor, seed: int = 0, number: int = REPLICATES
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Losses [replicates] and their gradients, each [replicates, ...]."""
-    model, guide = replicates(machine, REPLICATES)
+    model, guide = replicates(machine, number)
     pyro.set_rng_seed(seed)
     losses = scheme.restart_losses(model, guide, observations={"x": x})
     losses.sum().backward()
