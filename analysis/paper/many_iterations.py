@@ -92,7 +92,8 @@ def _told(place: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> tuple
 
 def judged(machine: Machine, data: helm.Data, num_samples: int) -> pd.DataFrame:
     """The deterministic machine by itself, and by the stochastic rule beside it: a row per restart."""
-    own = pd.DataFrame({"f": free_energies(helm.MeanField(), machine, data).tolist(), **read_off_means(machine[1], data)})
+    f = free_energies(helm.MeanField(), machine, data.distribution)
+    own = pd.DataFrame({"f": f.tolist(), **read_off_means(machine[1], data)})
     return own.join(judge(machine, data, num_samples=num_samples))
 
 

@@ -44,7 +44,7 @@ def measure(scheme: helm.Scheme, machine: Machine, data: helm.Data, num_samples:
     assert data.distribution is not None
     model, guide = machine
     x, p = data.distribution.patterns, data.distribution.probabilities
-    f = free_energies(scheme, machine, data)
+    f = free_energies(scheme, machine, data.distribution)
     with torch.no_grad():
         q = guide.mean_field({"x": x})[0].mean.double()
         in_doubt = q * ((q > 0.05) & (q < 0.95))

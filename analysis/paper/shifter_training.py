@@ -197,12 +197,12 @@ def unambiguous(data: helm.Data) -> tuple[Tensor, Tensor, Tensor]:
     return x, p * shift["left"][kept], p * shift["right"][kept]
 
 
-def free_energies(scheme: helm.Scheme, machine: Machine, data: helm.Data) -> Tensor:
+def free_energies(scheme: helm.Scheme, machine: Machine, distribution: helm.PatternDistribution | None) -> Tensor:
     """A scheme's own loss of the exact distribution, nats per pattern, ``[restarts]``."""
-    assert data.distribution is not None
+    assert distribution is not None
     with torch.no_grad():
-        losses = [scheme.restart_losses(*machine, observations={"x": x[None]}) for x in data.distribution.patterns]
-    return torch.stack(losses, -1).double() @ data.distribution.probabilities
+        losses = [scheme.restart_losses(*machine, observations={"x": x[None]}) for x in distribution.patterns]
+    return torch.stack(losses, -1).double() @ distribution.probabilities
 
 
 def _mean_activity(guide: FactorialRecognition, x: Tensor, draws: int) -> Tensor:

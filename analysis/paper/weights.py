@@ -121,7 +121,7 @@ def draw(out: Path, machine_file: Path = MACHINE, *, quick: bool = False) -> Pat
     machine = helm.load(machine_file)
     judged = judge(machine, data, num_samples=10 if quick else 500)  # as in the table
     caption = CAPTION.format(
-        f=float(free_energies(helm.MeanField(), machine, data)),
+        f=float(free_energies(helm.MeanField(), machine, data.distribution)),
         told=read_off_means(machine[1], data)["told_by_means"][0],
         log_likelihood=judged.log_likelihood[0],
         hidden=machine[0].sizes[1],
