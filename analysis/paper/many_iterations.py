@@ -8,7 +8,8 @@ conjugate gradient, which begins anew every 100 iterations. The paper does not t
 three starts (``STARTS``). It *comes out* if each of the two top units by itself tells the direction, of opposite signs,
 and the two together that of 99 %, all by the means of recognition. Writes ``OUT/many_iterations.csv``, a row per
 machine and number of iterations: its own loss F, what its means tell, and log p and the direction by the stochastic
-rule beside it; and ``OUT/fig4_machine.safetensors``, the best machine. The trainings are in ``OUT/many_iterations``; the same command goes on where it was ended.
+rule beside it; and ``OUT/fig4_machine.safetensors``, the best machine. The trainings are in ``OUT/many_iterations``;
+the same command goes on where it was ended.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def trained(
 ) -> tuple[Machine, float]:
     """The machines after so many iterations of all layers, and the seconds of training; goes on in its folder."""
     layerwise, bias = STARTS[start].values()
-    model, _ = machine = new_machine(restarts, seed)
+    model, _ = new_machine(restarts, seed)
     guide = FactorialRecognition(model.sizes, initial_bias=(bias, None), restarts=restarts, seed=seed)
     scheme = helm.MeanField()
     stages = [helm.Stage(scheme, iterations // per_step)]
@@ -103,8 +104,9 @@ def keep_best(out: Path, table: pd.DataFrame) -> Path:
     best = furthest.sort_values(["found", "f"], ascending=[False, True]).iloc[0]
     machine, alone = helm.load(folder(out, best.start, best.seed)), new_machine(1, 0)
     for part, whole in zip(alone, machine, strict=True):
-        state = whole.state_dict().items()  # fixed leaks are one number for all restarts
-        part.double().load_state_dict({name: value[best.restart][None] if value.dim() else value for name, value in state})
+        # fixed leaks are one number for all restarts
+        own = {name: v[best.restart][None] if v.dim() else v for name, v in whole.state_dict().items()}
+        part.double().load_state_dict(own)
     path = out / "fig4_machine.safetensors"
     helm.save(path, *alone)
     return path

@@ -50,7 +50,7 @@ def half_of_shifter() -> tuple[Tensor, helm.PatternDistribution, Tensor, float]:
     """Likewise, of the two lower rows."""
     columns = SHIFTER_SHAPE[1]
     rows = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * columns)
-    probabilities = (0.2**rows.double() * 0.8 ** (1 - rows.double())).prod(-1)
+    probabilities = (0.2 ** rows.double() * 0.8 ** (1 - rows.double())).prod(-1)
     causes = torch.eye(columns, dtype=torch.bool).repeat(1, 2)
     train = helm.load_data("shifter").train[:, -2 * columns :]
     return train, helm.PatternDistribution(rows.repeat(1, 2), probabilities), causes, 0.2
