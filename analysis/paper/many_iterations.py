@@ -56,12 +56,13 @@ def trained(
     layerwise, bias = STARTS[start].values()
     model, _ = new_machine(restarts, seed)
     guide = FactorialRecognition(model.sizes, initial_bias=(bias, None), restarts=restarts, seed=seed)
-    scheme = helm.MeanField()
+    scheme, distribution = helm.MeanField(), helm.load_data("shifter").distribution
+    assert distribution is not None
     stages = [helm.Stage(scheme, iterations // per_step)]
     if layerwise:
         stages.insert(0, helm.Stage(scheme, LOWER_STEPS, layers=2))
     result = helm.fit_in_stages(
-        model, guide, helm.load_data("shifter").distribution, stages=stages, batch_size=None, dtype=torch.float64,
+        model, guide, distribution, stages=stages, batch_size=None, dtype=torch.float64,
         optimizer=partial(helm.ConjugateGradient, iterations=per_step), seed=seed, progress=False,
         out=folder(out, start, seed), resume=True,
     )  # fmt: skip
@@ -102,7 +103,8 @@ def keep_best(out: Path, table: pd.DataFrame) -> Path:
     """Save the best of the machines that have come furthest, alone: of those that come out the one of the lowest F."""
     furthest = table[table.iterations == table.groupby(["start", "seed"]).iterations.transform("max")]
     best = furthest.sort_values(["found", "f"], ascending=[False, True]).iloc[0]
-    machine, alone = helm.load(folder(out, best.start, best.seed)), new_machine(1, 0)
+    machine = helm.load(folder(out, best.start, best.seed))
+    alone: tuple[torch.nn.Module, ...] = new_machine(1, 0)
     for part, whole in zip(alone, machine, strict=True):
         # fixed leaks are one number for all restarts
         own = {name: v[best.restart][None] if v.dim() else v for name, v in whole.state_dict().items()}

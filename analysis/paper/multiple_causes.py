@@ -63,7 +63,8 @@ def found(model: BeliefNetwork, causes: Tensor) -> list[int]:
     """How many causes have a unit that turns on just their pixels, with a probability above 1/2, ``[restarts]``."""
     layer = model.generative[0]
     on = layer.distribution(layer.weight.detach()).probs > 0.5
-    return (on[:, :, None] == causes).all(-1).any(1).sum(-1).tolist()
+    number: list[int] = (on[:, :, None] == causes).all(-1).any(1).sum(-1).tolist()
+    return number
 
 
 def trained(method: str, imaging: str, data: str, restarts: int, steps: int) -> pd.DataFrame:

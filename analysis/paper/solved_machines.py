@@ -12,6 +12,7 @@ by its learned bias.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,7 +64,7 @@ def _copy_first(theirs: torch.nn.Module, ours: torch.nn.Module) -> None:
         target.copy_(source[..., : target.shape[-1]])
 
 
-TOPS = {
+TOPS: dict[str, Callable[[int], Machine]] = {
     "two odds units": by_hand,
     "one odds unit": lambda restarts: one_top_unit("odds", restarts),
     "one sigmoid unit": lambda restarts: one_top_unit("sigmoid", restarts),

@@ -38,7 +38,8 @@ CAPTION = (
     "are the biases to layer 3; the generative biases to layer 2 are fixed. {tuned} of {hidden} units of layer 2 turn "
     "on one or two pairs of a pixel and its copy, {other} other sets of pixels, {silent} nothing. {lobes} of the tuned "
     "ones are inhibited by the pixels, two columns away, that would make up a pair of the opposite shift with one of "
-    "their own, and more than by the rest."
+    "their own, and more than by the rest. By their learned biases alone the units of layer 3 are on with "
+    "probabilities of {biases}."
 )
 
 
@@ -115,6 +116,12 @@ def in_order(machine: Machine) -> Tensor:
     return torch.where(on, best, len(pairs)).argsort(stable=True)
 
 
+def _on_by_leak(machine: Machine) -> list[float]:
+    top = machine[0].generative[-1]
+    on: list[float] = top.distribution(top.leak.detach()[0, 0]).probs.tolist()
+    return on
+
+
 def draw(out: Path, machine_file: Path = MACHINE, *, quick: bool = False) -> Path:
     """Draw the machine; the path of the figure."""
     data = helm.load_data("shifter")
@@ -125,6 +132,7 @@ def draw(out: Path, machine_file: Path = MACHINE, *, quick: bool = False) -> Pat
         told=read_off_means(machine[1], data)["told_by_means"][0],
         log_likelihood=judged.log_likelihood[0],
         hidden=machine[0].sizes[1],
+        biases=" and ".join(f"{on:.2f}" for on in _on_by_leak(machine)),
         **vars(tuning(machine, 0, data)),
     )
     typer.echo(caption)
