@@ -44,6 +44,7 @@ from pyro_helm.latents.joint_states import all_joint_states, discrete_sites, num
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.particles import draw_from_guide
 from pyro_helm.runtime.tables import write_table
+from pyro_helm.schemes.states_of_data import KeepsStates
 
 SIZES = (9, 6, 4)
 PARTICLES: tuple[int, ...] = (1, 2, 5, 10, 20, 50)
@@ -126,7 +127,9 @@ def main(
     out: Annotated[Path, typer.Option(help="Stem of the table and the figure.")] = Path("results/gradients"),
     replicates: Annotated[int, typer.Option(help="Estimates of each gradient.")] = 2000,
     epochs: Annotated[int, typer.Option(help="Of the trained machine, four steps each.")] = 300,
-    lessons: Annotated[int, typer.Option(help="Steps of NVIL beforehand; of Gibbs a sweep for every four.")] = 200,
+    lessons: Annotated[
+        int, typer.Option(help="Steps of NVIL beforehand; of schemes that keep states one for every four.")
+    ] = 200,
     rounds: Annotated[int, typer.Option(help="Times each step is timed.")] = 25,
     quick: Annotated[bool, typer.Option("--quick", help="A little of each, to see that all works.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
@@ -263,9 +266,9 @@ def replicated(net: Net, number: int) -> Net:
 def estimates(scheme: helm.Scheme, net: Net, replicates: int, lessons: int) -> Layers:
     """About so many estimates of each gradient, ``[replicates, parameters]``."""
     number = scheme.num_particles
-    # the estimates of one baseline are uncorrelated though it goes on learning; those of one chain are not
+    # the estimates of one baseline are uncorrelated though it goes on learning; those of one chain or memory are not
     restarts = max(1, min(replicates, (AT_ONCE_NVIL if isinstance(scheme, helm.NVIL) else AT_ONCE) // number))
-    turns = 1 if isinstance(scheme, helm.Gibbs) else math.ceil(replicates / restarts)
+    turns = 1 if isinstance(scheme, KeepsStates) else math.ceil(replicates / restarts)
     many = replicated(net, restarts)
     warm_up(scheme, many, lessons)
     found: list[Layers] = []
@@ -276,7 +279,7 @@ def estimates(scheme: helm.Scheme, net: Net, replicates: int, lessons: int) -> L
 
 
 def warm_up(scheme: helm.Scheme, net: Net, lessons: int) -> None:
-    """Let baselines learn and chains converge at the parameters as they are."""
+    """Let baselines learn, chains converge and memories fill at the parameters as they are."""
     if isinstance(scheme, helm.NVIL):
         for _ in range(lessons):
             scheme.restart_losses(net.model, net.guide, observations={"x": net.x})
@@ -284,6 +287,9 @@ def warm_up(scheme: helm.Scheme, net: Net, lessons: int) -> None:
         per_step, scheme.num_sweeps = scheme.num_sweeps, math.ceil(lessons / 4)
         scheme.loss(net.model, net.guide, observations={"x": net.x})
         scheme.num_sweeps = per_step
+    elif isinstance(scheme, KeepsStates):
+        for _ in range(math.ceil(lessons / 4)):
+            scheme.loss(net.model, net.guide, observations={"x": net.x})
 
 
 def step(scheme: helm.Scheme, net: Net) -> None:
