@@ -12,16 +12,14 @@ from pyro_helm.cli.errors import one_sentence_errors
 
 
 def list_data(
-    file: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="A data set by name, or a .csv file to describe.")
-    ] = None,
+    file: Annotated[str | None, typer.Argument(metavar="DATA", help="A name, or a .csv file to describe.")] = None,
     index: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column that names the rows.")] = None,
     missing: Annotated[
         str, typer.Option(metavar="MARKERS", help="More markers of missing values, separated by commas.")
     ] = "",
     header: Annotated[bool | None, typer.Option("--header/--no-header", help="Whether line 1 holds names.")] = None,
 ) -> None:
-    """List the data sets, describe one, or say what a .csv file was read as.
+    """List the data sets, or describe one of them or a .csv file.
 
     Files NAME.npz in the folder PYRO_HELM_DATA go by their names. Published sets are downloaded when they are first
     loaded, into PYRO_HELM_CACHE or the system's folder for caches. Put those marked "by hand" into PYRO_HELM_DATA.

@@ -83,7 +83,8 @@ class Result(Shown):
         last = self.history.iloc[-1]
         machine = " ".join(text for text in (last.model, last.sizes, last.imaging) if text)
         on = f" on {shortened(last.dataset)}" if last.dataset else ""
-        trained = f"{counted(restarts, 'restart')}, {counted(last.epoch, 'epoch')}, {last.seconds:.1f} s of training, {self.step} steps"
+        done = f"{counted(restarts, 'restart')}, {counted(last.epoch, 'epoch')}"
+        trained = f"{done}, {last.seconds:.1f} s of training, {self.step} steps"
         best = f"`best` is the {metric} of the parameters that were kept, in nats per datum"
         return Card(f"Result: {machine} trained by {last.scheme}{on}", [trained, best], table, notes)
 
