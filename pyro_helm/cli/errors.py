@@ -46,6 +46,8 @@ def one_sentence_errors() -> Iterator[None]:
             fail(f"there is not enough memory: {error}")
         except (ValueError, TypeError, OSError) as error:
             sentence = str(error).partition("\nTrace Shapes:")[0]  # which Pyro adds to the errors of programs
+            if isinstance(error, FileNotFoundError) and error.filename:
+                sentence = f"{error.filename} does not exist"
             typer.echo(f"pyro-helm: {as_options(sentence)}", err=True)
             raise typer.Exit(WRONG) from error
 
