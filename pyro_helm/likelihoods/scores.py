@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pyro_helm.data.named_observations import DataLike, observed_data
 from pyro_helm.latents.excluded_states import states_missed
-from pyro_helm.likelihoods.ais import annealed_importance_sampling, path_from
+from pyro_helm.likelihoods.ais import annealed_importance_sampling, check_annealed
 from pyro_helm.likelihoods.annealing import temperatures
 from pyro_helm.likelihoods.exact import exact_log_likelihood
 from pyro_helm.likelihoods.fingerprints import fingerprint
@@ -52,7 +52,7 @@ class Scores(Shown):
     Attributes:
         table: one row per restart and datum: ``restart, datum, log_likelihood, stderr``; of estimates also ``ess,
             khat, stderr_bootstrap, bound_half, bound_quarter, jackknife``, and of importance sampling ``elbo``, see
-            :mod:`pyro_helm.likelihoods.importance`. Not a number where there is none, as the warnings say.
+            :mod:`pyro_helm.likelihoods.importance`. NaN where no estimate is available; `warnings` gives the reason.
         summary: one row per restart: ``restart, log_likelihood, mean, stderr, warnings``, of estimates also the
             same but for ``stderr_bootstrap``; means over the data (``mean`` is ``log_likelihood`` by
             another name), the medians for ``ess`` and ``khat``. ``stderr`` is that of the mean over cases drawn at
@@ -264,7 +264,7 @@ def _importance_settings(guide: Program | None, num_samples: int) -> dict[str, A
 def _ais_settings(
     model: Program, guide: Program | None, num_chains: int, schedule: int | Sequence[float], start: str
 ) -> dict[str, Any]:
-    path_from(model, guide, num_chains, start)  # refuses what can't be annealed
+    check_annealed(model, guide, num_chains, start)  # refuses what can't be annealed
     return {"num_chains": int(num_chains), "schedule": temperatures(schedule), "start": start}
 
 

@@ -52,6 +52,12 @@ class Stage:
     learning_rate: float | None = None
     schedule: str | Schedule | None = None
 
+    def __repr__(self) -> str:
+        """The call that makes it: what differs from its defaults."""
+        shown = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if
+                 getattr(self, each.name) != each.default]  # fmt: skip
+        return f"Stage({', '.join(shown)})"
+
 
 def fit_in_stages(
     model: nn.Module,
