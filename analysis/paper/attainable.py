@@ -2,10 +2,10 @@
 
     python -m analysis.paper.attainable
 
-As ``best_known.py`` does for odds. A noisy-or machine is set as one of odds: weights and leaks mean nearly the same where
-a single cause is on. A sigmoid's weights may be negative, so that a top unit can turn off the units of the other
-direction: one says which direction it is, the other is always on, a bias for the middle layer, whose own is fixed. Such
-a machine may come as near to minus the entropy of the data, -4.579 nats, as its recognition allows. Prints the
+As ``best_known.py`` does for odds. A noisy-or machine is set as one of odds: weights and leaks mean nearly the same
+where a single cause is on. A sigmoid's weights may be negative, so that a top unit can turn off the units of the other
+direction: one says which direction it is, the other is always on, a bias for the middle layer, whose own is fixed.
+Such a machine may come as near to minus the entropy of the data, -4.579 nats, as its recognition allows. Prints the
 log-likelihood of each copy, in nats per pattern, with its reading of the direction.
 """
 

@@ -1,13 +1,14 @@
-"""Real data with a start in stages and without, at equal seconds: is a start that solves the shifter a good default?
+"""Real data with a start in stages and without, at equal seconds.
 
     python -m analysis.paper.real_starts --out results/paper      # with PYRO_HELM_DATA set to a folder of .npz files
 
-Machines of three layers, by reweighted wake-sleep (10 particles) from four starts: *plain* is the library's; *few
-causes* has recognition biases of -3 below the top, and leaks of the middle layer that begin at a probability of 0.05;
-*by layer* trains the lowest two layers first; *the shifter's* does both, and does the first stage by mean field. Seconds
-are of the process (other jobs on the machine do not count) and include the validation, which keeps the best parameters.
-Writes ``OUT/real_starts.csv``: a row per data set, start and restart, with the log-likelihood of the validation data (or
-of its first 1,000 rows), in nats per datum, by 500 importance samples. Rows that the file has already are left as they are.
+Is a start that solves the shifter a good default? Machines of three layers, by reweighted wake-sleep (10 particles)
+from four starts: *plain* is the library's; *few causes* has recognition biases of -3 below the top, and leaks of the middle
+layer that begin at a probability of 0.05; *by layer* trains the lowest two layers first; *the shifter's* does both, and
+does the first stage by mean field. Seconds are of the process (other jobs on the machine do not count) and include the
+validation, which keeps the best parameters. Writes ``OUT/real_starts.csv``: a row per data set, start and restart, with
+the log-likelihood of the validation data (or of its first 1,000 rows), in nats per datum, by 500 importance samples.
+Rows that the file has already are left as they are.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from pyro_helm.runtime.atomic_files import atomic_path
 
 RWS = helm.ReweightedWakeSleep(10)
 FIRST_STEPS = 800
-"""About, of the lowest two layers; whole epochs."""
 FEW = {"bias": (-3.0, None), "leak": 0.05}
 STARTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -46,6 +46,7 @@ def trained(
     bias: Any = None,
     leak: float | None = None,
     first: helm.Scheme | None = None,
+    first_steps: int = FIRST_STEPS,
 ) -> helm.Result:
     """Train from a start, for so many seconds of the process."""
     sizes = (data.train.shape[1], 40, 8)
@@ -56,7 +57,7 @@ def trained(
     end = time.process_time() + seconds
     stages = [helm.Stage(RWS, 100_000)]
     if first is not None:
-        stages.insert(0, helm.Stage(first, math.ceil(FIRST_STEPS / math.ceil(len(data.train) / 100)), layers=2))
+        stages.insert(0, helm.Stage(first, math.ceil(first_steps / math.ceil(len(data.train) / 100)), layers=2))
     return helm.fit_in_stages(
         model,
         guide,
@@ -76,6 +77,7 @@ def main(
     starts: Annotated[str, typer.Option(help="Separated by semicolons.")] = ";".join(STARTS),
     restarts: Annotated[int, typer.Option(help="Machines of each.")] = 2,
     seconds: Annotated[float, typer.Option(help="Of the process, for all restarts together.")] = 40,
+    first_steps: Annotated[int, typer.Option(help="About, of the lowest two layers; whole epochs.")] = FIRST_STEPS,
 ) -> None:
     """Train, score, write and print."""
     file = out / "real_starts.csv"
@@ -84,7 +86,7 @@ def main(
         if ((table.data == name) & (table.imaging == imaging) & (table.start == start)).any():
             continue
         loaded = helm.load_data(name)
-        result = trained(loaded, imaging, seconds=seconds, restarts=restarts, **STARTS[start])
+        result = trained(loaded, imaging, seconds=seconds, restarts=restarts, first_steps=first_steps, **STARTS[start])
         assert result.guide is not None
         scores = helm.log_likelihood(result.model, result.guide, loaded.valid[:1000], num_samples=500, seed=0).summary
         rows = scores[["restart", "log_likelihood", "stderr"]].assign(
