@@ -3,12 +3,12 @@
     python -m analysis.paper.real_starts --out results/paper      # with PYRO_HELM_DATA set to a folder of .npz files
 
 Is a start that solves the shifter a good default? Machines of three layers, by reweighted wake-sleep (10 particles)
-from four starts: *plain* is the library's; *few causes* has recognition biases of -3 below the top, and leaks of the middle
-layer that begin at a probability of 0.05; *by layer* trains the lowest two layers first; *the shifter's* does both, and
-does the first stage by mean field. Seconds are of the process (other jobs on the machine do not count) and include the
-validation, which keeps the best parameters. Writes ``OUT/real_starts.csv``: a row per data set, start and restart, with
-the log-likelihood of the validation data (or of its first 1,000 rows), in nats per datum, by 500 importance samples.
-Rows that the file has already are left as they are.
+from four starts: *plain* is the library's; *few causes* has recognition biases of -3 below the top, and leaks of the
+middle layer that begin at a probability of 0.05; *by layer* trains the lowest two layers first; *the shifter's* does
+both, and does the first stage by mean field. Seconds are of the process (other jobs on the machine do not count) and
+include the validation, which keeps the best parameters. Writes ``OUT/real_starts.csv``: a row per data set, start and
+restart, with the log-likelihood of the validation data (or of its first 1,000 rows), in nats per datum, by 500
+importance samples. Rows that the file has already are left as they are.
 """
 
 from __future__ import annotations

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import typer
 from typer.testing import CliRunner
 
+import pyro_helm as helm
 from analysis.paper import real_starts
+from pyro_helm.training import step_choice
 
 
-def test_each_start_is_a_row_for_every_restart_and_is_not_run_again(tmp_path: Path) -> None:
+def test_each_start_is_a_row_for_every_restart_and_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = helm.load_data("bars")
+    few = dataclasses.replace(bars, train=bars.train[:20], valid=bars.valid[:20])
+    monkeypatch.setattr(helm, "load_data", lambda name: few)
+    monkeypatch.setattr(step_choice, "STEPS_THAT_PAY", 10**9)  # eager steps: the budget is one epoch
     app = typer.Typer()
     app.command()(real_starts.main)
     command = [
