@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 import pyro_helm as helm
-from analysis.paper.shifter_training import Machine, judge, new_machine, train_by_recipe
+from analysis.paper.shifter_training import Machine, free_energies, judge, new_machine, train_by_recipe
 from pyro_helm.layers import Imaging, LogProbs
 from pyro_helm.runtime.atomic_files import atomic_path
 
@@ -44,9 +44,8 @@ def measure(scheme: helm.Scheme, machine: Machine, data: helm.Data, num_samples:
     assert data.distribution is not None
     model, guide = machine
     x, p = data.distribution.patterns, data.distribution.probabilities
+    f = free_energies(scheme, machine, data.distribution)
     with torch.no_grad():
-        losses = [scheme.restart_losses(model, guide, observations={"x": pattern[None]}) for pattern in x]
-        f = torch.stack(losses, -1).double() @ p
         q = guide.mean_field({"x": x})[0].mean.double()
         in_doubt = q * ((q > 0.05) & (q < 0.95))
         doubt = (p @ in_doubt.sum(-1).mT) / (p @ q.sum(-1).mT)

@@ -176,20 +176,33 @@ def direction_accuracy(guide: FactorialRecognition, data: helm.Data, *, draws: i
     draws, and the reading is judged on another. (The most probable state alone would not do: a good machine reads many
     patterns of a single pixel as *neither direction* more often than as theirs.)
     """
-    assert data.distribution is not None
-    assert data.image_shape is not None
-    shift = shift_of(data.distribution.patterns, data.image_shape)
-    kept = ~shift["ambiguous"]
-    x, p = data.distribution.patterns[kept], data.distribution.probabilities[kept]
-    left, right = p * shift["left"][kept], p * shift["right"][kept]
+    x, left, right = unambiguous(data)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
         chosen_on, judged_on = (_mean_activity(guide, x, draws) for _ in range(2))
     axis = (left @ chosen_on) / left.sum() - (right @ chosen_on) / right.sum()
     place, judged = ((activity @ axis[:, :, None])[..., 0] for activity in (chosen_on, judged_on))
-    threshold, left_above = _best_threshold(place, left, right)
+    threshold, left_above = best_threshold(place, left, right)
     read_left = (judged > threshold) == left_above
-    return (torch.where(read_left, left, right)).sum(-1) / p.sum()
+    return (torch.where(read_left, left, right)).sum(-1) / (left + right).sum()
+
+
+def unambiguous(data: helm.Data) -> tuple[Tensor, Tensor, Tensor]:
+    """Patterns ``[data, units]`` of one direction, and the probability ``[data]`` of each if it is left, or right."""
+    assert data.distribution is not None
+    assert data.image_shape is not None
+    shift = shift_of(data.distribution.patterns, data.image_shape)
+    kept = ~shift["ambiguous"]
+    x, p = data.distribution.patterns[kept], data.distribution.probabilities[kept]
+    return x, p * shift["left"][kept], p * shift["right"][kept]
+
+
+def free_energies(scheme: helm.Scheme, machine: Machine, distribution: helm.PatternDistribution | None) -> Tensor:
+    """A scheme's own loss of the exact distribution, nats per pattern, ``[restarts]``."""
+    assert distribution is not None
+    with torch.no_grad():
+        losses = [scheme.restart_losses(*machine, observations={"x": x[None]}) for x in distribution.patterns]
+    return torch.stack(losses, -1).double() @ distribution.probabilities
 
 
 def _mean_activity(guide: FactorialRecognition, x: Tensor, draws: int) -> Tensor:
@@ -199,7 +212,7 @@ def _mean_activity(guide: FactorialRecognition, x: Tensor, draws: int) -> Tensor
     return total.double().reshape(guide.restarts, len(x), -1) / draws
 
 
-def _best_threshold(place: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def best_threshold(place: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """The place ``[restarts, 1]`` above which patterns are best read as of one direction, and whether that is left.
 
     It is midway between two patterns, so that neither is misread for the noise of other draws.

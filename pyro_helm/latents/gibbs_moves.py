@@ -26,6 +26,7 @@ from pyro_helm.layers import Imaging
 from pyro_helm.layers.missing import has_missing
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.discrete import elementwise, num_values
+from pyro_helm.programs.labels import side_by_side
 from pyro_helm.programs.layered import site_names
 from pyro_helm.programs.particles import Program, score
 from pyro_helm.programs.rows import is_own
@@ -35,7 +36,8 @@ class Factor(NamedTuple):
     """``p(child layer | parent layers)`` and its powers at either end of the path; layer 0 is the data.
 
     ``weights`` are those from each parent, of which the child itself is one where it has lateral connections. Units of
-    the child layer that are not ``observed`` are left out; None where none is missing.
+    the child layer that are not ``observed`` are left out; None where none is missing. The ``label`` of a condition,
+    one-hot, is in the leak.
     """
 
     layer: Imaging
@@ -45,6 +47,7 @@ class Factor(NamedTuple):
     start: float
     end: float
     observed: Tensor | None = None
+    label: Tensor | None = None
 
     def power(self, beta: float) -> float:
         """At one point of the path."""
@@ -74,16 +77,23 @@ def path_dtype(model: BeliefNetwork) -> torch.dtype:
     return model.generative[0].leak.dtype if are_real else torch.float64
 
 
-def factors(model: BeliefNetwork, guide: BottomUp | None) -> list[Factor]:
-    """The path from the guide to the posterior, or without a guide that from the prior."""
+def factors(model: BeliefNetwork, guide: BottomUp | None, label: Tensor | None = None) -> list[Factor]:
+    """The path from the guide to the posterior, or without a guide that from the prior.
+
+    Args:
+        model: of binary hidden layers.
+        guide: its guide, or None.
+        label: that both are conditioned on, one-hot, ``[..., data, labels]``; None without a condition.
+
+    """
     dtype, names = path_dtype(model), site_names(model.sizes)
     path = []
     for child, layer in enumerate(model.generative):
         stands = guide is None and child > 0
         parents = [names.index(name) for name in model.parents[names[child]]]
-        path.append(_factor(layer, parents, model.sizes, child, (1.0 if stands else 0.0, 1.0), dtype))
+        path.append(_factor(layer, parents, model.sizes, child, (1.0 if stands else 0.0, 1.0), dtype, label))
     for parent, layer in enumerate([] if guide is None else guide.recognition):
-        path.append(_factor(layer, [parent], model.sizes, parent + 1, (1.0, 0.0), dtype))
+        path.append(_factor(layer, [parent], model.sizes, parent + 1, (1.0, 0.0), dtype, label))
     return path
 
 
@@ -94,14 +104,18 @@ def _factor(
     child: int,
     powers: tuple[float, float],
     dtype: torch.dtype,
+    label: Tensor | None,
 ) -> Factor:
     weights: dict[int, Tensor] = {}
-    if parents:
-        split = layer.weight.to(dtype).split([sizes[parent] for parent in parents], dim=-2)
-        weights = dict(zip(parents, split, strict=True))
+    leak = layer.leak.to(dtype)
+    causes = [sizes[parent] for parent in parents] + ([] if label is None else [label.shape[-1]])
+    if causes:
+        split = layer.weight.to(dtype).split(causes, dim=-2)
+        weights = dict(zip(parents, split, strict=False))  # the last are the label's
+        leak = leak if label is None else label.to(dtype) @ split[-1] + leak
     if layer.blocks:
         weights[child] = (layer.lateral * layer.earlier).to(dtype)
-    return Factor(layer, weights, layer.leak.to(dtype), child, *powers)
+    return Factor(layer, weights, leak, child, *powers, label=label)
 
 
 def without_missing_units(path: Sequence[Factor], x: Tensor) -> tuple[Sequence[Factor], Tensor]:
@@ -118,7 +132,10 @@ def without_missing_units(path: Sequence[Factor], x: Tensor) -> tuple[Sequence[F
             factor = factor._replace(observed=observed)
         elif 0 in factor.weights:
             others = {parent: weight for parent, weight in factor.weights.items() if parent}
-            factor = factor._replace(weights=others, leak=factor.layer.drive(x.to(factor.layer.leak)).to(factor.leak))
+            causes = side_by_side([x, *([] if factor.label is None else [factor.label])])
+            assert causes is not None
+            drive = factor.layer.drive(causes.to(factor.layer.leak))
+            factor = factor._replace(weights=others, leak=drive.to(factor.leak))
         seen.append(factor)
     return seen, torch.where(observed, x, 0.0)
 

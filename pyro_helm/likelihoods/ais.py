@@ -17,12 +17,15 @@ import torch
 from torch import Tensor
 
 from pyro_helm.guides import AutoregressiveRecognition, FactorialRecognition
-from pyro_helm.latents.gibbs_moves import Factor, factors, path_dtype, without_missing_units
+from pyro_helm.guides.bottom_up import BottomUp
+from pyro_helm.latents.gibbs_moves import factors, path_dtype, without_missing_units
 from pyro_helm.likelihoods.annealing import anneal, temperatures
 from pyro_helm.likelihoods.importance import ImportanceEstimate, RunningWeights
 from pyro_helm.likelihoods.proposals import prior
-from pyro_helm.models import BeliefNetwork
+from pyro_helm.models import BeliefNetwork, LabelledBeliefNetwork
+from pyro_helm.programs.labels import label_apart
 from pyro_helm.programs.layered import site_names
+from pyro_helm.programs.packed import Packed, unpacked
 from pyro_helm.programs.particles import Program, draw_from_proposal
 from pyro_helm.programs.rows import is_own
 from pyro_helm.runtime.arguments import at_least_one
@@ -47,7 +50,8 @@ def annealed_importance_sampling(
     Args:
         model: a :class:`BeliefNetwork`.
         guide: a :class:`FactorialRecognition`; may be None for a start from the prior.
-        x: data ``[data, units]``, or ``[restarts, data, units]`` if each restart has its own.
+        x: data ``[data, units]``, or ``[restarts, data, units]`` if each restart has its own; of programs that are
+            conditioned on a label, rows as :func:`~pyro_helm.programs.packed.as_rows` makes them.
         num_chains: chains per datum and restart.
         schedule: number of steps of a sigmoid schedule, or inverse temperatures from 0 to 1.
         start: ``"guide"`` or ``"prior"``.
@@ -61,18 +65,21 @@ def annealed_importance_sampling(
     >>> annealed_importance_sampling(model, guide, torch.ones(2, 6), schedule=20).log_likelihood.shape
     torch.Size([1, 2])
     """
-    path = path_from(model, guide, num_chains, start)
-    assert isinstance(model, BeliefNetwork)
+    network, recognition = check_annealed(model, guide, num_chains, start)
     betas = temperatures(schedule)
-    chains_at_once = _chains_at_once(model, num_chains, draws_at_once)
-    rows_at_once = max(1, draws_at_once // (model.restarts * num_chains))
+    chains_at_once = _chains_at_once(network, num_chains, draws_at_once)
+    rows_at_once = max(1, draws_at_once // (network.restarts * num_chains))
     estimates = []
     with torch.no_grad(), pyro.validation_enabled(False):
         for rows in x.split(rows_at_once, dim=-2):
             weights = RunningWeights(num_chains)
-            seen, _ = without_missing_units(path, rows)
+            given, label = label_apart(unpacked(model, rows), network.condition, rows.dtype)
+            assert given is not None
+            seen, _ = without_missing_units(factors(network, recognition, label), given["x"])
             for number in chains_at_once:
-                weights.add(anneal(seen, _start(model, guide, rows, number, start), betas))
+                proposal = prior(model) if start == "prior" or guide is None else guide
+                units = _start(network, proposal, rows, given["x"], number)
+                weights.add(anneal(seen, units, betas))
             estimates.append(weights.estimate())
     return ImportanceEstimate(*(torch.cat(parts, dim=-1) for parts in zip(*estimates, strict=True)))
 
@@ -99,7 +106,8 @@ def reverse_ais(
         draws_at_once: likewise.
 
     """
-    path = path_from(model, guide, num_chains, start)
+    with torch.no_grad():
+        path = factors(*check_annealed(model, guide, num_chains, start))
     betas = temperatures(schedule)[::-1]
     rows_at_once = max(1, draws_at_once // (model.restarts * num_chains))
     bounds = []
@@ -113,21 +121,30 @@ def reverse_ais(
     return torch.cat(bounds, dim=-1)
 
 
-def path_from(model: Program, guide: Program | None, num_chains: int, start: str) -> list[Factor]:
-    """The checked path of a model and its guide."""
+def check_annealed(
+    model: Program, guide: Program | None, num_chains: int, start: str
+) -> tuple[BeliefNetwork, BottomUp | None]:
+    """The network, and the recognition network that chains start from; None if they start from the prior.
+
+    Raises:
+        TypeError: for programs that can't be annealed.
+        ValueError: for settings out of range.
+
+    """
     if start not in STARTS:
         raise ValueError(f"start must be guide or prior, got {start!r}")
     at_least_one("num_chains", num_chains)
+    model = model.program if isinstance(model, Packed) else model
+    guide = guide.program if isinstance(guide, Packed) else guide
     if not (isinstance(model, BeliefNetwork) and is_own(model)):
         raise TypeError(
             f'method="ais" anneals the layers of a BeliefNetwork, got a {type(model).__name__}; use method="importance"'
         )
-    if model.condition is not None or not model.has_binary_causes:
-        what = "categorical hidden layers" if model.condition is None else "a condition"
+    if isinstance(model, LabelledBeliefNetwork) or not model.has_binary_causes:
+        what = "a latent label" if isinstance(model, LabelledBeliefNetwork) else "categorical hidden layers"
         raise TypeError(f'method="ais" anneals binary hidden layers alone, got {what}; use method="importance"')
     if start == "prior":
-        with torch.no_grad():
-            return factors(model, None)
+        return model, None
     kinds = (FactorialRecognition, AutoregressiveRecognition)
     if not (isinstance(guide, kinds) and is_own(guide) and guide.trunk is None):
         what = "one with a trunk" if isinstance(guide, kinds) else type(guide).__name__
@@ -135,8 +152,12 @@ def path_from(model: Program, guide: Program | None, num_chains: int, start: str
             "annealing from the guide needs a FactorialRecognition or AutoregressiveRecognition without a trunk, got "
             f'{what}; use start="prior"'
         )
-    with torch.no_grad():
-        return factors(model, guide)
+    if guide.condition != model.condition:
+        raise ValueError(
+            "annealing needs model and guide with the same condition, got condition="
+            f'{model.condition} and {guide.condition}; or use start="prior"'
+        )
+    return model, guide
 
 
 def _chains_at_once(model: BeliefNetwork, num_chains: int, draws_at_once: int) -> list[int]:
@@ -145,11 +166,10 @@ def _chains_at_once(model: BeliefNetwork, num_chains: int, draws_at_once: int) -
     return [min(most, num_chains - done) for done in range(0, num_chains, most)]
 
 
-def _start(model: BeliefNetwork, guide: Program | None, x: Tensor, num_chains: int, start: str) -> list[Tensor]:
+def _start(model: BeliefNetwork, proposal: Program, rows: Tensor, x: Tensor, num_chains: int) -> list[Tensor]:
     """Data and draws of the hidden layers, ``[chains, restarts, data, units]``."""
-    proposal = prior(model) if start == "prior" or guide is None else guide
     # scored under itself, since only the draws are wanted
-    sites = draw_from_proposal(proposal, proposal, num_chains, {"observations": {"x": x}}).guide_sites
+    sites = draw_from_proposal(proposal, proposal, num_chains, {"observations": {"x": rows}}).guide_sites
     shape = (num_chains, model.restarts, x.shape[-2])
     x = x.nan_to_num(nan=0.0)  # missing units are left out of the path
     hidden = [sites[name]["value"].reshape(*shape, -1) for name in site_names(model.sizes)[1:]]

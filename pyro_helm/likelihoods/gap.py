@@ -22,7 +22,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_helm.likelihoods.ais import annealed_importance_sampling, path_from, reverse_ais
+from pyro_helm.likelihoods.ais import annealed_importance_sampling, check_annealed, reverse_ais
 from pyro_helm.likelihoods.importance import importance_sampling
 from pyro_helm.likelihoods.score_tables import per_restart_and_datum
 from pyro_helm.models import BeliefNetwork
@@ -107,8 +107,13 @@ def log_likelihood_gap(
     check_scored(model, guide)
     seed = checked_seed(seed)
     num_data, num_samples = at_least_one("num_data", num_data), at_least_one("num_samples", num_samples)
-    path_from(model, guide, num_chains, start)
+    check_annealed(model, guide, num_chains, start)
     assert isinstance(model, BeliefNetwork)
+    if model.condition is not None:
+        raise TypeError(
+            "the gap is that of dreams, and a model with a condition dreams of one label at a time; use "
+            'log_likelihood(..., method="ais") on data with their labels'
+        )
     check_sizes_agree(model, guide)
     settings: dict[str, Any] = {"num_chains": num_chains, "schedule": schedule, "start": start}
     device = placement(model)["device"]

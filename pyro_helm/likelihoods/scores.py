@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pyro_helm.data.named_observations import DataLike, observed_data
 from pyro_helm.latents.excluded_states import states_missed
-from pyro_helm.likelihoods.ais import annealed_importance_sampling, path_from
+from pyro_helm.likelihoods.ais import annealed_importance_sampling, check_annealed
 from pyro_helm.likelihoods.annealing import temperatures
 from pyro_helm.likelihoods.exact import exact_log_likelihood
 from pyro_helm.likelihoods.fingerprints import fingerprint
@@ -264,7 +264,7 @@ def _importance_settings(guide: Program | None, num_samples: int) -> dict[str, A
 def _ais_settings(
     model: Program, guide: Program | None, num_chains: int, schedule: int | Sequence[float], start: str
 ) -> dict[str, Any]:
-    path_from(model, guide, num_chains, start)  # refuses what can't be annealed
+    check_annealed(model, guide, num_chains, start)  # refuses what can't be annealed
     return {"num_chains": int(num_chains), "schedule": temperatures(schedule), "start": start}
 
 

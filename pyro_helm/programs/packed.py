@@ -39,20 +39,37 @@ def as_rows(model: Program, guide: Program | None, observations: Mapping[str, Te
     # whole numbers up to 2^53 are exact in double precision
     x = torch.cat([value.double().reshape(len(value), -1) for value in seen.values()], dim=-1)
     layout = {name: (value.shape[1:], value.dtype) for name, value in seen.items()}
-    return Rows(_unpacking(model, layout), None if guide is None else _unpacking(guide, layout), x)
+    packed, packed_guide = (None if program is None else Packed(program, layout) for program in (model, guide))
+    assert packed is not None
+    return Rows(made_of(packed, model), None if packed_guide is None else made_of(packed_guide, guide), x)
 
 
-def _unpacking(program: Program, layout: Mapping[str, tuple[torch.Size, torch.dtype]]) -> Program:
-    sizes = [shape.numel() for shape, _ in layout.values()]
+class Packed:
+    """A program of several observations, which is shown them as one row of numbers.
 
-    def unpacked(observations: Mapping[str, Tensor]) -> Any:
-        parts = observations["x"].split(sizes, dim=-1)
-        return program(
-            observations={
-                name: part.reshape(*part.shape[:-1], *shape).to(dtype)
-                for (name, (shape, dtype)), part in zip(layout.items(), parts, strict=True)
-            }
-        )
+    Args:
+        program: that takes the observations by name.
+        layout: shape and type of one datum of each, in their order.
 
-    unpacked.restarts = getattr(program, "restarts", 1)  # type: ignore[attr-defined]
-    return made_of(unpacked, program)
+    """
+
+    def __init__(self, program: Program, layout: Mapping[str, tuple[torch.Size, torch.dtype]]) -> None:
+        self.program, self.layout = program, layout
+        self.restarts = getattr(program, "restarts", 1)
+
+    def __call__(self, observations: Mapping[str, Tensor]) -> Any:
+        """Run the program on rows ``x``."""
+        return self.program(observations=self.unpacked(observations["x"]))
+
+    def unpacked(self, x: Tensor) -> dict[str, Tensor]:
+        """The observations of rows ``[..., data, numbers]``, each ``[..., data, *datum]``."""
+        parts = x.split([shape.numel() for shape, _ in self.layout.values()], dim=-1)
+        return {
+            name: part.reshape(*part.shape[:-1], *shape).to(dtype)
+            for (name, (shape, dtype)), part in zip(self.layout.items(), parts, strict=True)
+        }
+
+
+def unpacked(program: Program, x: Tensor) -> Mapping[str, Tensor]:
+    """The observations that rows are for a program."""
+    return program.unpacked(x) if isinstance(program, Packed) else {"x": x}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch
 import pyro_helm as helm
 from analysis.few_labels import hide
 from analysis.recognition_gaps import DATA, GUIDES, convergence
+from analysis.suite import in_whole_groups, machines_for, summary, with_convolution
 from analysis.text_as_bits import LETTERS, in_pairs, letters_of, one_by_one, sequences
 from pyro_helm.experiments.machines import builder_of, machine_of
 
@@ -50,3 +52,38 @@ def test_the_machines_of_the_gaps_are_those_named() -> None:
     for (model, guide), kind in zip(made, kinds, strict=True):
         assert isinstance(model, helm.BeliefNetwork)
         assert isinstance(guide, kind)
+
+
+def test_groups_are_made_whole_by_a_unit_for_what_is_missing() -> None:
+    rows = torch.tensor([[1.0, 0, 1, 0, 1], [0, 0, 1, 1, 0]])  # an attribute that may be missing, one value, another
+    found = in_whole_groups(rows, (2, 1, 2), [False, True, True])
+    assert found.tolist() == [[1, 0, 0, 0, 1], [0, 0, 1, 1, 0]]
+
+
+def test_the_suite_has_a_row_for_each_machine_with_its_gap_and_cost(tmp_path: Path) -> None:
+    bars = helm.load_data("bars")
+    rows = helm.Data("bars", bars.train[:60], bars.valid[:20], bars.test[:20])
+    study = helm.Study(
+        tmp_path,
+        datasets=[{"data": rows, "machines": machines_for("bars", None)[:2]}],
+        schemes=["reweighted_wake_sleep"],
+        settings={"step": "eager"},
+        budget="2 steps",
+        restarts=2,
+        scores={"num_samples": 5, "splits": ["test"]},
+    )
+    study.run(workers=1, progress=False)
+    found = summary(study).set_index("machine")
+    table = study.table()
+    assert list(found.index) == ["plain", "lateral recognition"]
+    plain = table[(table.machine == "plain") & (table.split == "test")].set_index("metric").value
+    assert abs(found.log_likelihood["plain"] - plain["log_likelihood"].mean()) < 1e-9
+    assert abs(found.gap["plain"] - (plain["log_likelihood"].mean() - plain["elbo"].mean())) < 1e-9
+    assert found.cost["plain"] == 1
+    assert (found.ms_per_step > 0).all()
+
+
+def test_a_convolution_has_a_network_for_each_restart() -> None:
+    guide = with_convolution((64, 4, 2), restarts=2, seed=0, height=8)
+    (first, *_) = guide({"x": torch.ones(3, 64)})
+    assert first.shape[-3:] == (2, 3, 4)

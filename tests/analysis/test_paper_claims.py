@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
-from analysis.paper import factorial_posteriors, obvious_rule, partial_e_step, wake_sleep_cost
+import pyro_helm as helm
+from analysis.paper import (
+    factorial_posteriors,
+    fig4_layout,
+    many_iterations,
+    multiple_causes,
+    obvious_rule,
+    partial_e_step,
+    solved_machines,
+    wake_sleep_cost,
+    weights,
+)
+from analysis.paper.best_known import by_hand
+from analysis.paper.shifter_training import LEAK
 from pyro_helm.layers import Odds
+from pyro_helm.models import BeliefNetwork
 from tests.oracle import binary_rows
 from tests.test_printed import machine
 
@@ -59,3 +75,81 @@ def test_the_obvious_rule_is_a2_of_means() -> None:
     obvious = obvious_rule.ObviousMeanField()._log_probs(layer, q)
     assert float(obvious.on.detach().exp()) == pytest.approx(2 / 3, rel=1e-5)
     assert float(obvious.off.detach().exp()) == pytest.approx(1 / 3, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def shifter() -> helm.Data:
+    return helm.load_data("shifter")
+
+
+def test_a_machine_has_come_out_if_each_top_unit_tells_a_direction_of_its_own(shifter: helm.Data) -> None:
+    _, guide = by_hand(3)
+    with torch.no_grad():
+        weight = guide.recognition[1].weight
+        weight[1, :, 1] = weight[1, :, 0]  # both for the left
+        weight[2, :, 1] = 0.0  # the left unit alone tells all, and the other nothing
+    told = many_iterations.read_off_means(guide, shifter)
+    assert told["found"] == [True, False, False]
+    assert told["told_by_means"] == pytest.approx([1, 1, 1], abs=1e-6)
+    assert told["told_by_the_weaker_unit"][2] < 0.6
+
+
+def test_the_best_machine_is_one_that_came_out_however_low_the_f_of_another(tmp_path: Path) -> None:
+    machine = by_hand(3)
+    folder = many_iterations.folder(tmp_path, "at once", 0)
+    folder.mkdir(parents=True)
+    helm.save(folder, *machine)
+    table = pd.DataFrame({"start": "at once", "seed": 0, "iterations": 300, "restart": [0, 1, 2]})
+    table = table.assign(found=[False, True, True], f=[4.0, 5.0, 4.5])
+    earlier = table.assign(iterations=100, found=True, f=1.0)
+    model, guide = helm.load(many_iterations.keep_best(tmp_path, pd.concat([earlier, table], ignore_index=True)))
+    assert torch.allclose(model.generative[0].weight, machine[0].generative[0].weight[2:].double(), rtol=1e-6)
+    assert torch.equal(guide.recognition[1].weight, machine[1].recognition[1].weight[2:].double())
+
+
+def test_the_machine_of_fig_4_is_what_its_caption_tells(shifter: helm.Data) -> None:
+    machine = helm.load(weights.MACHINE)
+    assert many_iterations.read_off_means(machine[1], shifter)["found"] == [True]
+    found = weights.tuning(machine, 0, shifter)
+    assert (found.tuned, found.silent, found.other, found.lobes) == (16, 7, 1, 16)
+    order = weights.in_order(machine)
+    assert sorted(order.tolist()) == list(range(24))
+    written = [text.get_text() for text in fig4_layout.figure_of(machine, order, "").axes[0].texts]
+    model, guide = machine
+    for name, values in {
+        "1-2": guide.recognition[0].weight,
+        "2-1": model.generative[0].weight.log(),
+        "2-3": torch.cat([guide.recognition[1].weight, guide.recognition[1].leak], 1),
+        "3-2": torch.cat([model.generative[1].weight.log().mT, model.generative[2].leak.log()], 1),
+        "generative biases to 1": model.generative[0].leak.log(),
+    }.items():
+        assert f"{name}: {float(values.detach().abs().max()):.3g}" in written
+
+
+def test_one_sigmoid_unit_turns_units_off_and_one_odds_unit_can_not() -> None:
+    for imaging, off in (("sigmoid", 0.001), ("odds", LEAK / (1 + LEAK))):
+        model, _ = solved_machines.one_top_unit(imaging, 2)
+        layer = model.generative[1]
+        top = torch.tensor([[0.0], [1.0]])
+        with torch.no_grad():
+            if imaging == "odds":  # by hand it gives the other direction an odds of 0.001
+                layer.weight_unconstrained[..., 8:] = -40.0
+            on = layer.distribution(layer.drive(top)).probs
+        assert on[:, 1, :8].mean() == pytest.approx(0.2, abs=0.01)
+        assert on[:, 0, :8].mean() == pytest.approx(off, abs=5e-4)
+        assert on[:, 1, 8:16].mean() == pytest.approx(off, abs=5e-4)
+
+
+@pytest.mark.parametrize("data", multiple_causes.DATA)
+def test_a_cause_is_found_if_a_unit_turns_on_just_its_pixels(data: str) -> None:
+    train, distribution, causes, on = multiple_causes.DATA[data]()
+    assert train.shape[1] == causes.shape[1]
+    alone = distribution.probabilities[(distribution.patterns == causes[0]).all(1)]
+    assert float(alone) == pytest.approx(on * (1 - on) ** 7, rel=1e-9)
+    model = BeliefNetwork(multiple_causes.SIZES, "odds", restarts=2, seed=0)
+    with torch.no_grad():
+        model.generative[0].weight = torch.where(causes, 20.0, 1e-3).repeat(2, 1, 1)
+        wrong = model.generative[0].weight.clone()
+        wrong[1, 0, 1] = 20.0 if not causes[0, 1] else 1e-3
+        model.generative[0].weight = wrong
+    assert multiple_causes.found(model, causes) == [8, 7]

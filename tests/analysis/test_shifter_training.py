@@ -10,7 +10,7 @@ import pyro_helm as helm
 from analysis.paper.best_known import by_hand
 from analysis.paper.shifter_training import (
     LEAK,
-    _best_threshold,
+    best_threshold,
     direction_accuracy,
     new_machine,
     solved,
@@ -31,7 +31,7 @@ def test_the_direction_can_be_read_off_a_machine_set_by_hand(shifter: helm.Data)
 
 def test_the_threshold_is_midway_between_two_patterns_so_that_other_draws_read_the_same() -> None:
     place, left = torch.tensor([[0.1, 0.5, 0.3]]), torch.tensor([0.2, 0.0, 0.3])
-    threshold, left_above = _best_threshold(place, left, right=torch.tensor([0.0, 0.5, 0.0]))
+    threshold, left_above = best_threshold(place, left, right=torch.tensor([0.0, 0.5, 0.0]))
     assert threshold.item() == pytest.approx(0.4)
     assert not left_above
 

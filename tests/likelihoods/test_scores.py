@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -193,3 +195,16 @@ def test_what_arviz_can_not_compare_is_refused() -> None:
         weighted.to_arviz()
     with pytest.raises(ValueError, match="there is no restart 1; there are 1"):
         helm.log_likelihood(machine.model, None, DATA, method="exact").to_arviz(restart=1)
+
+
+def test_arviz_1_takes_its_groups_in_one_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
+    # ArviZ 1 needs a later Python than this library; it re-exports this function of its own
+    def from_dict(data: dict[str, Any], *, dims: dict[str, list[str]]) -> Any:
+        return data, dims
+
+    monkeypatch.setitem(sys.modules, "arviz", SimpleNamespace(__version__="1.0.0", from_dict=from_dict))
+    scores = helm.log_likelihood(tiny_machine("sigmoid").model, None, DATA, method="exact")
+    groups, dims = scores.to_arviz()
+    assert groups["log_likelihood"]["x"].shape == (1, 1, len(DATA))
+    assert groups["log_likelihood"]["x"][0, 0].tolist() == scores.table.log_likelihood.tolist()
+    assert dims == {"x": ["datum"]}

@@ -12,6 +12,7 @@ from torch import Tensor
 import pyro_helm as helm
 from pyro_helm.likelihoods.ais import annealed_importance_sampling
 from pyro_helm.likelihoods.exact import exact_log_likelihood
+from pyro_helm.programs.packed import as_rows
 from tests.checker import Z_THRESHOLD
 from tests.claims import CLAIMS, check, estimates, exact_gradient
 from tests.suite.enumeration import (
@@ -74,8 +75,8 @@ def exact_evidence(model: Any, observations: dict[str, Tensor], **settings: Any)
 def test_annealing_finds_the_log_likelihood(pair: str, start: str) -> None:
     model, guide, observations = machine(pair)
     expected = log_joint(model, observations).logsumexp(-1)
-    if model.condition is not None or not model.has_binary_causes:
-        with pytest.raises(TypeError, match=r"anneals binary hidden layers alone, got (a condition|categorical)"):
+    if hasattr(model, "labels") or not model.has_binary_causes:
+        with pytest.raises(TypeError, match=r"anneals binary hidden layers alone, got (a latent label|categorical)"):
             annealed_importance_sampling(model, guide, observations["x"], start=start)
         return
     if start == "guide" and (guide.trunk is not None or hasattr(guide, "damping")):
@@ -85,10 +86,37 @@ def test_annealing_finds_the_log_likelihood(pair: str, start: str) -> None:
     pyro.set_rng_seed(0)
     number = 2000
     found = annealed_importance_sampling(
-        model, guide, observations["x"], num_chains=number, schedule=10, start=start, draws_at_once=10**6
+        *as_rows(model, guide, observations), num_chains=number, schedule=10, start=start, draws_at_once=10**6
     )
     z = (found.log_likelihood[0] - expected.detach()) / found.stderr[0]
     assert float(z.abs().max()) < Z_THRESHOLD
+
+
+@pytest.mark.parametrize("start", ["guide", "prior"])
+def test_annealing_takes_a_label_beside_missing_values(start: str) -> None:
+    make_model, make_guide = PAIRS["condition, own"]
+    model, guide = (far_from_the_start(each) for each in (make_model(2), make_guide(make_model.sizes, 2)))
+    x = torch.tensor([[1, 0, 1], [torch.nan, 1, 0], [0, torch.nan, torch.nan], [1, 1, 1]], dtype=torch.float64)
+    data = {"label": torch.tensor([2, 0, 1, 1]), "x": x}
+    exact = helm.exact_posterior(model, guide, data).log_likelihood
+    found = helm.log_likelihood(
+        model, guide, data, method="ais", num_chains=2000, schedule=10, start=start, rows="independent"
+    )
+    z = (torch.tensor(found.table.log_likelihood).reshape(2, 4) - exact) / torch.tensor(found.table.stderr).reshape(
+        2, 4
+    )
+    assert float(z.abs().max()) < Z_THRESHOLD
+
+
+def test_annealing_a_condition_needs_a_guide_and_data_that_have_it() -> None:
+    model, guide, observations = machine("condition, own")
+    plain = helm.FactorialRecognition(model.sizes, seed=0).double()
+    with pytest.raises(ValueError, match="the same condition, got condition=3 and None"):
+        helm.log_likelihood(model, plain, observations, method="ais")
+    with pytest.raises(ValueError, match='conditioned on one of 3 labels; give it the observation "label"'):
+        helm.log_likelihood(model, guide, observations["x"], method="ais")
+    with pytest.raises(TypeError, match="dreams of one label at a time"):
+        helm.log_likelihood_gap(model, guide)
 
 
 @every_pair
