@@ -86,7 +86,8 @@ class Result(Shown):
         done = f"{counted(restarts, 'restart')}, {counted(last.epoch, 'epoch')}"
         trained = f"{done}, {last.seconds:.1f} s of training, {self.step} steps"
         best = f"`best` is the {metric} of the parameters that were kept, in nats per datum"
-        return Card(f"Result: {machine} trained by {last.scheme}{on}", [trained, best], table, notes)
+        by = ", then ".join(dict.fromkeys(self.history.scheme))  # of a training in stages there are several
+        return Card(f"Result: {machine} trained by {by}{on}", [trained, best], table, notes)
 
     def _picture(self) -> str:
         rows, metric = self.history[self.history.metric == self._kept_by], self._kept_by

@@ -46,6 +46,7 @@ def test_the_function_of_a_machine_makes_one() -> None:
     Path("own.toml").write_text(machines)
     (planned,) = study_from_file("own.toml").plan
     model, guide = planned.build(16, seed=0, restarts=2)
+    assert isinstance(guide, helm.FactorialRecognition)
     assert model.sizes == guide.sizes == (16, 50, 20, 10)
 
 
@@ -62,7 +63,7 @@ def test_the_script_for_a_cluster_asks_for_a_study_that_there_is(monkeypatch: py
     """The cluster's package is not a dependency, so that the call alone is made."""
     calls = [node for node in ast.walk(ast.parse(CLUSTER)) if isinstance(node, ast.Call)]
     (call,) = [node for node in calls if ast.unparse(node.func) == "helm.Study"]
-    folder, arguments = call.args[0], {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+    folder, arguments = call.args[0], {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
     assert ast.literal_eval(folder) == "/shared/schemes"
     assert len(helm.Study("schemes", **arguments).plan) == 2
 
