@@ -153,3 +153,12 @@ def test_a_cause_is_found_if_a_unit_turns_on_just_its_pixels(data: str) -> None:
         wrong[1, 0, 1] = 20.0 if not causes[0, 1] else 1e-3
         model.generative[0].weight = wrong
     assert multiple_causes.found(model, causes) == [8, 7]
+
+
+def test_a_training_of_more_iterations_goes_on_where_that_of_fewer_ended(tmp_path: Path) -> None:
+    def trained(folder: str, iterations: int) -> BeliefNetwork:
+        machine, _ = many_iterations.trained(tmp_path / folder, "at once", iterations, restarts=2, seed=0, per_step=1)
+        return machine[0]
+
+    trained("in two", 1)
+    assert torch.equal(trained("in two", 2).generative[0].weight, trained("at a stretch", 2).generative[0].weight)
