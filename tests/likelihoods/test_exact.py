@@ -85,7 +85,7 @@ def test_a_layer_with_more_states_than_can_be_held_is_refused() -> None:
         match=r"30 units has too many states to hold in memory, 2\^30; at most 2\^27 in all can be summed; use",
     ):
         exact_log_likelihood(BeliefNetwork((4, 30)), torch.ones(1, 4))
-    with pytest.raises(ValueError, match="in each of 3 restarts has too many states .* score fewer restarts, or use"):
+    with pytest.raises(ValueError, match=r"in each of 3 restarts has too many states .* score fewer restarts, or use"):
         exact_log_likelihood(BeliefNetwork((4, 27), restarts=3), torch.ones(1, 4))
 
 
