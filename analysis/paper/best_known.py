@@ -24,9 +24,9 @@ STRONG, WEAK = 20.0, 1e-3
 """Odds that a unit gives the pixels it stands for, and all the others."""
 
 
-def by_hand(restarts: int, *, noise: float = 0.1, seed: int = 0) -> Machine:
+def by_hand(restarts: int, *, imaging: str = "odds", noise: float = 0.1, seed: int = 0) -> Machine:
     """A machine set to the intended solution, with normal noise of this size in its unconstrained weights."""
-    model, guide = new_machine(restarts, seed)
+    model, guide = new_machine(restarts, seed, imaging)
     pixels, hidden, top = guide.sizes
     draws = torch.Generator().manual_seed(seed)
     down, up, ascent = torch.full((hidden, pixels), WEAK), torch.zeros(pixels, hidden), torch.zeros(hidden, top)

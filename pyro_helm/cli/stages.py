@@ -71,11 +71,12 @@ def first_stages(
 
 
 def train(
-    model: Any, guide: Any, data: Any, *, scheme: Scheme, num_epochs: int, schedule: str | None, first: list[Stage],
-    **settings: Any,
+    model: Any, guide: Any, data: Any, *, scheme: Scheme, num_epochs: int, schedule: str | None, step: str | None,
+    first: list[Stage], **settings: Any,
 ) -> Result:  # fmt: skip
-    """A training, in stages if some go first; a schedule is the last one's."""
+    """A training, in stages if some go first; a schedule and a kind of step are the last one's."""
+    last: dict[str, Any] = {"num_epochs": num_epochs, "schedule": schedule, "step": step}
     if not first:
-        return helm.fit(model, guide, data, scheme=scheme, num_epochs=num_epochs, schedule=schedule, **settings)
-    stages = [*first, helm.Stage(scheme, num_epochs, schedule=schedule)]
+        return helm.fit(model, guide, data, scheme=scheme, **last, **settings)
+    stages = [*first, helm.Stage(scheme, **last)]
     return helm.fit_in_stages(model, guide, data, stages=stages, **settings)

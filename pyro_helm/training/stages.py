@@ -43,6 +43,7 @@ class Stage:
             all.
         learning_rate: as for :func:`pyro_helm.fit`; None for that of all stages.
         schedule: likewise.
+        step: likewise; so one stage may be compiled where the scheme of another can't be.
 
     """
 
@@ -51,6 +52,7 @@ class Stage:
     layers: int | None = None
     learning_rate: float | None = None
     schedule: str | Schedule | None = None
+    step: str | None = None
 
     def __repr__(self) -> str:
         """The call that makes it: what differs from its defaults."""
@@ -122,6 +124,7 @@ def fit_in_stages(
     results: list[Result] = []
     for stage, folder in zip(chosen, folders, strict=True):
         own = {name: value for name, value in _told(stage).items() if value is not None}
+        own |= {} if stage.step is None else {"step": stage.step}
         there = {"max_seconds": left, "out": folder, "resume": resume and folder is not None}
         results.append(_trained(model, guide, data, stage, valid=valid, **common | own | there))
         if left is not None:

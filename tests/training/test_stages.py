@@ -123,6 +123,15 @@ def test_time_is_that_of_all_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fit(machine(), max_seconds=float("inf")).history.epoch.max() == 5
 
 
+def test_a_stage_has_a_kind_of_step_of_its_own() -> None:
+    plan = [helm.Stage(helm.MeanField(), 1, step="eager"), helm.Stage(helm.WakeSleep(), 1, step="captured")]
+    result = helm.fit_in_stages(*machine(), data(), stages=plan, **SETTINGS)
+    assert result.step == "captured"
+    assert numbers(result) == numbers(helm.fit_in_stages(*machine(), data(), stages=plan, step="eager", **SETTINGS))
+    with pytest.raises(ValueError, match="its steps cannot be captured"):  # those of all stages are no stage's own
+        helm.fit_in_stages(*machine(), data(), stages=[helm.Stage(helm.MeanField(), 1)], step="captured", **SETTINGS)
+
+
 def test_numbers_of_another_type_stay_with_the_machine() -> None:
     result = fit(machine(), dtype=torch.float64)
     assert {value.dtype for value in result.model.parameters()} == {torch.float64}
