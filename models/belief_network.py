@@ -286,7 +286,7 @@ def _checked_groups(
     for name, kind in zip(names[1:], kinds[1:], strict=True):
         if not kind.is_binary and kind is not Categorical:
             raise ValueError(
-                "hidden layers are of binary units, sigmoid, noisy_or or odds, or categorical, but the imaging of "
+                "a hidden layer must be sigmoid, noisy_or, odds or categorical, but the imaging of "
                 f'{name!r} is {name_of(kind)}; give it as visible="{name_of(kind)}"'
             )
     categorical = [name for name, kind in zip(names, kinds, strict=True) if kind is Categorical]

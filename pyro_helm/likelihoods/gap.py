@@ -111,7 +111,7 @@ def log_likelihood_gap(
     assert isinstance(model, BeliefNetwork)
     if model.condition is not None:
         raise TypeError(
-            "the gap is that of dreams, and a model with a condition dreams of one label at a time; use "
+            "log_likelihood_gap scores dreams, and a model with a condition needs a label for each dream; use "
             'log_likelihood(..., method="ais") on data with their labels'
         )
     check_sizes_agree(model, guide)

@@ -83,8 +83,8 @@ class RunFolder:
         found = differences(before, self.manifest)
         if found:
             raise ValueError(
-                f"the run in {self.path} can't be resumed, it was made otherwise ({'; '.join(found)}); choose another "
-                "out, or overwrite=True to replace it"
+                f"the run in {self.path} can't be resumed, because it was made otherwise ({'; '.join(found)}); choose "
+                "another out, or overwrite=True to replace it"
             )
         self.manifest["started"] = before.get("started")
         return self._state(), changed_surroundings(before, self.manifest)

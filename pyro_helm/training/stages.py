@@ -208,8 +208,8 @@ def _folders(out: Any, stages: Sequence[Stage], *, resume: bool, overwrite: bool
         )
     if file.exists() and _but_for_the_end(json.loads(file.read_text())) != _but_for_the_end(plan):
         raise ValueError(
-            f"the run in {path} can't be resumed, its stages were others, as {_FILE} says; choose another out, or "
-            "overwrite=True to replace it"
+            f"the run in {path} can't be resumed, because its stages were others, as {_FILE} says; choose another out, "
+            "or overwrite=True to replace it"
         )
     if not file.exists() and (path / CONFIG).exists():
         raise ValueError(f"out={str(path)!r} holds a run without stages already; choose another folder")

@@ -81,9 +81,12 @@ def test_a_wide_layer_between_narrow_ones_costs_its_pairs_not_the_joint() -> Non
 
 def test_a_layer_with_more_states_than_can_be_held_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"30 units has 2\^30 states, .* in memory and may be 2\^27 at most; score fewer"
+        ValueError,
+        match=r"30 units has too many states to hold in memory, 2\^30; at most 2\^27 in all can be summed; use",
     ):
         exact_log_likelihood(BeliefNetwork((4, 30)), torch.ones(1, 4))
+    with pytest.raises(ValueError, match=r"in each of 3 restarts has too many states .* score fewer restarts, or use"):
+        exact_log_likelihood(BeliefNetwork((4, 27), restarts=3), torch.ones(1, 4))
 
 
 def test_equal_rows_are_scored_once() -> None:

@@ -158,7 +158,7 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
         ({"dtype": torch.float64}, "place.dtype: torch.float32 there, torch.float64 here"),
     ]
     for change, sentence in changes:
-        with pytest.raises(ValueError, match=f"can't be resumed, it was made otherwise .*{sentence}"):
+        with pytest.raises(ValueError, match=f"can't be resumed, because it was made otherwise .*{sentence}"):
             fit(machine(), **(same | change))
     with pytest.raises(ValueError, match=r"model.config.restarts: 4 there, 2 here"):
         fit(machine(2), **same)
