@@ -20,7 +20,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -43,7 +43,9 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.latents.joint_states import all_joint_states, discrete_sites, num_states, placed
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.particles import draw_from_guide
+from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.runtime.tables import write_table
+from pyro_helm.schemes.states_of_data import KeepsStates
 
 SIZES = (9, 6, 4)
 PARTICLES: tuple[int, ...] = (1, 2, 5, 10, 20, 50)
@@ -126,8 +128,11 @@ def main(
     out: Annotated[Path, typer.Option(help="Stem of the table and the figure.")] = Path("results/gradients"),
     replicates: Annotated[int, typer.Option(help="Estimates of each gradient.")] = 2000,
     epochs: Annotated[int, typer.Option(help="Of the trained machine, four steps each.")] = 300,
-    lessons: Annotated[int, typer.Option(help="Steps of NVIL beforehand; of Gibbs a sweep for every four.")] = 200,
+    lessons: Annotated[
+        int, typer.Option(help="Steps of NVIL beforehand; a quarter of schemes that keep states.")
+    ] = 200,
     rounds: Annotated[int, typer.Option(help="Times each step is timed.")] = 25,
+    schemes: Annotated[str, typer.Option(help="Rows of the table, separated by commas, or all.")] = "all",
     quick: Annotated[bool, typer.Option("--quick", help="A little of each, to see that all works.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:
@@ -136,12 +141,13 @@ def main(
     particles = PARTICLES
     if quick:
         replicates, epochs, lessons, rounds, particles = 100, 5, 20, 1, (2, 5)
-    cost = milliseconds(particles, machine(0), rounds)
+    labels = chosen_labels(schemes)
+    cost = milliseconds(labels, particles, machine(0), rounds)
     rows: list[dict[str, Any]] = []
     for name, num_epochs in (("untrained", 0), ("trained", epochs)):
         net = machine(num_epochs)
         for number in particles:
-            rows += [{"net": name, **row} for row in measure(net, number, replicates, lessons)]
+            rows += [{"net": name, **row} for row in measure(labels, net, number, replicates, lessons)]
             typer.echo(f"{name}, {number} particles done", err=True)
     table = pd.DataFrame(rows)
     # a step takes the same time whatever the parameters
@@ -263,9 +269,9 @@ def replicated(net: Net, number: int) -> Net:
 def estimates(scheme: helm.Scheme, net: Net, replicates: int, lessons: int) -> Layers:
     """About so many estimates of each gradient, ``[replicates, parameters]``."""
     number = scheme.num_particles
-    # the estimates of one baseline are uncorrelated though it goes on learning; those of one chain are not
+    # the estimates of one baseline are uncorrelated though it goes on learning; those of one chain or memory are not
     restarts = max(1, min(replicates, (AT_ONCE_NVIL if isinstance(scheme, helm.NVIL) else AT_ONCE) // number))
-    turns = 1 if isinstance(scheme, helm.Gibbs) else math.ceil(replicates / restarts)
+    turns = 1 if isinstance(scheme, KeepsStates) else math.ceil(replicates / restarts)
     many = replicated(net, restarts)
     warm_up(scheme, many, lessons)
     found: list[Layers] = []
@@ -276,7 +282,7 @@ def estimates(scheme: helm.Scheme, net: Net, replicates: int, lessons: int) -> L
 
 
 def warm_up(scheme: helm.Scheme, net: Net, lessons: int) -> None:
-    """Let baselines learn and chains converge at the parameters as they are."""
+    """Let baselines learn, chains converge and memories fill at the parameters as they are."""
     if isinstance(scheme, helm.NVIL):
         for _ in range(lessons):
             scheme.restart_losses(net.model, net.guide, observations={"x": net.x})
@@ -284,6 +290,9 @@ def warm_up(scheme: helm.Scheme, net: Net, lessons: int) -> None:
         per_step, scheme.num_sweeps = scheme.num_sweeps, math.ceil(lessons / 4)
         scheme.loss(net.model, net.guide, observations={"x": net.x})
         scheme.num_sweeps = per_step
+    elif isinstance(scheme, KeepsStates):
+        for _ in range(math.ceil(lessons / 4)):
+            scheme.loss(net.model, net.guide, observations={"x": net.x})
 
 
 def step(scheme: helm.Scheme, net: Net) -> None:
@@ -293,14 +302,26 @@ def step(scheme: helm.Scheme, net: Net) -> None:
     scheme.differentiable_loss(net.model, net.guide, observations={"x": net.x}).backward()
 
 
-def schemes_of(num_particles: int) -> dict[str, helm.Scheme]:
+def chosen_labels(text: str) -> list[str]:
+    """Names in the table, all or those that are asked for."""
+    if text == "all":
+        return list(VARIANTS)
+    for label in text.split(","):
+        if label not in VARIANTS:
+            raise typer.BadParameter(unknown("scheme", label, VARIANTS), param_hint="--schemes")
+    return text.split(",")
+
+
+def schemes_of(labels: Sequence[str], num_particles: int) -> dict[str, helm.Scheme]:
     """Every variant that is defined for so many particles."""
-    return {label: v.make(num_particles) for label, v in VARIANTS.items() if v.least <= num_particles}
+    return {label: VARIANTS[label].make(num_particles) for label in labels if VARIANTS[label].least <= num_particles}
 
 
-def milliseconds(particles: tuple[int, ...], net: Net, rounds: int) -> dict[tuple[int, str], float]:
+def milliseconds(
+    labels: Sequence[str], particles: tuple[int, ...], net: Net, rounds: int
+) -> dict[tuple[int, str], float]:
     """Median processor time of a step of each scheme with each number of particles, all of them taking turns."""
-    schemes = {(number, label): scheme for number in particles for label, scheme in schemes_of(number).items()}
+    schemes = {(number, label): scheme for number in particles for label, scheme in schemes_of(labels, number).items()}
     times: dict[tuple[int, str], list[float]] = {key: [] for key in schemes}
     with pyro.validation_enabled(False):
         for turn in range(rounds + 1):
@@ -312,11 +333,11 @@ def milliseconds(particles: tuple[int, ...], net: Net, rounds: int) -> dict[tupl
     return {key: median(each) for key, each in times.items()}
 
 
-def measure(net: Net, num_particles: int, replicates: int, lessons: int) -> list[dict[str, Any]]:
+def measure(labels: Sequence[str], net: Net, num_particles: int, replicates: int, lessons: int) -> list[dict[str, Any]]:
     """One row per scheme, part and layer."""
     rows = []
     known: dict[str, Layers] = {}
-    for label, scheme in schemes_of(num_particles).items():
+    for label, scheme in schemes_of(labels, num_particles).items():
         pyro.set_rng_seed(0)
         with pyro.validation_enabled(False):
             drawn = estimates(scheme, net, replicates, lessons)
@@ -382,7 +403,7 @@ def draw_panel(ax: Axes, table: pd.DataFrame, part: str, column: str) -> None:
     twins = {twin for group in LIKE[part].values() for twin in group}
     for label, variant in VARIANTS.items():
         run = table[table.scheme == label]
-        if label in twins:
+        if label in twins or run.empty:
             continue
         style: dict[str, Any] = {"color": variant.colour, "marker": variant.marker, "markersize": 5}
         if column == "relative_bias":

@@ -27,6 +27,7 @@ import pyro_helm as helm
 from pyro_helm.experiments.console import print_table
 from pyro_helm.experiments.plots import save_figure
 from pyro_helm.runtime.atomic_files import atomic_path
+from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.runtime.tables import write_table
 
 NETS: tuple[tuple[str, tuple[int, ...]], ...] = (
@@ -52,6 +53,7 @@ def main(
     restarts: Annotated[int, typer.Option(help="Machines per scheme.")] = 6,
     particles: Annotated[int, typer.Option(help="Draws per datum of every scheme that samples.")] = 5,
     data: Annotated[str, typer.Option(help="Data sets, separated by commas, or all.")] = "all",
+    schemes: Annotated[str, typer.Option(help="Schemes beside the reference, separated by commas, or all.")] = "all",
     quick: Annotated[bool, typer.Option("--quick", help="A few steps of each, to see that all works.")] = False,
     threads: Annotated[int, typer.Option(help="Processes that train at a time, one thread each.")] = 1,
 ) -> None:
@@ -66,7 +68,7 @@ def main(
         asked = [net for net in nets if (sum(net[1]) <= MOST_EXACT) == few]
         datasets = [{"data": name, **rows, "machines": [machine_of(hidden)]} for name, hidden in asked]
         common: dict[str, Any] = {
-            "schemes": schemes_of(particles),
+            "schemes": schemes_of(particles, schemes),
             "settings": {"batch_size": BATCH_SIZE},
             "restarts": restarts,
             "scores": {"method": method, "num_samples": num_samples, "splits": ["test"]},
@@ -87,9 +89,13 @@ def machine_of(hidden: Sequence[int]) -> str:
     return f"sigmoid {'-'.join(map(str, hidden))}"
 
 
-def schemes_of(particles: int) -> list[helm.Scheme]:
-    """Every scheme of the library with its defaults, but for the number of particles."""
-    return [kind(num_particles=particles) if kind.samples else kind() for kind in helm.SCHEMES.values()]
+def schemes_of(particles: int, names: str) -> list[helm.Scheme]:
+    """Every scheme, or those named and the reference, with defaults but for the number of particles."""
+    chosen = set(helm.SCHEMES) if names == "all" else {REFERENCE, *names.split(",")}
+    if unknown_names := chosen - set(helm.SCHEMES):
+        raise typer.BadParameter(unknown("scheme", unknown_names.pop(), helm.SCHEMES), param_hint="--schemes")
+    kinds = [kind for name, kind in helm.SCHEMES.items() if name in chosen]
+    return [kind(num_particles=particles) if kind.samples else kind() for kind in kinds]
 
 
 def at_equal_steps_and_seconds(
@@ -141,7 +147,7 @@ def summarised(study: helm.Study, datasets: Sequence[str]) -> pd.DataFrame:
 def figure_of(summary: pd.DataFrame) -> Figure:
     """A panel per data set: the difference of each scheme to reweighted wake-sleep at equal steps and equal seconds."""
     sets = list(dict.fromkeys(summary.dataset))
-    schemes = list(helm.SCHEMES)
+    schemes = [name for name in helm.SCHEMES if name in set(summary.scheme)]
     columns = min(3, len(sets))
     lines = math.ceil(len(sets) / columns)
     figure = Figure(figsize=(2.2 + 3.6 * columns, 0.9 + 3.9 * lines), layout="constrained")

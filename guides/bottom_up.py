@@ -24,6 +24,7 @@ from pyro_helm.programs.layered import (
     checked_sizes,
     layer_plates,
     seeded_generator,
+    shown_sizes,
     site_names,
 )
 from pyro_helm.runtime.arguments import flag, number
@@ -35,6 +36,8 @@ class BottomUp(PyroModule):  # type: ignore[misc]
 
     Arguments are those of :class:`~pyro_helm.guides.FactorialRecognition`.
     """
+
+    extra_repr = shown_sizes
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyro_helm.layers import local_parameters
 from pyro_helm.layers.missing import IN_PLACE
 from pyro_helm.layers.through_time import SequenceLayer, ThroughTime
-from pyro_helm.programs.layered import checked_sizes, layer_plates, seeded_generator, site_names
+from pyro_helm.programs.layered import checked_sizes, layer_plates, seeded_generator, shown_sizes, site_names
 from pyro_helm.programs.sequences import checked_sequences
 from pyro_helm.runtime.device import placement
 
@@ -46,6 +46,7 @@ class TemporalRecognition(PyroModule):  # type: ignore[misc]
     """
 
     structure: ClassVar[Literal["generative", "recognition"]] = "recognition"
+    extra_repr = shown_sizes
 
     def __init__(self, sizes: Sequence[int], *, restarts: int = 1, seed: int | None = None) -> None:
         super().__init__()

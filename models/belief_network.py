@@ -21,6 +21,7 @@ from pyro_helm.programs.layered import (
     checked_sizes,
     layer_plates,
     seeded_generator,
+    shown_sizes,
     site_names,
 )
 from pyro_helm.runtime.arguments import flag, is_whole, number
@@ -81,6 +82,7 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
     """
 
     structure: ClassVar[Literal["generative", "recognition"]] = "generative"
+    extra_repr = shown_sizes
 
     def __init__(
         self,

@@ -215,9 +215,9 @@ SCORING: list[tuple[Callable[[], Any], str]] = [
     (lambda: gap(schedule=None), "schedule must be a whole number"),
     (lambda: gap(start="posterior"), "start"),
     (lambda: gap(seed=1.5), "seed must be from 0"),
-    (lambda: helm.paired_differences(X), "scores must be scores that log_likelihood gave"),
-    (lambda: helm.paired_differences(scores().table), "scores must be scores"),
-    (lambda: helm.paired_differences(scores(), scores().summary), "against must be scores"),
+    (lambda: helm.paired_differences(X), "scores must be what log_likelihood returned"),
+    (lambda: helm.paired_differences(scores().table), "scores must be what log_likelihood returned"),
+    (lambda: helm.paired_differences(scores(), scores().summary), "against must be what log_likelihood returned"),
     (lambda: helm.paired_differences(scores(), score(data=X[:2])), "scored on the same data"),
     (lambda: helm.paired_differences(scores(), score(data=1 - X)), "scored on the same data"),
 ]  # fmt: skip

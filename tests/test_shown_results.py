@@ -73,6 +73,12 @@ def test_a_result_tells_the_machine_the_scheme_and_the_best_of_each_restart(resu
     assert "`best` is the valid_log_likelihood" in shown
 
 
+def test_a_result_of_stages_tells_every_scheme_in_their_order(results: dict[str, Any]) -> None:
+    result = results["result"]
+    stages = pd.concat([result.history.assign(scheme="wake_sleep"), result.history])
+    assert "trained by wake_sleep, then vimco on noise" in str(replace(result, history=stages))
+
+
 def test_a_result_tells_of_failed_restarts_and_of_an_interruption(results: dict[str, Any]) -> None:
     result = results["result"]
     cut = replace(result, interrupted=True, summary=result.summary.assign(failed=[False, True, False]))

@@ -30,9 +30,9 @@ from pyro_helm.models import BeliefNetwork
 from pyro_helm.runtime.atomic_files import atomic_path
 
 SIZES = (16, 8)
-STEPS, BATCH = 500, 50
+STEPS, BATCH = 300, 50
 METHODS = {
-    "multiple causes": helm.VariationalEM(exact=False),
+    "multiple causes": helm.VariationalEM(exact=False, num_iterations=10),
     "autoencoder": helm.ExactMeanField(tolerance=1e-4),
 }
 
@@ -89,7 +89,7 @@ def trained(method: str, imaging: str, data: str, restarts: int, steps: int) -> 
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the table.")] = Path("results/paper"),
-    restarts: Annotated[int, typer.Option(help="Machines per row.")] = 8,
+    restarts: Annotated[int, typer.Option(help="Machines per row.")] = 4,
     quick: Annotated[bool, typer.Option("--quick", help="Two machines, a few steps.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:

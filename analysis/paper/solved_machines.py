@@ -87,7 +87,7 @@ def measured(machine: Machine, data: helm.Data, num_samples: int) -> pd.DataFram
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the table.")] = Path("results/paper"),
-    restarts: Annotated[int, typer.Option(help="Machines per top layer.")] = 4,
+    restarts: Annotated[int, typer.Option(help="Machines per top layer.")] = 2,
     quick: Annotated[bool, typer.Option("--quick", help="One epoch.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:
@@ -97,7 +97,7 @@ def main(
     parts = []
     for top, set_up in TOPS.items():
         machine = set_up(restarts)
-        for epochs, rate in [(1, 0.01)] if quick else [(10, 0.01), (5, 0.001)]:
+        for epochs, rate in [(1, 0.01)] if quick else [(5, 0.01), (3, 0.001)]:
             polish(machine, helm.ReweightedWakeSleep(10), data, epochs=epochs, learning_rate=rate)
         parts.append(measured(machine, data, 20 if quick else 1000).assign(top=top))
     table = pd.concat(parts, ignore_index=True)

@@ -1,7 +1,8 @@
-"""``pyro-helm data``: data sets by name, and what a file was read as."""
+"""``pyro-helm data``: data sets by name, one of them, and what a file was read as."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,14 +12,14 @@ from pyro_helm.cli.errors import one_sentence_errors
 
 
 def list_data(
-    file: Annotated[str | None, typer.Argument(metavar="FILE", help="A .csv file to describe.")] = None,
+    file: Annotated[str | None, typer.Argument(metavar="DATA", help="A name, or a .csv file to describe.")] = None,
     index: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column that names the rows.")] = None,
     missing: Annotated[
         str, typer.Option(metavar="MARKERS", help="More markers of missing values, separated by commas.")
     ] = "",
     header: Annotated[bool | None, typer.Option("--header/--no-header", help="Whether line 1 holds names.")] = None,
 ) -> None:
-    """List the data sets, or say what a .csv file was read as.
+    """List the data sets, or describe one of them or a .csv file.
 
     Files NAME.npz in the folder PYRO_HELM_DATA go by their names. Published sets are downloaded when they are first
     loaded, into PYRO_HELM_CACHE or the system's folder for caches. Put those marked "by hand" into PYRO_HELM_DATA.
@@ -27,6 +28,7 @@ def list_data(
 
     \b
     pyro-helm data
+    pyro-helm data digits
     pyro-helm data survey.csv --index person --missing "?,-9"
     """
     from pyro_helm.experiments.console import print_table
@@ -34,6 +36,9 @@ def list_data(
     with one_sentence_errors():
         if file is None:
             print_table(helm.available_data(), "data sets")
+            return
+        if Path(file).suffix.lower() != ".csv":
+            typer.echo(str(helm.load_data(file)))
             return
         markers = [marker for marker in missing.split(",") if marker]
         table = helm.read_table(file, index=index, missing=markers, header=header)

@@ -7,6 +7,7 @@ failed. 130, 143, 129: it was ended by Ctrl-C, SIGTERM or SIGHUP, 128 and the nu
 from __future__ import annotations
 
 import codecs
+import re
 import signal
 import sys
 import threading
@@ -45,8 +46,21 @@ def one_sentence_errors() -> Iterator[None]:
             fail(f"there is not enough memory: {error}")
         except (ValueError, TypeError, OSError) as error:
             sentence = str(error).partition("\nTrace Shapes:")[0]  # which Pyro adds to the errors of programs
-            typer.echo(f"pyro-helm: {sentence}", err=True)
+            if isinstance(error, FileNotFoundError) and error.filename:
+                sentence = f"{error.filename} does not exist"
+            typer.echo(f"pyro-helm: {as_options(sentence)}", err=True)
             raise typer.Exit(WRONG) from error
+
+
+def as_options(sentence: str) -> str:
+    r"""The sentence with arguments of Python's as one writes them on the command line.
+
+    >>> as_options("out='runs/a' holds a run already; go on with it by resume=True, or take method=\"ais\"")
+    '--out runs/a holds a run already; go on with it by --resume, or take --method ais'
+    """
+    sentence = re.sub(r"\b(resume|overwrite)=True\b", r"--\1", sentence)
+    sentence = re.sub(r"\bchoose another out\b", "choose another --out", sentence)
+    return re.sub(r"""\b(out|method)=(['"])(.*?)\2""", r"--\1 \3", sentence)
 
 
 def fail(sentence: str, status: int = NOTHING_LEARNED) -> NoReturn:

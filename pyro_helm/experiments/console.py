@@ -38,8 +38,9 @@ def print_summary(summary: pd.DataFrame, *, interrupted: bool = False) -> None:
 
 
 def print_scores(scores: Scores, title: str) -> None:
-    """Print one row per restart, and warnings to standard error."""
-    print_table(scores.summary.drop(columns=["mean", "warnings"]), title)
+    """Print one row per restart, and warnings to standard error. Files have the other columns too."""
+    columns = ["restart", "log_likelihood", "stderr", "elbo", "ess", "khat", "jackknife"]
+    print_table(scores.summary[[name for name in columns if name in scores.summary]], title)
     for restart, warning in zip(scores.summary.restart, scores.summary.warnings, strict=True):
         if warning:
             print(f"restart {restart}: {warning}", file=sys.stderr)

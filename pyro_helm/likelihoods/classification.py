@@ -42,7 +42,9 @@ def label_probabilities(
     """
     number = getattr(model, "condition", None)
     if not isinstance(number, int):
-        raise TypeError(f"the model has no label to tell: got a {type(model).__name__}; use a LabelledBeliefNetwork")
+        raise TypeError(
+            f"the model has no label to tell: expected a LabelledBeliefNetwork, got a {type(model).__name__}"
+        )
     observations, _ = observed_data(x, name="x")
     seen = {name: value for name, value in observations.items() if name != "label"}
     count = len(next(iter(seen.values())))

@@ -77,10 +77,12 @@ def check_layers(
     """Refuse to sum layer by layer over too many terms, or over a layer of more states than can be held."""
     widest = max(model.sizes[1:])
     if 2**widest * model.restarts > MAX_STATES_OF_A_LAYER:
+        most = f"2^{math.log2(MAX_STATES_OF_A_LAYER):.0f}"
+        restarts = "" if model.restarts == 1 else f" in each of {model.restarts} restarts"
+        fewer = "score fewer restarts, or " if restarts else ""
         raise ValueError(
-            f"a hidden layer of {widest} units has 2^{widest} states, times {model.restarts} for restarts; they are "
-            f"held in memory and may be 2^{math.log2(MAX_STATES_OF_A_LAYER):.0f} at most; score fewer restarts at "
-            'once, or use method="importance" or "ais"'
+            f"a hidden layer of {widest} units{restarts} has too many states to hold in memory, 2^{widest}; at "
+            f'most {most} in all can be summed; {fewer}use method="importance" or "ais"'
         )
     states = " and ".join(f"2^{size}" for size in model.sizes[1:]) + " states of the hidden layers"
     _check(

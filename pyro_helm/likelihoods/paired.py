@@ -37,7 +37,7 @@ def paired_differences(scores: Scores, against: Scores | None = None) -> pd.Data
     """
     for name, given in (("scores", scores), ("against", against)):
         if not isinstance(given, Scores) and not (name == "against" and given is None):
-            raise TypeError(f"{name} must be scores that log_likelihood gave, got {type(given).__name__}")
+            raise TypeError(f"{name} must be what log_likelihood returned, got {type(given).__name__}")
     ours = _by_restart(scores)
     theirs = ours if against is None else _by_restart(against)
     for what, agree in (

@@ -52,7 +52,7 @@ class Scores(Shown):
     Attributes:
         table: one row per restart and datum: ``restart, datum, log_likelihood, stderr``; of estimates also ``ess,
             khat, stderr_bootstrap, bound_half, bound_quarter, jackknife``, and of importance sampling ``elbo``, see
-            :mod:`pyro_helm.likelihoods.importance`. Not a number where there is none, as the warnings say.
+            :mod:`pyro_helm.likelihoods.importance`. NaN where no estimate is available; `warnings` gives the reason.
         summary: one row per restart: ``restart, log_likelihood, mean, stderr, warnings``, of estimates also the
             same but for ``stderr_bootstrap``; means over the data (``mean`` is ``log_likelihood`` by
             another name), the medians for ``ess`` and ``khat``. ``stderr`` is that of the mean over cases drawn at

@@ -42,6 +42,23 @@ def checked_sizes(sizes: Any, restarts: Any) -> tuple[tuple[int, ...], int]:
     return tuple(map(int, units)), int(restarts)
 
 
+def shown_sizes(program: Any) -> str:
+    """What a layered program prints of itself, above its layers.
+
+    >>> BeliefNetwork((6, 4), imaging="odds", restarts=8)
+    BeliefNetwork(
+      6-4 units, bottom to top; odds; 8 restarts
+      (generative): PyroModuleList(
+        (0-1): 2 x Odds()
+      )
+    )
+    """
+    imaging = dict.fromkeys(getattr(program, "imaging", ()))
+    restarts = f"{program.restarts} restart{'s' * (program.restarts > 1)}"
+    sizes = "-".join(map(str, program.sizes))
+    return "; ".join([f"{sizes} units, bottom to top", *["/".join(imaging)] * bool(imaging), restarts])
+
+
 def checked_observations(
     observations: Observations | None, sizes: Sequence[int], dtype: torch.dtype
 ) -> dict[str, Tensor]:

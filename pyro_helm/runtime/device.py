@@ -43,6 +43,8 @@ def checked_device(device: torch.device | str | None) -> torch.device | str | No
         ) from error
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
+        if "device type at start of device string" in reason:  # torch goes on with every kind there is
+            reason = "expected cpu, cuda or another device of torch"
         raise ValueError(f"device {str(device)!r} can't be used here: {reason}") from error
     if made.is_meta:
         raise ValueError("device 'meta' holds no numbers, so nothing can be computed there; use 'cpu' or 'cuda'")

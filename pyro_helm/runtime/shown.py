@@ -101,6 +101,15 @@ def grouped_warnings(warnings: Iterable[tuple[object, str]], *, what: str = "res
     return notes[:most] + [f"and {rest} more warnings, in the frame `summary`"] * (rest > 0)
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "restart"), counted(8, "restart")
+    ('1 restart', '8 restarts')
+    """
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def listed(names: Sequence[object], most: int = 8) -> str:
     """The names, separated by commas, or the first of them and how many more there are."""
     shown = ", ".join(str(name) for name in names[:most])

@@ -9,7 +9,7 @@ import pandas as pd
 from torch import nn
 
 from pyro_helm.runtime.pictures import lines_svg
-from pyro_helm.runtime.shown import Card, Shown, listed, shortened
+from pyro_helm.runtime.shown import Card, Shown, counted, listed, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,9 +83,11 @@ class Result(Shown):
         last = self.history.iloc[-1]
         machine = " ".join(text for text in (last.model, last.sizes, last.imaging) if text)
         on = f" on {shortened(last.dataset)}" if last.dataset else ""
-        trained = f"{restarts} restarts, {last.epoch} epochs, {last.seconds:.1f} s of training, {self.step} steps"
+        done = f"{counted(restarts, 'restart')}, {counted(last.epoch, 'epoch')}"
+        trained = f"{done}, {last.seconds:.1f} s of training, {self.step} steps"
         best = f"`best` is the {metric} of the parameters that were kept, in nats per datum"
-        return Card(f"Result: {machine} trained by {last.scheme}{on}", [trained, best], table, notes)
+        by = ", then ".join(dict.fromkeys(self.history.scheme))  # of a training in stages there are several
+        return Card(f"Result: {machine} trained by {by}{on}", [trained, best], table, notes)
 
     def _picture(self) -> str:
         rows, metric = self.history[self.history.metric == self._kept_by], self._kept_by

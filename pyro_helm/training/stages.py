@@ -54,6 +54,12 @@ class Stage:
     schedule: str | Schedule | None = None
     step: str | None = None
 
+    def __repr__(self) -> str:
+        """The call that makes it: what differs from its defaults."""
+        shown = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if
+                 getattr(self, each.name) != each.default]  # fmt: skip
+        return f"Stage({', '.join(shown)})"
+
 
 def fit_in_stages(
     model: nn.Module,

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
+import typer
 
 import pyro_helm as helm
+from analysis.schemes import schemes_of
 from tests.analysis.running import run_script
 
 
@@ -77,3 +80,10 @@ def test_schemes_compares_all_of_them_at_equal_steps_and_equal_seconds(tmp_path:
     assert (summary[summary.scheme == "reweighted_wake_sleep"].difference == 0).all()
     assert (summary[summary.budget == "equal steps"].steps == 3).all()
     assert (tmp_path / "schemes.png").stat().st_size > 0
+
+
+def test_schemes_can_be_chosen_and_the_reference_is_among_them() -> None:
+    chosen = [scheme.name for scheme in schemes_of(3, "vimco,exact_em")]
+    assert chosen == ["vimco", "reweighted_wake_sleep", "exact_em"]
+    with pytest.raises(typer.BadParameter, match="unknown scheme 'vimcoo'; did you mean vimco"):
+        schemes_of(3, "vimcoo")
