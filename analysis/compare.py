@@ -47,6 +47,7 @@ def main(
             restarts=2 if quick else restarts,
             num_epochs=1 if quick else epochs,
             num_samples=10 if quick else 1000,
+            step="eager" if quick else None,  # capturing takes longer than a few steps
             out=out / name,
             workers=threads,
         )

@@ -61,7 +61,9 @@ def main(
     available = set(helm.available_data().query("here").name)
     nets = [net for net in NETS if net[0] in available and (data == "all" or net[0] in data.split(","))]
     rows, num_samples = {"train": MOST_TRAINED, "valid": MOST_SCORED, "test": MOST_SCORED}, 500
+    settings: dict[str, Any] = {"batch_size": BATCH_SIZE}
     if quick:
+        settings["step"] = "eager"  # capturing takes longer than these few steps
         steps, restarts, num_samples, nets = 3, 2, 10, [("bars", (4, 2)), ("digits", (12, 10))]
         rows = {"train": 300, "valid": 50, "test": 50}
     for method, few in (("exact", True), ("importance", False)):
@@ -69,7 +71,7 @@ def main(
         datasets = [{"data": name, **rows, "machines": [machine_of(hidden)]} for name, hidden in asked]
         common: dict[str, Any] = {
             "schemes": schemes_of(particles, schemes),
-            "settings": {"batch_size": BATCH_SIZE},
+            "settings": settings,
             "restarts": restarts,
             "scores": {"method": method, "num_samples": num_samples, "splits": ["test"]},
         }

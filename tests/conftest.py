@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pyro
 import pytest
 import torch
+
+# each test process compiles by itself: helpers would first import torch
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 # the tensors here are tiny: a second thread would only wait for the first
 torch.set_num_threads(1)

@@ -20,7 +20,6 @@ from analysis.benchmarks.setting import parameter_lists
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 
-LEARNING_RATE = 0.01
 BATCH_SIZE = 100
 
 
@@ -61,9 +60,9 @@ def write_into(net: Net, model: BeliefNetwork, guide: FactorialRecognition) -> N
             parameter.copy_(value)
 
 
-def train(net: Net, loss: Loss, data: Tensor, *, particles: int, seed: int) -> None:
+def train(net: Net, loss: Loss, data: Tensor, *, particles: int, learning_rate: float, seed: int) -> None:
     """One pass over the data, a step for each minibatch."""
-    optimiser = torch.optim.Adam(net.parameters, lr=LEARNING_RATE)
+    optimiser = torch.optim.Adam(net.parameters, lr=learning_rate)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for rows in torch.randperm(len(data)).split(BATCH_SIZE):

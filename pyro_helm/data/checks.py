@@ -12,7 +12,7 @@ def check_binary(x: torch.Tensor, *, name: str, width: int | None = None, missin
 
     Args:
         x: [data, units], of any dtype, on any device.
-        name: what the caller's user knows the tensor as; it begins the error's sentence.
+        name: the user's name of the tensor; it begins the error message.
         width: the number of units to expect, if that is known.
         missing: whether values may be missing (NaN).
 
@@ -41,7 +41,7 @@ def check_rows(x: torch.Tensor, *, name: str, width: int | None = None) -> None:
 
     Args:
         x: [data, units], of any dtype, on any device.
-        name: what the caller's user knows the tensor as; it begins the error's sentence.
+        name: the user's name of the tensor; it begins the error message.
         width: the number of units to expect, if that is known.
 
     Raises:

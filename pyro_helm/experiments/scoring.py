@@ -17,7 +17,8 @@ SPLITS = ("valid", "test")
 def cases_to_score(data: Data) -> tuple[Tensor, Tensor | None]:
     """Cases to score a machine on, and their weights.
 
-    The patterns of a data set's exact distribution with their probabilities; without one, its test cases and None.
+    The patterns of a data set's exact distribution, ``[patterns, units]``, with their probabilities ``[patterns]``;
+    without one, its test cases ``[data, units]`` and None.
     """
     if data.distribution is None:
         return data.test, None

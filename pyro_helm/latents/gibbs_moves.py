@@ -119,7 +119,7 @@ def _factor(
 
 
 def without_missing_units(path: Sequence[Factor], x: Tensor) -> tuple[Sequence[Factor], Tensor]:
-    """The path where units of the data are missing (NaN), and the data with 0 in their place.
+    """The path where units of the data ``[data, units]`` are missing (NaN), and the data with 0 in their place.
 
     The model's factors of those units are left out, and the guide's first layer sees that they are missing.
     """

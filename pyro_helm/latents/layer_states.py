@@ -102,7 +102,7 @@ def log_prior(layer: Imaging, above: Level, terms_at_once: int) -> Tensor:
 
 
 def levels(model: BeliefNetwork, terms_at_once: int, like: Tensor) -> Iterator[Level]:
-    """Every hidden layer, the top one first."""
+    """Every hidden layer's states ``[states, units]`` and log-prior, the top one first; in the dtype of ``like``."""
     # causes that do not exist: the top layer has its leak alone
     above = Level(like.new_zeros(1, 0), like.new_zeros(model.restarts, 1))
     for layer in reversed(model.generative[1:]):

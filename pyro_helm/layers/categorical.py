@@ -38,14 +38,14 @@ class Categorical(Imaging):
         return self.groups
 
     def distribution_of(self, drive: Tensor, units: slice, *others: Tensor) -> TorchDistribution:
-        """Of the groups among some of the units."""
+        """Of the groups among some of the units, with logits ``drive[..., units]``."""
         first, last, _ = units.indices(self.num_units)
         ends = accumulate(self.groups)
         groups = [size for size, end in zip(self.groups, ends, strict=True) if first < end <= last]
         return OneHotGroups(drive, groups)
 
     def distribution(self, drive: Tensor) -> TorchDistribution:
-        """One-hot groups with logits ``drive``; the units are its event."""
+        """One-hot groups with logits ``drive[..., units]``; the units are its event."""
         return OneHotGroups(drive, self.groups)
 
 

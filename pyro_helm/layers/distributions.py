@@ -66,7 +66,7 @@ class DrivenBernoulli(Bernoulli):  # type: ignore[misc]
     @staticmethod
     @abstractmethod
     def drive_of(logits: Tensor) -> Tensor:
-        """Drive of a unit with these logits."""
+        """Drive ``[...]`` of units with these logits ``[...]``."""
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> DrivenBernoulli:
         """The same distribution with a larger batch shape; no parameter is written out."""
@@ -97,23 +97,23 @@ class DrivenBernoulli(Bernoulli):  # type: ignore[misc]
 
     @lazy_property
     def probs(self) -> Tensor:
-        """``p``."""
+        """``p``, ``[*batch]``."""
         return torch.sigmoid(self.logits)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """``log p`` of ones and ``log(1 - p)`` of zeros, in nats, broadcast over value and batch shape."""
+        """``log p`` of ones and ``log(1 - p)`` of zeros, nats, ``[...]`` as value and batch shape broadcast."""
         if self._validate_args:
             self._validate_sample(value)
         return log_prob_of_logits(self.logits, value)
 
     def entropy(self) -> Tensor:
-        """``-p log p - (1 - p) log(1 - p)``, in nats."""
+        """``-p log p - (1 - p) log(1 - p)``, in nats, ``[*batch]``."""
         log_on, log_off = _log_probs(self)
         return -(log_on.exp() * log_on + log_off.exp() * log_off)
 
     @property
     def variance(self) -> Tensor:
-        """``p (1 - p)``, also where ``p`` rounds to 1."""
+        """``p (1 - p)``, also where ``p`` rounds to 1, ``[*batch]``."""
         log_on, log_off = _log_probs(self)
         return torch.exp(log_on + log_off)
 
@@ -149,7 +149,7 @@ class SigmoidBernoulli(DrivenBernoulli):
 
     @staticmethod
     def drive_of(logits: Tensor) -> Tensor:
-        """The logits themselves."""
+        """The logits themselves, ``[...]``."""
         return logits
 
 
@@ -182,22 +182,22 @@ class NoisyOrBernoulli(DrivenBernoulli):
 
     @staticmethod
     def drive_of(logits: Tensor) -> Tensor:
-        """``-log(1 - p)``."""
+        """``-log(1 - p)`` of each, ``[...]``."""
         return _normal(-logsigmoid(-logits))
 
     @lazy_property
     def logits(self) -> Tensor:
-        """``log p - log(1 - p)``."""
+        """``log p - log(1 - p)``, ``[*batch]``."""
         rate = above_zero(self.rate)
         return rate + torch.log(-torch.expm1(-rate))
 
     @lazy_property
     def probs(self) -> Tensor:
-        """``p``."""
+        """``p``, ``[*batch]``."""
         return -torch.expm1(-self.rate)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """``log(1 - exp(-rate))`` of ones and ``-rate`` of zeros, in nats, broadcast over value and batch."""
+        """``log(1 - exp(-rate))`` of ones, ``-rate`` of zeros, nats, ``[...]`` as value and batch shape broadcast."""
         if self._validate_args:
             self._validate_sample(value)
         if self._given_logits:
@@ -233,16 +233,16 @@ class OddsBernoulli(DrivenBernoulli):
 
     @staticmethod
     def drive_of(logits: Tensor) -> Tensor:
-        """``p / (1 - p)``."""
+        """``p / (1 - p)`` of each, ``[...]``."""
         return _normal(torch.exp(logits))
 
     @lazy_property
     def logits(self) -> Tensor:
-        """``log p - log(1 - p)``."""
+        """``log p - log(1 - p)``, ``[*batch]``."""
         return torch.log(above_zero(self.odds))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """``-log(1 + 1 / odds)`` of ones and ``-log(1 + odds)`` of zeros, in nats, broadcast over value and batch."""
+        """``-log(1 + 1 / odds)`` of ones, ``-log(1 + odds)`` of zeros, nats, ``[...]`` as value and batch broadcast."""
         if self._validate_args:
             self._validate_sample(value)
         if self._given_logits:

@@ -28,9 +28,9 @@ class Gaussian(Imaging):
         self.scale = PyroParam(torch.ones(self.restarts, 1, num_units), constraints.greater_than(LEAST_SCALE))
 
     def unit_parameters(self) -> tuple[Tensor, ...]:
-        """The scale."""
+        """The scale, ``[restarts, 1, units]``; of a single restart, ``[1, units]``."""
         return (of_units(self.scale),)
 
     def distribution(self, drive: Tensor, scale: Tensor | None = None) -> TorchDistribution:
-        """Normal with mean ``drive``."""
+        """Normal with mean ``drive[..., units]``."""
         return Normal(drive, of_units(self.scale) if scale is None else scale)

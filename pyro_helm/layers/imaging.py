@@ -114,13 +114,13 @@ class Imaging(PyroModule):  # type: ignore[misc]
 
     @abstractmethod
     def distribution(self, drive: Tensor) -> TorchDistribution:
-        """Distribution of single units with the given drive, or of the layer with its units as the event.
+        """Distribution of units with drive ``[..., units]``, each by itself or with all as the event.
 
         It is also given what :meth:`unit_parameters` has, by position, or reads it itself.
         """
 
     def distribution_of(self, drive: Tensor, units: slice, *others: Tensor) -> TorchDistribution:
-        """Distribution of some of the units with the given drive, and with what :meth:`unit_parameters` has of all."""
+        """Distribution of some units with drive ``[..., units]``; ``others`` are :meth:`unit_parameters` of all."""
         return self.distribution(drive, *(other[..., units] for other in others))
 
     def unit_parameters(self) -> tuple[Tensor, ...]:
@@ -198,7 +198,7 @@ class Imaging(PyroModule):  # type: ignore[misc]
         raise TypeError(f"a {type(self).__name__} layer has no rule for uncertain causes; use a scheme that samples")
 
     def mean_log_by_quadrature(self, q: Tensor, *, tolerance: float) -> LogProbs:
-        """Mean of the units' log-probabilities under independent causes, each within ``tolerance`` nats."""
+        """Mean of the units' log-probabilities under causes of means ``q[..., causes]``, within ``tolerance`` nats."""
         raise TypeError(f"a {type(self).__name__} layer has no rule for uncertain causes; use a scheme that samples")
 
     def mean_log(self, q: Tensor, *, tolerance: float, max_enumerated: int) -> LogProbs:
@@ -220,7 +220,7 @@ class Imaging(PyroModule):  # type: ignore[misc]
         return self.log_probs(all_states(q.shape[-1], q)), state_probabilities(q)
 
     def log_probs(self, causes: Tensor | None = None) -> LogProbs:
-        """Log-probabilities of the units given their causes, or of a top layer; of binary units alone."""
+        """Log-probabilities ``[..., units]`` given causes ``[..., causes]``, or of a top layer; binary units only."""
         units = self.distribution(self.drive(causes))
         one = torch.ones((), dtype=self.leak.dtype, device=self.leak.device)
         return LogProbs(units.log_prob(one), units.log_prob(1 - one))
@@ -232,12 +232,12 @@ class Imaging(PyroModule):  # type: ignore[misc]
         return (weight[0], leak[0]) if self.restarts == 1 else (weight, leak)
 
     def driven(self) -> Callable[[Tensor | None], Tensor]:
-        """Read weights and leak now; give the function from causes to the drive."""
+        """Read weights and leak now; give the function from causes ``[..., causes]`` to drive ``[..., units]``."""
         weight, leak = getattr(self, "weight", None), self.leak
         return lambda causes: drive_of(causes, weight, leak)
 
     def conditional(self) -> Callable[[Tensor | None], TorchDistribution]:
-        """Read the parameters now; give the function from causes to the distribution of the units.
+        """Read the parameters now; give the function from causes ``[..., causes]`` to the distribution of the units.
 
         A program reads them before it enters its plates, so that a prior put on them is sampled once, not per datum.
         """
@@ -252,7 +252,7 @@ class Imaging(PyroModule):  # type: ignore[misc]
         return lambda causes: Autoregressive(drive(causes), lateral, self.blocks, some)
 
     def forward(self, causes: Tensor | None = None) -> TorchDistribution:
-        """Distribution of the layer given its causes, with the units as event."""
+        """Distribution of the layer given its causes ``[..., causes]``, with the units as event."""
         with local_parameters():
             return self.conditional()(causes)
 
@@ -277,7 +277,14 @@ def _with_event(layer: TorchDistribution) -> TorchDistribution:
 
 
 def drive_of(causes: Tensor | None, weight: Tensor | None, leak: Tensor) -> Tensor:
-    """``causes @ weight + leak``, of a single restart without its dimension."""
+    """``causes @ weight + leak``, ``[..., units]``.
+
+    Args:
+        causes: ``[..., restarts, data, causes]``; of a single restart without its dimension.
+        weight: ``[restarts, causes, units]``.
+        leak: ``[restarts, 1, units]``.
+
+    """
     single = len(leak) == 1
     if causes is None or weight is None:
         return leak.squeeze(0) if single else leak

@@ -11,7 +11,7 @@ from torch.overrides import wrap_torch_function
 
 
 def above_zero(drive: Tensor) -> Tensor:
-    """The drive, or the smallest normal number for one of 0."""
+    """The drive ``[...]``, or the smallest normal number for one of 0."""
     # a drive that underflowed to 0 would give -inf, and NaN in gradients as 0 * inf; in float32 and float64
     # adding the smallest normal number changes no drive from 1e-30 up, and costs less than a clamp's backward
     return drive + torch.finfo(drive.dtype).tiny
@@ -22,7 +22,7 @@ def _sign(value: Tensor) -> Tensor:
 
 
 def log_prob_of_logits(logits: Tensor, value: Tensor) -> Tensor:
-    """Log-probability of zeros and ones by the logits, in nats."""
+    """Log-probability of zeros and ones by the logits, in nats; all ``[..., units]``."""
     # one product instead of torch.where, whose forward and backward cost several times as much
     return logsigmoid(_sign(value.to(logits.dtype)) * logits)
 
@@ -34,7 +34,7 @@ def log_prob_of_logits(logits: Tensor, value: Tensor) -> Tensor:
 
 @wrap_torch_function(lambda odds, value: (odds, value))
 def log_prob_of_odds(odds: Tensor, value: Tensor) -> Tensor:
-    """``-log(1 + 1 / odds)`` of ones and ``-log(1 + odds)`` of zeros, in nats."""
+    """``-log(1 + 1 / odds)`` of ones and ``-log(1 + odds)`` of zeros, in nats; all ``[..., units]``."""
     if value.requires_grad:
         return log_prob_of_logits(torch.log(above_zero(odds)), value)
     log_p: Tensor = _LogProbOfOdds.apply(odds, value.to(odds.dtype))  # type: ignore[no-untyped-call]
@@ -43,7 +43,7 @@ def log_prob_of_odds(odds: Tensor, value: Tensor) -> Tensor:
 
 @wrap_torch_function(lambda rate, value: (rate, value))
 def log_prob_of_rate(rate: Tensor, value: Tensor) -> Tensor:
-    """``log(1 - exp(-rate))`` of ones and ``-rate`` of zeros, in nats."""
+    """``log(1 - exp(-rate))`` of ones and ``-rate`` of zeros, in nats; all ``[..., units]``."""
     if value.requires_grad:
         above = above_zero(rate)
         return torch.lerp(-rate, logsigmoid(above + torch.log(-torch.expm1(-above))), value.to(rate.dtype))

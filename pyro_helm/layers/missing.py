@@ -95,11 +95,11 @@ class SeesMissing(Imaging):
             self.learns_missing = True
 
     def drive(self, causes: Tensor | None = None) -> Tensor:
-        """As :meth:`Imaging.drive`, of causes that are NaN where missing."""
+        """As :meth:`Imaging.drive`, of causes ``[..., causes]`` that are NaN where missing."""
         return self._seen(causes, super().drive, self._missing_weight)
 
     def driven(self) -> Callable[[Tensor | None], Tensor]:
-        """As :meth:`Imaging.driven`, of causes that are NaN where missing."""
+        """As :meth:`Imaging.driven`, of causes ``[..., causes]`` that are NaN where missing."""
         drive, missing_weight = super().driven(), self._missing_weight
         return lambda causes: self._seen(causes, drive, missing_weight)
 

@@ -22,15 +22,15 @@ class NoisyOr(Imaging):
     constraint = constraints.softplus_positive
 
     def distribution(self, drive: Tensor) -> TorchDistribution:
-        """Bernoulli with rate ``drive``."""
+        """Bernoulli with rate ``drive[..., units]``."""
         return NoisyOrBernoulli(drive)
 
     def initial_weight(self, noise: Tensor) -> Tensor:
-        """Log-normal with median exp(-4): each unit listens to a few causes only."""
+        """Log-normal with median exp(-4), shaped as the noise ``[...]``: each unit listens to a few causes only."""
         return torch.exp(2 * noise - 4)
 
     def initial_leak(self, noise: Tensor) -> Tensor:
-        """A rate near exp(-2)."""
+        """A rate near exp(-2), shaped as the noise ``[...]``."""
         return torch.exp(0.1 * noise - 2)
 
     def drive_of_leak(self, leak: float) -> float:
@@ -40,7 +40,7 @@ class NoisyOr(Imaging):
         return -math.log1p(-leak)
 
     def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:
-        """Of ``1 - exp(-leak) prod_k (1 - q_k theta_k)``, the exact mean of A.1 under independent causes.
+        """Of ``1 - exp(-leak) prod_k (1 - q_k theta_k)``, the exact mean of A.1 under independent causes ``q[..., k]``.
 
         In float32, where ``q_k`` rounds to 1 and a weight is 17 or more, ``log(1 - p)`` is minus infinity where the
         exact value is finite; use float64 there.

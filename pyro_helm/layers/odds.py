@@ -22,15 +22,15 @@ class Odds(Imaging):
     constraint = constraints.positive
 
     def distribution(self, drive: Tensor) -> TorchDistribution:
-        """Bernoulli with odds ``drive``."""
+        """Bernoulli with odds ``drive[..., units]``."""
         return OddsBernoulli(drive)
 
     def initial_weight(self, noise: Tensor) -> Tensor:
-        """Log-normal with median exp(-4): each unit listens to a few causes only."""
+        """Log-normal with median exp(-4), shaped as the noise ``[...]``: each unit listens to a few causes only."""
         return torch.exp(2 * noise - 4)
 
     def initial_leak(self, noise: Tensor) -> Tensor:
-        """Odds near exp(-2)."""
+        """Odds near exp(-2), shaped as the noise ``[...]``."""
         return torch.exp(0.1 * noise - 2)
 
     def drive_of_leak(self, leak: float) -> float:

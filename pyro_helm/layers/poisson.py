@@ -15,7 +15,7 @@ class PoissonCounts(Imaging):
     """``x ~ Poisson(exp(drive))`` for counts 0, 1, 2, ..."""
 
     def distribution(self, drive: Tensor) -> TorchDistribution:
-        """Poisson with rate ``exp(drive)``."""
+        """Poisson with rate ``exp(drive[..., units])``."""
         return Poisson(torch.exp(drive))
 
     def drive_of_leak(self, leak: float) -> float:

@@ -31,12 +31,12 @@ class Product(NamedTuple):
     value: Tensor
 
     def times(self, log_factor: Tensor) -> Product:
-        """The product with one factor more, given by its logarithm."""
+        """The product with one factor more, given by its logarithm, which broadcasts to ``[..., units]``."""
         return Product(self.log + log_factor, self.value * torch.exp(log_factor))
 
     @property
     def log_complement(self) -> Tensor:
-        """``log(1 - product)``, with exact gradients, accurate for products near 0 and near 1."""
+        """``log(1 - product)``, ``[..., units]``, with exact gradients, accurate for products near 0 and near 1."""
         near_one = self.value > 0.5
         # where the other branch holds, its place is taken by a number that gives no NaN to the gradient
         log = torch.where(near_one, self.log, -1.0)

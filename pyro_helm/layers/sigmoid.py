@@ -19,11 +19,11 @@ class Sigmoid(Imaging):
     is_binary = True
 
     def distribution(self, drive: Tensor) -> TorchDistribution:
-        """Bernoulli with logit ``drive``."""
+        """Bernoulli with logit ``drive[..., units]``."""
         return SigmoidBernoulli(drive)
 
     def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:
-        """Of ``sigmoid(q @ weight + leak)``, as in 3.10: not the mean of the sigmoid, but the sigmoid of the mean."""
+        """Of ``sigmoid(q[..., k] @ weight + leak)``, 3.10: the sigmoid of the mean, not the mean of the sigmoid."""
         drive = self.drive(q)
         return LogProbs(logsigmoid(drive), logsigmoid(-drive))
 

@@ -15,7 +15,7 @@ def depends_on_all(kind: str) -> ValueError:
 
 
 def leaving_out(layer: TorchDistribution, observed: Tensor) -> TorchDistribution:
-    """The layer, with its units as the event, without the factors of those that are not observed.
+    """The layer, with its units as the event, without those where ``observed[..., units]`` is False.
 
     Raises:
         ValueError: for a layer whose units depend on each other, so that one can't be left out.

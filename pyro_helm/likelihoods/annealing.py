@@ -19,7 +19,7 @@ _STEEPNESS = 4.0
 
 
 def temperatures(schedule: int | Sequence[float]) -> list[float]:
-    """Inverse temperatures from 0 to 1: as many steps of a sigmoid schedule, denser at both ends, or one's own.
+    """Inverse temperatures from 0 to 1: so many steps of a sigmoid schedule, denser at both ends, or those given.
 
     Raises:
         ValueError: unless there is a step, and they rise from 0 to 1.

@@ -93,7 +93,7 @@ def check_layers(
 
 
 def check_joint_states(model: Program, x: Tensor, max_terms: int | None, *, divided: bool) -> None:
-    """Refuse to sum over too many joint states."""
+    """Refuse to sum over too many joint states for data ``x[data, units]``."""
     joint = num_states(discrete_sites(model, observing(x[:1] if divided else x)))
     terms = joint * restarts_of(model) * len(x)
     states = f"2^{math.log2(joint):.1f} joint states of the latent sites and {len(x)} data"
@@ -122,11 +122,11 @@ def _joint(model: Program, x: Tensor, terms_at_once: int, divided: bool) -> Tens
 
 
 def pieces_of_rows(model: Program, x: Tensor, terms_at_once: int, divided: bool) -> tuple[Tensor, ...]:
-    """Data scored at once where every joint state is scored with every datum."""
+    """Pieces of ``x[data, units]`` scored at once where every joint state is scored with every datum."""
     states = num_states(discrete_sites(model, observing(x[:1]))) if divided else 1
     return in_pieces(x, max(1, terms_at_once // (min(states, 1024) * x.shape[-1])), divided=divided)
 
 
 def states_per_piece(x: Tensor, rows: int, terms_at_once: int) -> int:
-    """Joint states scored at once with so many data."""
+    """Joint states scored at once with so many data of ``x[data, units]``."""
     return max(1, terms_at_once // (rows * x.shape[-1]))

@@ -2,15 +2,21 @@
 
     log p(x) ~ log mean_k w_k,   w_k = p(x, h_k) / q(h_k | x),   h_k ~ q(h | x)
 
-A lower bound on average, close where the guide covers the posterior (Burda, Grosse & Salakhutdinov 2016). How close is
-asked in several ways of the same weights, which are read once and not kept:
+A lower bound on average, close where the guide covers the posterior. How close is asked in several ways of the same
+weights, which are read once and not kept:
 
 - With ``ESS = (sum w)^2 / sum w^2`` the delta method gives the standard error ``sqrt((K / ESS - 1) / (K - 1))``.
 - The bootstrap, with Poisson counts for resamples so that it can be streamed, gives another.
 - Pareto k-hat says how heavy the tail of the weights is (:mod:`pyro_helm.likelihoods.pareto`).
 - The bound at K/2 and K/4 samples shows whether it is still growing.
-- The jackknife over groups of samples takes off the bias of order 1/K (Nowozin 2018; Busing, Meijer & Van der Leeden
-  1999 for groups of unequal size). It is no lower bound any more.
+- The jackknife over groups of samples takes off the bias of order 1/K. It is no lower bound any more.
+
+References:
+    Burda, Grosse & Salakhutdinov 2016, `Importance weighted autoencoders <https://arxiv.org/abs/1509.00519>`__: the
+    bound. Nowozin 2018, `Debiasing evidence approximations <https://openreview.net/forum?id=HyZoi-WRb>`__: the
+    jackknife. Busing, Meijer & Van der Leeden 1999, `Delete-m jackknife for unequal m
+    <https://doi.org/10.1023/A:1008800423698>`__: its groups of unequal size.
+
 """
 
 from __future__ import annotations
@@ -139,7 +145,7 @@ class RunningWeights:
         self.done = 0
 
     def add(self, log_weight: Tensor) -> None:
-        """Read some more."""
+        """Read some more log-weights, ``[particles, restarts, data]``, in nats."""
         log_weight = log_weight.double()
         number, *shape = log_weight.shape
         if self.done == 0:

@@ -3,8 +3,11 @@
 The largest weights are fitted by a generalised Pareto distribution whose shape k is about the inverse of the number of
 moments that the weights have: above 0.5 they have no variance, above 1 no mean.
 
-Sources: Zhang & Stephens 2009 (the fit); Vehtari, Simpson, Gelman, Yao & Gabry 2024, Pareto smoothed importance
-sampling, JMLR 25(72) (the tail, the prior that steadies the fit, and the threshold).
+References:
+    Zhang & Stephens 2009, `A new and efficient estimation method for the generalized Pareto distribution
+    <https://doi.org/10.1198/tech.2009.08017>`__: the fit. Vehtari, Simpson, Gelman, Yao & Gabry 2024, `Pareto smoothed
+    importance sampling <https://arxiv.org/abs/1507.02646>`__: the tail, the prior that steadies the fit, the threshold.
+
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def _is_summed_by_layer(guide: Program | None) -> TypeGuard[FactorialRecognition
 
 
 def _check_pair(model: Program, guide: Program, x: Tensor) -> None:
-    """Refuse a guide of other sites than the model's, by a draw of it that no number is made of."""
+    """Refuse a guide whose sites differ from the model's, by one draw that is thrown away."""
     with forked_rng(0, x.device):
         draw_from_guide(model, guide, 1, kwargs=observing(x))
 

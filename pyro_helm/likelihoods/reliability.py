@@ -47,7 +47,7 @@ def warning(
     if missed is not None and missed.any():
         return (
             f"on {_count(missed, weights)} the guide gives probability zero to states that the posterior has, so that "
-            "importance sampling can't see them and there is no number; use a guide that can propose every state, such "
+            "importance sampling misses them and the estimate is NaN; use a guide that can propose every state, such "
             "as mixed_with_prior(model, guide)"
         )
     zero = columns["log_likelihood"] == -np.inf

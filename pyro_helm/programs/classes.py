@@ -46,7 +46,7 @@ def known_apart(
 
 
 def observe_label(logits: Tensor, known: Tensor) -> Tensor:
-    """Observe what is known of the classes, the site ``label``; give it back one-hot, NaN where unknown.
+    """Observe the known classes as site ``label``; give it back one-hot ``[..., classes]``, NaN where unknown.
 
     In a sleep phase the site is dreamt.
     """

@@ -92,7 +92,7 @@ def check_pairing(model_sites: Mapping[str, Site], guide_sites: Mapping[str, Sit
 
 
 def versions(site: Site) -> list[tuple[Tensor, int]]:
-    """The tensors that a site is scored by, its value and its distribution's, and how often each was written to."""
+    """Tensors, of any shape ``[...]``, that a site is scored by, and how often each was written to."""
     tensors = [value for value in (site["value"], site["mask"]) if isinstance(value, Tensor)]
     _add_tensors(site["fn"], tensors)
     try:
@@ -222,7 +222,7 @@ def check_none_shared(shared: frozenset[str], plate_sites: Iterable[str]) -> Non
 
 
 def scales_of(sites: Iterable[Site]) -> dict[str, float | Tensor]:
-    """What each site counts for; refuse one that counts for another in model and guide."""
+    """Scale of each site, a number or ``[..., data]``; refuse one that differs between model and guide."""
     scales: dict[str, float | Tensor] = {}
     for site in sites:
         name = site["name"]
@@ -235,7 +235,7 @@ def scales_of(sites: Iterable[Site]) -> dict[str, float | Tensor]:
 
 
 def common_scale(scales: Mapping[str, float | Tensor]) -> float | Tensor:
-    """The one scale of all sites, by their names; refuse several, which could not stand outside the logarithm."""
+    """The one scale of all sites, a number or ``[..., data]``; refuse several, which can't leave the logarithm."""
     (one, first), *others = scales.items()
     for name, scale in others:
         if not _same(scale, first):
@@ -248,7 +248,7 @@ def common_scale(scales: Mapping[str, float | Tensor]) -> float | Tensor:
 
 
 def all_same(scales: Iterable[float | Tensor]) -> bool:
-    """Whether all of these are the same."""
+    """Whether all of these, numbers or ``[..., data]``, are the same."""
     first, *others = scales
     return all(_same(scale, first) for scale in others)
 

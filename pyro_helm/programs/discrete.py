@@ -55,11 +55,11 @@ def num_values(fn: Any) -> int | None:
 
 
 def elementwise_log_prob(fn: Any, value: Tensor, density: Callable[[Any, Tensor], Tensor]) -> Tensor:
-    """Log-probability of a value with its elements scored by a density of one's own.
+    """Log-probability of a value whose elements are scored by the given density.
 
     Args:
         fn: distribution, whose events are summed over and whose own masks count for nothing.
-        value: of it.
+        value: of it, ``[*batch, *event]``; the result is ``[*batch]``, in nats.
         density: from the distribution of single elements and their values to log-probabilities.
 
     """

@@ -208,7 +208,7 @@ def others(given: Mapping[str, Any], dreamt: Mapping[str, Site], rows: Mapping[s
     Args:
         given: the caller's observations.
         dreamt: sites of the model that were observed.
-        rows: of each subsampled plate, by its name.
+        rows: of each subsampled plate, ``[rows]``, by its name.
 
     """
     renamed = [site["infer"].get("obs") for name, site in dreamt.items() if name not in given]
@@ -220,7 +220,7 @@ def others(given: Mapping[str, Any], dreamt: Mapping[str, Site], rows: Mapping[s
 
 
 def _is_of(seen: Any, value: Any, rows: Mapping[str, Tensor]) -> bool:
-    """Whether what a site has observed is an observation of the caller's, or the rows of one."""
+    """Whether a site's observed value is one of the caller's observations, or some rows of it."""
     if not isinstance(seen, Tensor) or not isinstance(value, Tensor) or not seen.numel():
         return False
     if seen.untyped_storage().data_ptr() == value.untyped_storage().data_ptr():
@@ -230,7 +230,7 @@ def _is_of(seen: Any, value: Any, rows: Mapping[str, Tensor]) -> bool:
 
 
 def of_particle(site: Site, number: int) -> Tensor:
-    """One particle's value of a site, in the shape of a program that is run without particles."""
+    """One particle's value of a site, ``[restarts, data, *event]``, as of a program that is run without particles."""
     value: Tensor = site["value"]
     event_dim = 0 if site_is_subsample(site) else site["fn"].event_dim
     if value.dim() - event_dim < 3:
@@ -264,7 +264,7 @@ def in_its_place(dream: Tensor, site: Site, given: Any, rows: Mapping[str, Tenso
 
 
 def missing_as(given: Any, dream: Tensor) -> Tensor:
-    """The dream with missing values (NaN) where the data have them; as it is if they are of another shape."""
+    """The dream ``[..., data, units]`` with NaN where the data have it; unchanged if they are of another shape."""
     if not isinstance(given, Tensor) or not has_missing(given):
         return dream
     if given.shape != dream.shape[max(0, dream.dim() - given.dim()) :]:

@@ -62,7 +62,7 @@ def shown_sizes(program: Any) -> str:
 def checked_observations(
     observations: Observations | None, sizes: Sequence[int], dtype: torch.dtype
 ) -> dict[str, Tensor]:
-    """Observations in the dtype of the parameters, so that bool and integer data will do.
+    """Observations ``[..., units]`` in the dtype of the parameters, so that bool and integer data will do.
 
     Raises:
         ValueError: for a site that does not exist, or values of another width than the layer's.

@@ -135,12 +135,12 @@ class Buffers:
         return [self.name(place) for place, value in self.current().items() if value is not self._places.get(place)]
 
     def by_name(self, values: Mapping[Place, Tensor | None]) -> dict[str, Tensor | None]:
-        """The same by names that tell the programs apart, and outlive them."""
+        """Buffers, of any shape ``[...]``, by names that tell the programs apart, and outlive them."""
         numbers = {module: number for number, module in enumerate(self._modules)}
         return {f"{numbers[module]}.{name}": value for (module, name), value in values.items()}
 
     def by_place(self, values: Mapping[str, Tensor | None]) -> BufferValues:
-        """What :meth:`by_name` gave, of these programs or others that are made alike."""
+        """What :meth:`by_name` gave, buffers ``[...]`` of these programs or others that are made alike."""
         modules = list(self._modules)
         parts = [(name.partition("."), value) for name, value in values.items()]
         return {(modules[int(number)], name): value for (number, _, name), value in parts}
@@ -152,7 +152,7 @@ class Buffers:
 
 
 def same(one: Tensor | None, other: Tensor | None, *, tolerance: float = 0.0) -> bool:
-    """Whether two buffers have the same values, or are both missing."""
+    """Whether two buffers ``[...]`` have the same values, or are both missing."""
     if one is None or other is None:
         return one is other
     return one.shape == other.shape and torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True)

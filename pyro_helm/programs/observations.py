@@ -27,7 +27,7 @@ _ROWS_AT_ONCE = 1000
 
 
 def as_observed(model: Program, data: Tensor, name: str = "x") -> Tensor:
-    """The data where a module has its parameters, and in their type; for a function, floating-point numbers.
+    """The data ``[data, ...]`` in device and type of a module's parameters; for a function, in floating point.
 
     Whole numbers of another name than ``x``, labels or lengths say, stay whole.
     """
@@ -39,7 +39,7 @@ def as_observed(model: Program, data: Tensor, name: str = "x") -> Tensor:
 
 
 def observing(x: Tensor) -> dict[str, dict[str, Tensor]]:
-    """Keyword arguments with which a program is shown data."""
+    """Keyword arguments with which a program is shown data ``x[data, units]``."""
     return {"observations": {"x": x}}
 
 

@@ -30,7 +30,7 @@ def as_rows(model: Program, guide: Program | None, observations: Mapping[str, Te
     Args:
         model: Pyro model, of whose device and type the rows are.
         guide: its guide, or None.
-        observations: by name, each with the data in front.
+        observations: by name, each ``[data, ...]``; the rows are ``[data, numbers]``.
 
     """
     if set(observations) == {"x"}:

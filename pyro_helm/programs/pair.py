@@ -60,7 +60,8 @@ class Programs:
     ) -> Particles:
         """Draw ``h ~ q(h | x)`` from the guide and score it under both: :func:`~.particles.draw_from_guide`.
 
-        Draws are constants unless ``pathwise``; sites outside the data plate are refused unless ``shared``.
+        Draws are constants unless ``pathwise``; sites outside the data plate are refused unless ``shared``. Given
+        ``values`` are ``[particles, restarts, data, ...]``.
         """
         return draw_from_guide(
             self.model,

@@ -60,7 +60,7 @@ class Particles:
 
     @cached_property
     def scale(self) -> float | Tensor:
-        """What each datum counts for, the same for all sites in the data plate; none where they differ."""
+        """What each datum counts for, a number or ``[..., data]``, the same for all sites in the data plate."""
         return common_scale({name: scale for name, scale in self.scales.items() if name not in self.shared})
 
     @cached_property
@@ -136,15 +136,15 @@ class Particles:
         return max((frame.size for site in sites for frame in site["cond_indep_stack"] if frame.dim == -2), default=1)
 
     def of_restart(self, log_p: Tensor) -> Tensor:
-        """A site's log-probabilities, of which each restart has its share where the site is outside their plate."""
+        """A site's log-probabilities ``[particles, restarts, data]``; each restart's share if outside their plate."""
         return log_p / self.restarts if log_p.shape[-2] < self.restarts else log_p
 
     def scale_of(self, name: str) -> float | Tensor:
-        """What a site's log-probabilities count for."""
+        """What a site's log-probabilities count for, a number or ``[..., data]``."""
         return self.scales[name]
 
     def count_of(self, name: str) -> float | Tensor:
-        """What a datum of a site's plate counts for: the most that any site there does."""
+        """What a datum of a site's plate counts for, a number or ``[..., data]``: the most that any site there does."""
         counts = [scale for other, scale in self.scales.items() if self.plates[other] == self.plates[name]]
         if all_same(counts):
             return counts[0]
@@ -241,7 +241,7 @@ def score(
 
 
 def num_particles_of(values: Mapping[str, Tensor]) -> int:
-    """How many particles given values are of; the rows of a minibatch have no dimension of particles."""
+    """Particles of given values ``[particles, restarts, data, ...]``; a minibatch's rows have no such dimension."""
     return max((len(value) for value in values.values() if value.dim() > 2), default=1)
 
 

@@ -57,7 +57,7 @@ class Recorder(Messenger):  # type: ignore[misc]
         elif self.draw is not None:
             msg["value"] = self.draw(msg, self.num_particles)
         elif self.num_particles == 1:
-            # one that can be drawn from as it is is left to Pyro
+            # one that needs no change before it is drawn from is left to Pyro
             fn = drawable(msg["fn"])
             if fn is msg["fn"]:
                 return
@@ -94,5 +94,5 @@ def without_subsamples(sites: Mapping[str, Site]) -> dict[str, Site]:
 
 
 def minibatch_of(sites: Mapping[str, Site]) -> dict[str, Tensor]:
-    """Rows of each subsampled plate, by its name."""
+    """Rows of each subsampled plate, ``[rows]``, by its name."""
     return {name: site["value"] for name, site in sites.items() if site_is_subsample(site)}

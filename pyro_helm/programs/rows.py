@@ -35,7 +35,7 @@ def may_be_divided(rows: Rows | None, *programs: object) -> bool:
     """Whether rows may be divided, reordered or left out where they repeat.
 
     Args:
-        rows: the caller's word; None for what is known of the programs.
+        rows: what the caller allows; None for what is known of the programs.
         programs: those that are shown the rows; None for one that is not there.
 
     Raises:
@@ -81,7 +81,10 @@ def check_number(log_p: Tensor, num_rows: int, *, divided: bool) -> Tensor:
 
 
 def distinct(x: Tensor, *, divided: bool) -> tuple[Tensor, Tensor]:
-    """Rows of which none repeats, and the place of each of the data among them; all rows where they are together."""
+    """Rows of ``x[data, units]`` of which none repeats, and each datum's place among them, ``[data]``.
+
+    All rows where they can't be divided.
+    """
     if not divided:
         return x, torch.arange(len(x), device=x.device)
     missing = x.isnan()

@@ -107,7 +107,7 @@ def _bernoulli_of_logits(fn: Any, value: Tensor) -> Tensor:
 
 
 def share_of_log_prob(count: Tensor, log_p: Tensor) -> Tensor:
-    """``count log p``, with a gradient of zero where it is infinite."""
+    """``count log p``, ``[...]`` as both broadcast, with a gradient of zero where it is infinite."""
     zero = log_p == -torch.inf
     return (count * log_p.masked_fill(zero, 0.0)).masked_fill(zero & (count != 0), -torch.inf)
 

@@ -28,13 +28,6 @@ def at_least_one(name: str, value: Any) -> int:
     return int(value)
 
 
-def whole_number(name: str, value: Any) -> int:
-    """As :func:`at_least_one`, for the settings of schemes, whose two faults are told in one sentence."""
-    if not is_whole(value) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return int(value)
-
-
 def checked_seed(seed: Any) -> int:
     """The seed, as Python's; ValueError for anything but a whole number that a generator takes."""
     if not is_whole(seed) or not 0 <= seed < 2**62:
@@ -75,7 +68,7 @@ def rising_to_one(name: str, values: Iterable[Any], *, of_each: str) -> list[flo
         of_each: what one of them is called.
 
     Raises:
-        TypeError: for one that is no number.
+        TypeError: for a value that is not a number.
         ValueError: unless each is above the last, the first 0 and the last 1.
 
     """

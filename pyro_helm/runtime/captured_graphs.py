@@ -47,11 +47,15 @@ def capture(function: Callable[..., Any], *example: Tensor | None) -> GraphModul
     >>> double(torch.ones(2))
     tensor([ 2., 10.])
     """
-    from torch.fx.experimental.proxy_tensor import make_fx  # late, as below: it takes a second, and few need it
+    from torch._guards import TracingContext, tracing  # late, as below: it takes a second, and few need it
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
 
     token = _CAPTURING.set(True)
     try:
-        graph = make_fx(function, tracing_mode="real")(*example)
+        # what describes the results, made once: else anew for each of them, which takes as long as all the rest
+        with tracing(TracingContext(FakeTensorMode())):
+            graph = make_fx(function, tracing_mode="real")(*example)
     except RuntimeError as error:
         # torch goes on with advice on a setting of its own
         reason = str(error).split(" - erroring out")[0].partition("\n")[0] or type(error).__name__

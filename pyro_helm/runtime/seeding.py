@@ -1,4 +1,4 @@
-"""Random numbers of one's own."""
+"""Random numbers apart from the caller's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from a seed of one's own; the caller's random state is as it was afterwards."""
+    """Draw from this seed; the caller's random state is unchanged afterwards."""
     on_gpu = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
         # torch.manual_seed would seed the GPUs that are not forked too, and where there is none queue it, call by call

@@ -85,7 +85,7 @@ class Scheme(ELBO):  # type: ignore[misc]
         return -(bound if surrogate is None else with_gradient_of(bound, surrogate))
 
     def differentiable_loss(self, model: Program, guide: Program | None, *args: Any, **kwargs: Any) -> Tensor:
-        """Sum of :meth:`restart_losses`, a scalar to call ``backward()`` on."""
+        """Sum of :meth:`restart_losses`, a scalar ``[]`` to call ``backward()`` on."""
         check_names_differ(model, guide)
         return self.restart_losses(model, guide, *args, **kwargs).sum()
 
@@ -108,11 +108,11 @@ class Scheme(ELBO):  # type: ignore[misc]
         return float(loss.detach())
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the scheme has learned of the pair of programs in use, by name; nothing if it remembers nothing."""
+        """What the scheme has learned of the pair in use, tensors ``[...]`` by name; empty if it remembers nothing."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what a :meth:`state_dict` holds, with the first pair of programs that comes.
+        """Go on from a :meth:`state_dict`, tensors ``[...]`` by name, with the first pair of programs that comes.
 
         Raises:
             ValueError: for a state of something else.
@@ -142,7 +142,7 @@ class Scheme(ELBO):  # type: ignore[misc]
 
 
 def with_gradient_of(value: Tensor, surrogate: Tensor) -> Tensor:
-    """A tensor with the value of the first and the gradient of the second.
+    """A tensor with the value of the first and the gradient of the second, both ``[...]``.
 
     A surrogate only stands for its gradient. Its own value means nothing, and may be NaN: the weight 0 of an impossible
     particle times its log-probability, say.

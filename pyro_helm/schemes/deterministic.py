@@ -98,7 +98,7 @@ def expected_log_probs(
 
 
 def checked_max_enumerated(max_enumerated: int) -> int:
-    """The number itself; ValueError for what is no number of units from 0 to 20."""
+    """The number of units, unchanged; ValueError unless it is an integer from 0 to 20."""
     if not is_whole(max_enumerated) or not 0 <= max_enumerated <= MOST_ENUMERATED:
         raise ValueError(
             f"max_enumerated must be a number of units, an integer from 0 to {MOST_ENUMERATED}, got {max_enumerated!r}"
@@ -114,7 +114,7 @@ def checked_tolerance(tolerance: float | None) -> float | None:
 
 
 def mean_log(layer: Imaging, q: Tensor, tolerance: float | None, max_enumerated: int) -> LogProbs:
-    """Expected log-probabilities of a layer, within a tolerance that follows from the precision if it is None."""
+    """Expected log-probabilities ``[..., units]`` under causes of means ``q[..., k]``; tolerance by dtype if None."""
     if tolerance is None:
         tolerance = 1e-10 if q.dtype == torch.float64 else 1e-5
     return layer.mean_log(q, tolerance=tolerance, max_enumerated=max_enumerated)

@@ -1,4 +1,4 @@
-"""DisARM: Bernoulli draws judged by antithetic partners, layer by layer through the hierarchy.
+"""DisARM: Bernoulli draws beside antithetic partners, layer by layer through the hierarchy.
 
     b = 1[u < p],   b' = 1[1 - u < p],   p = sigmoid(a),   u ~ Uniform(0, 1)
     d/da_i E[f(b)]  ~  (f(b) - f(b')) / 2  (-1)^{b'_i} 1[b_i != b'_i] sigmoid(|a_i|)
@@ -8,7 +8,7 @@ below kept; each layer so takes one more pass.
 
 In the multi-sample form, which follows ``L = log mean_k w_k``, f is ``L - v_k`` with ``v_k = w_k / sum_j w_j``, as a
 function of one particle, all others kept: ``v_k`` stands for the gradient of the guide's own part of the bound,
-``-v_k d log q(h_k)``, a score function too. Judged together the two mostly cancel.
+``-v_k d log q(h_k)``, a score function too. Taken together the two mostly cancel.
 
 Dong, Mnih & Tucker, DisARM: an antithetic gradient estimator for binary latent variables, 2020, equations 5 to 7 and
 section 3.2; Yin, Ho, Yan, Qian & Zhou, Probabilistic best subset selection by gradient-based optimization (U2G), 2020.
@@ -147,5 +147,5 @@ def antithetic(site: Site) -> tuple[Tensor, Tensor]:
 
 
 def antithetic_weight(value: Tensor, partner: Tensor, logits: Tensor) -> Tensor:
-    """What half the difference of a draw and its partner is multiplied by, for the gradient of each logit: (5)."""
+    """Factor of half the difference of a draw and its partner, for each logit's gradient (5); all ``[..., units]``."""
     return torch.where(partner == value, 0.0, (1 - 2 * partner) * torch.sigmoid(logits.abs()))

@@ -20,7 +20,7 @@ from pyro_helm.latents.joint_states import all_joint_states, discrete_sites, num
 from pyro_helm.programs.contract import check_observes
 from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.particles import score
-from pyro_helm.runtime.arguments import whole_number
+from pyro_helm.runtime.arguments import at_least_one
 from pyro_helm.runtime.device import placement
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.schemes.base import Estimate, Intractable, Scheme, normalised_weights
@@ -52,7 +52,7 @@ class ExactEM(Scheme):
 
     def __init__(self, *, max_terms: int = 2**21) -> None:
         super().__init__()
-        self.max_terms = whole_number("max_terms", max_terms)
+        self.max_terms = at_least_one("max_terms", max_terms)
 
     def estimate(self, programs: Programs) -> Estimate:
         """``log p(x)`` summed over the data, ``[restarts]``, in nats."""

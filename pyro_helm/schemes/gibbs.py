@@ -19,7 +19,7 @@ import torch
 
 from pyro_helm.latents.gibbs_moves import sweep
 from pyro_helm.programs.pair import Programs
-from pyro_helm.runtime.arguments import whole_number
+from pyro_helm.runtime.arguments import at_least_one
 from pyro_helm.schemes.base import Estimate
 from pyro_helm.schemes.states_of_data import KeepsStates, latent_states
 
@@ -60,8 +60,8 @@ class Gibbs(KeepsStates):
         self, num_particles: int = 1, *, num_sweeps: int = 1, block_size: int = 1, max_data: int = 100_000
     ) -> None:
         super().__init__(num_particles, max_data)
-        self.num_sweeps = whole_number("num_sweeps", num_sweeps)
-        self.block_size = whole_number("block_size", block_size)
+        self.num_sweeps = at_least_one("num_sweeps", num_sweeps)
+        self.block_size = at_least_one("block_size", block_size)
 
     def estimate(self, programs: Programs) -> Estimate:
         """``log p(x, h)`` of posterior draws summed over the data, ``[restarts]``, in nats."""

@@ -5,10 +5,10 @@
 A term that does not depend on them has mean zero times the score of s, so leaving it out changes no mean. (As a
 control variate it may still be of use, as in REINFORCE.) A term is left out only where the structure of the programs
 shows that it is independent, and that is known of the library's own pairs alone, a :class:`BeliefNetwork` with a
-:class:`FactorialRecognition` or an :class:`AutoregressiveRecognition`: there, without skip connections, h2 is judged by
-``log p(h2) + log p(h1 | h2) - log q(h2 | h1)`` and not by how well h1 explains the data. What any other program does
-with a draw can't be seen from outside (it may write it into a buffer, pass it through numpy or remember it until the
-next call), so that each of its sites is judged by all terms.
+:class:`FactorialRecognition` or an :class:`AutoregressiveRecognition`: there, without skip connections, the learning
+signal of h2 is ``log p(h2) + log p(h1 | h2) - log q(h2 | h1)``, without how well h1 explains the data. What any other
+program does with a draw can't be seen from outside (it may write it into a buffer, pass it through numpy or remember it
+until the next call), so the learning signal of each of its sites has all terms.
 
 Schulman, Heess, Weber & Abbeel, Gradient estimation using stochastic computation graphs, 2015; for layered networks
 Mnih & Gregor, Neural variational inference and learning in belief networks, 2014, section 2.4.
@@ -76,11 +76,11 @@ def dependencies(particles: Particles, programs: Programs) -> Dependencies:
 
 
 def signals(particles: Particles, known: Dependencies, *sites: str) -> dict[str, Tensor]:
-    """What the draws of each scored guide site are judged by, ``[particles, restarts, data]``.
+    """Learning signal of each scored guide site, ``[particles, restarts, data]``.
 
-    The scaled terms ``log p - log q`` that they may influence, in nats, of the draw's own datum where both site and
-    term are in the data plate. A site that all data share is judged by the sum over them, ``[particles, restarts, 1]``,
-    and so is one from which such a site is drawn.
+    The sum of the scaled terms ``log p - log q`` that its draws may influence, in nats, of the draw's own datum where
+    both site and term are in the data plate. For a site that all data share, and for one from which such a site is
+    drawn, it is summed over the data, ``[particles, restarts, 1]``.
 
     Args:
         particles: of the pair.
@@ -102,7 +102,7 @@ def signals(particles: Particles, known: Dependencies, *sites: str) -> dict[str,
             if depends & reached:
                 scaled = particles.scale_of(name) * term.detach()
                 if site in narrow:
-                    scaled = particles.of_restart(scaled)  # the draw is judged by the sum over all restarts
+                    scaled = particles.of_restart(scaled)  # the signal is the sum over all restarts
                 elif not narrow.isdisjoint(reached):
                     scaled = scaled.sum(-2, keepdim=True)  # it reaches the other restarts through one outside
                 mixes = of_all_data or plates[site] != plates[name]

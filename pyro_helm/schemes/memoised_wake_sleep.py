@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pyro_helm.programs.pair import Programs
-from pyro_helm.runtime.arguments import number, whole_number
+from pyro_helm.runtime.arguments import at_least_one, number
 from pyro_helm.schemes.base import Estimate, normalised_weights
 from pyro_helm.schemes.states_of_data import KeepsStates, discrete_draws, fingerprints, taken
 
@@ -53,7 +53,7 @@ class MemoisedWakeSleep(KeepsStates):
         self, num_particles: int = 1, *, memory_size: int = 5, replay: float = 1.0, max_data: int = 100_000
     ) -> None:
         super().__init__(num_particles, max_data)
-        self.memory_size = whole_number("memory_size", memory_size)
+        self.memory_size = at_least_one("memory_size", memory_size)
         if not 0 <= number("replay", replay) <= 1:
             raise ValueError(f"replay must be between 0 (dreams alone) and 1 (remembered states alone), got {replay}")
         self.replay = replay

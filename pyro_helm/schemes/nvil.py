@@ -8,9 +8,9 @@
 Of any programs but the library's own pair, ``f^s`` is all terms (:mod:`pyro_helm.schemes.learning_signals`).
 ``C^s`` is a network of one hidden layer of tanh units that predicts ``f^s`` from what the site was drawn from: the
 layer below, or the data; in other programs all earlier sites of the guide, and the data that were handed in as
-``observations``. ``c^s`` and ``v^s`` are running mean and standard deviation of what is left. All three are of
-earlier steps, so that they are constants to the draws they judge: without ``v`` the
-gradient is unbiased, with it that of each site is shortened by a common factor.
+``observations``. ``c^s`` and ``v^s`` are running mean and standard deviation of what is left. All three come from
+earlier steps, so they are constants with respect to the current draws: without ``v`` the gradient is unbiased; with it,
+that of each site is scaled by a common factor.
 
 Mnih & Gregor, Neural variational inference and learning in belief networks, 2014, sections 2.3 to 2.5, algorithm 1.
 """
@@ -26,7 +26,7 @@ from torch import Tensor
 from pyro_helm.programs.memory import Memory
 from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.particles import Particles
-from pyro_helm.runtime.arguments import flag, number, whole_number
+from pyro_helm.runtime.arguments import at_least_one, flag, number
 from pyro_helm.schemes.base import Estimate, Scheme
 from pyro_helm.schemes.learning_signals import (
     Dependencies,
@@ -40,7 +40,7 @@ from pyro_helm.schemes.reinforce import surrogate_elbo
 
 
 class NVIL(Scheme):
-    """Gradient of the free energy for model and guide, judged by learned baselines; one particle will do.
+    """Gradient of the free energy for model and guide, with learned baselines; one particle will do.
 
     The baselines are the scheme's own: they are kept for each pair of model and guide, learn with their own Adam
     whenever a loss is made with gradients, and need nothing from the optimiser of the pair. A site that is seen from
@@ -78,7 +78,7 @@ class NVIL(Scheme):
         decay: float = 0.8,
     ) -> None:
         super().__init__(num_particles)
-        self.hidden_units = whole_number("hidden_units", hidden_units)
+        self.hidden_units = at_least_one("hidden_units", hidden_units)
         if not number("learning_rate", learning_rate) > 0:
             raise ValueError(f"learning_rate must be positive, got {learning_rate}")
         if not 0 <= number("decay", decay) < 1:
@@ -89,7 +89,7 @@ class NVIL(Scheme):
         self._baselines = Memory("NVIL")
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What all baselines have learned of the one pair of programs in use, as ``"part/site and shape"``.
+        """What all baselines have learned of the one pair in use, tensors ``[...]`` by ``"part/site and shape"``.
 
         Raises:
             ValueError: if it has been used on several pairs.
@@ -101,7 +101,7 @@ class NVIL(Scheme):
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what a :meth:`state_dict` holds; the first pair of programs that comes goes on with it.
+        """Take up the tensors ``[...]`` of a :meth:`state_dict`; the first pair of programs goes on with them.
 
         Raises:
             ValueError: for a state of something else.
@@ -207,8 +207,8 @@ class _Baseline:
     def centre(self, left: Tensor) -> tuple[Tensor, Tensor]:
         """What is left of a signal less its running mean, and the running variance ``[restarts, 1]``.
 
-        In the first step each draw is judged by the mean of the others instead, which leaves the gradient unbiased too:
-        signals as they are would fill the memory of an optimiser such as Adam for hundreds of steps.
+        In the first step the mean of the other draws takes the running mean's place, which leaves the gradient unbiased
+        too: raw signals would dominate the moments of an optimiser such as Adam for hundreds of steps.
         """
         count = left.shape[0] * left.shape[-1]
         if not self.is_new or count == 1:

@@ -31,8 +31,8 @@ from pyro_helm.schemes.learning_signals import dependencies, signals, without_im
 class Reinforce(Scheme):
     """Unbiased gradient of the free energy for model and guide.
 
-    With two particles or more, each is judged against the mean of the others; one alone is judged by its own terms,
-    which is unbiased but noisy. Reparameterised sites get their pathwise gradient instead.
+    With two particles or more, the baseline of each is the mean of the others; one alone has no baseline, which is
+    unbiased but noisy. Reparameterised sites get their pathwise gradient instead.
 
     Args:
         num_particles: draws per datum and restart.
@@ -76,7 +76,7 @@ def surrogate_elbo(particles: Particles, signal: Mapping[str, Tensor]) -> Tensor
 
 
 def leave_one_out(signal: Tensor) -> Tensor:
-    """Each particle's signal less the mean of the others'; of a single particle, the signal itself."""
+    """Signals ``[particles, ...]``, each less the mean of the others'; of a single particle, the signal itself."""
     num_particles = signal.shape[0]
     if num_particles == 1:
         return signal

@@ -20,7 +20,7 @@ from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.particles import Particles
 from pyro_helm.programs.row_keys import keys_of
 from pyro_helm.programs.site_log_prob import log_prob
-from pyro_helm.runtime.arguments import whole_number
+from pyro_helm.runtime.arguments import at_least_one
 from pyro_helm.schemes.base import Scheme
 
 
@@ -41,7 +41,7 @@ class KeepsStates(Scheme):
 
     def __init__(self, num_particles: int, max_data: int) -> None:
         super().__init__(num_particles)
-        self.max_data = whole_number("max_data", max_data)
+        self.max_data = at_least_one("max_data", max_data)
         self._memory = Memory(type(self).__name__)
 
     def _recall(
@@ -68,7 +68,7 @@ class KeepsStates(Scheme):
         return kept.recall(keys, start), remember
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All states of the one model in use, as ``"number/keys"``, ``"number/used"`` and ``"number/states/site"``.
+        """States ``[data, ...]`` of the one model in use: ``"number/keys"``, ``".../used"``, ``".../states/site"``.
 
         Raises:
             ValueError: if it has been used on several models.
@@ -78,7 +78,7 @@ class KeepsStates(Scheme):
         return {f"{number}/{part}": value for number, kept in enumerate(every) for part, value in kept.state().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up what a :meth:`state_dict` holds; the first model that comes goes on with it.
+        """Take up the tensors ``[data, ...]`` of a :meth:`state_dict`; the first model goes on with them.
 
         Raises:
             ValueError: for a state of something else.
@@ -105,7 +105,7 @@ def latent_states(particles: Particles, num_particles: int) -> dict[str, Tensor]
 
 
 def discrete_draws(particles: Particles, num_particles: int, scheme: str) -> dict[str, Tensor]:
-    """As :func:`latent_states`, of sites that states can be told apart by and stored.
+    """As :func:`latent_states`, ``[particles, restarts, data, *event]``, of states that can be told apart and stored.
 
     Raises:
         TypeError: for a latent site that is not Bernoulli, Categorical or one-hot.
@@ -171,7 +171,7 @@ class KeptStates:
         self.states = {name[len("states/") :]: value.clone() for name, value in state.items() if "states/" in name}
 
     def state(self) -> dict[str, Tensor]:
-        """All there is, from which another goes on as it would."""
+        """All there is, tensors ``[data, ...]``, from which another goes on as it would."""
         states = {f"states/{name}": value for name, value in self.states.items()}
         return {name: value.clone() for name, value in {"keys": self.keys, "used": self.used, **states}.items()}
 
@@ -196,7 +196,12 @@ class KeptStates:
         }
 
     def remember(self, keys: Tensor, states: dict[str, Tensor], max_data: int) -> None:
-        """Keep these states, of data that have come before or not, and no more than so many."""
+        """Keep the states ``[states, restarts, data, *event]`` of data, known or new, by their ``keys[data]``.
+
+        Raises:
+            ValueError: for more than ``max_data`` data at once.
+
+        """
         if len(keys) > max_data:
             raise ValueError(
                 f"{self.owner} keeps the states of {max_data} data, but was given {len(keys)} at once; raise max_data, "

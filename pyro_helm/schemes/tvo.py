@@ -19,7 +19,7 @@ from itertools import pairwise
 import torch
 
 from pyro_helm.programs.pair import Programs
-from pyro_helm.runtime.arguments import flag, number, rising_to_one, whole_number
+from pyro_helm.runtime.arguments import at_least_one, flag, number, rising_to_one
 from pyro_helm.schemes.base import Estimate, Scheme, normalised_weights
 
 SPACINGS = ("log_uniform", "linear")
@@ -103,7 +103,7 @@ def points_of(partition: str | Sequence[float], num_intervals: int, first: float
         return rising_to_one("partition", partition, of_each="a point of the partition")
     if partition not in SPACINGS:
         raise ValueError(f"partition must be {' or '.join(SPACINGS)}, or points from 0 to 1; got {partition!r}")
-    num_intervals = whole_number("num_intervals", num_intervals)
+    num_intervals = at_least_one("num_intervals", num_intervals)
     if not 0 < number("first", first) < 1:
         raise ValueError(f"first must be between 0 and 1, got {first}")
     if partition == "linear":

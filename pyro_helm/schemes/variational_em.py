@@ -27,7 +27,7 @@ from torch.distributions import Bernoulli
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.layers import Imaging, LogProbs, local_parameters
 from pyro_helm.programs.pair import Programs
-from pyro_helm.runtime.arguments import flag, number, whole_number
+from pyro_helm.runtime.arguments import at_least_one, flag, number
 from pyro_helm.runtime.device import placement
 from pyro_helm.schemes.base import Estimate, Scheme
 from pyro_helm.schemes.deterministic import (
@@ -85,7 +85,7 @@ class VariationalEM(Scheme):
     ) -> None:
         super().__init__()
         self.exact = flag("exact", exact)
-        self.num_iterations = whole_number("num_iterations", num_iterations)
+        self.num_iterations = at_least_one("num_iterations", num_iterations)
         if not number("least_gain", least_gain) >= 0:
             raise ValueError(f"least_gain must be a number of nats, 0 or more, got {least_gain}")
         self.least_gain = least_gain

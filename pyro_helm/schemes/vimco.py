@@ -20,13 +20,13 @@ from pyro_helm.schemes.base import Estimate, Scheme, normalised_weights
 
 
 class VIMCO(Scheme):
-    """Unbiased gradient of the importance-weighted bound, each particle judged by what it adds to the bound.
+    """Unbiased gradient of the importance-weighted bound, with the part that each particle adds as its signal.
 
     Memory for the signals grows with the square of the particles.
     Reparameterised sites get their pathwise gradient instead of a signal.
 
     Args:
-        num_particles: draws per datum and restart; at least 2, since a particle is judged by the others.
+        num_particles: draws per datum and restart; at least 2, since each is compared with the others.
 
     Raises:
         ValueError: for fewer than 2 particles.
@@ -58,8 +58,8 @@ class VIMCO(Scheme):
 def signals_of_bound(log_weight: Tensor) -> Tensor:
     """What each particle adds to ``log sum_k w_k``, ``[particles, ...]``, in nats.
 
-    Where all others are impossible there is nothing to compare with, and a particle is judged by the bound alone; where
-    all are, the bound is minus infinity and there is no signal.
+    Where all others are impossible there is nothing to compare with, and the signal is the bound itself; where all are
+    impossible, the bound is minus infinity and there is no signal.
     """
     impossible = log_weight == -torch.inf
     finite = log_weight.masked_fill(impossible, 0.0)

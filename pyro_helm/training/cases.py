@@ -52,15 +52,15 @@ class Cases(NamedTuple):
 
     @property
     def observations(self) -> dict[str, Tensor]:
-        """All that is observed, by name."""
+        """All that is observed, ``[data, ...]``, by name."""
         return {self.name: self.values, **self.others}
 
     def of(self, rows: Tensor | slice) -> dict[str, Tensor]:
-        """What is observed of some rows, by name."""
+        """What is observed of some rows, ``[rows, ...]``, by name."""
         return {name: value[rows] for name, value in self.observations.items()}
 
     def order(self, size: int) -> Tensor:
-        """Rows shuffled for minibatches of this size; where all make one, they are in the caller's order."""
+        """Rows ``[data]`` shuffled for minibatches of this size; where all make one, they are in the caller's order."""
         order = torch.randperm if size < self.number else torch.arange
         return order(self.number, device=self.values.device)
 
@@ -70,7 +70,7 @@ class Cases(NamedTuple):
 
     @contextmanager
     def weighted(self, rows: Tensor) -> Iterator[None]:
-        """While programs run on these rows, each counts for its weight, and need not be asked for missing values."""
+        """While programs run on rows ``[rows]``, each counts for its weight, and missing values are known."""
         weighted = nullcontext() if self.weights is None else poutine.scale(scale=self.weights[rows])
         with known_missing(self.missing), weighted:
             yield

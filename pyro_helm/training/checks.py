@@ -126,7 +126,7 @@ def check_can_observe(model: nn.Module, observations: Mapping[str, Tensor], name
 
     Args:
         model: generative model.
-        observations: by name, each with the data in front.
+        observations: by name, each ``[data, ...]``.
         name: of the argument, for errors.
         batch_size: rows of a minibatch; None for all.
 
@@ -212,7 +212,7 @@ def check_separable(descent: torch.optim.Optimizer, restarts: int) -> None:
 def try_out(
     model: nn.Module, guide: nn.Module | None, batch: Mapping[str, Tensor], scheme: Scheme, num_restarts: int
 ) -> None:
-    """One loss with all of Pyro's checks, which in training would only cost time."""
+    """One loss of a batch, each ``[data, ...]``, with all of Pyro's checks, which in training would only cost time."""
     try:
         with forked_rng(0, next(iter(batch.values())).device), torch.no_grad(), pyro.validation_enabled(True):
             scheme.restart_losses(model, guide, observations=dict(batch))

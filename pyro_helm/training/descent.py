@@ -96,7 +96,7 @@ def descending_captured(
 
 
 def laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """A gradient with the strides of its parameter, which torch's fused optimisers take for granted.
+    """A gradient ``[...]`` with the strides of its parameter, which torch's fused optimisers take for granted.
 
     >>> laid_out_as(torch.zeros(2, 3), torch.ones(3, 2).T).stride()
     (3, 1)

@@ -49,7 +49,7 @@ class Restarts:
         """Mark restarts for which this does not hold as failed; failed ones go back to their best parameters.
 
         Args:
-            finite: whether loss and gradient were, of each restart in the batch.
+            finite: whether loss and gradient were, of each restart in the batch, ``[restarts]``.
 
         """
         members = self.batch.members
@@ -69,7 +69,7 @@ class Restarts:
         self.best.put(self.failed[members] | ~finite, members)
 
     def record(self, epoch: int, score: Tensor, *, keep_last: bool, patience: int | None) -> None:
-        """Keep the parameters of the active restarts that have improved, and stop those out of patience."""
+        """Keep the parameters of active restarts whose ``score[restarts]`` improved, and stop those out of patience."""
         # a step from finite losses and gradients may still overflow
         finite = all_finite([parameter.detach() for parameter in self.parameters], self.number)
         self.failed |= self.active & ~finite

@@ -46,7 +46,7 @@ class Settings:
 
 
 def checked_settings(settings: Settings, *, has_valid: bool) -> Settings:
-    """The settings, numbers as Python's; refuse those out of range, and what is no number."""
+    """The settings with Python's numbers; refuse values out of range or of another type."""
     if settings.patience is not None and not has_valid:
         raise ValueError("patience needs validation data to judge by, but valid is None")
     batch_size, patience = (

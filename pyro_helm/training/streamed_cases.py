@@ -57,7 +57,7 @@ class StreamedCases:
         return self
 
     def order(self, size: int) -> Tensor:
-        """As :meth:`Cases.order`; what comes next is read ahead."""
+        """As :meth:`Cases.order`, ``[data]``; what comes next is read ahead."""
         shuffled = size < self.number
         device = None if self.place is None else self.place["device"]
         order = (torch.randperm if shuffled else torch.arange)(self.number, device=device)
@@ -66,7 +66,7 @@ class StreamedCases:
         return order
 
     def of(self, rows: Tensor | slice) -> Observations:
-        """What is observed of some rows, by name."""
+        """What is observed of some rows, ``[rows, ...]``, by name."""
         if isinstance(rows, slice):
             rows = torch.arange(self.number)[rows]
         if self._expected and torch.equal(self._expected[0], rows):
@@ -75,7 +75,7 @@ class StreamedCases:
         return self._placed(self._of_now(rows))
 
     def weighted(self, rows: Tensor) -> AbstractContextManager[None]:
-        """While programs run on these rows."""
+        """While programs run on rows ``[rows]``."""
         return known_missing(None)
 
     def _asdict(self) -> Mapping[str, Any]:

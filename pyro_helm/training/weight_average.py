@@ -39,7 +39,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def guard(self, finite: Tensor) -> None:
-        """What :meth:`Restarts.guard` does, then the average over this step too."""
+        """What :meth:`Restarts.guard` does with ``finite[restarts]``, then the average over this step too."""
         self.restarts.guard(finite)
         self.weight.mul_(self.decay).add_(1 - self.decay)
         share = (1 - self.decay) / self.weight

@@ -5,20 +5,34 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from unittest.mock import patch
+
+import torch
+import typer
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
+# one thread: two processes with two threads each would wait for one another. Nothing is compiled: it takes each process
+# ten seconds and more, and the compiled product has tests of its own, in ``tests/layers/test_fused_sums.py``
+SETTINGS = {"OMP_NUM_THREADS": "1", "TORCH_COMPILE_DISABLE": "1"}
 
 
-def run_script(module: str, *arguments: str | Path, compiles: bool = False) -> str:
-    """What the script prints, run with one thread; its errors fail the test.
+def run_script(module: str, *arguments: str | Path) -> str:
+    """What the script prints, run in this process, which has imported what it needs; its errors fail the test."""
+    app = typer.Typer()
+    app.command()(import_module(module).main)
+    # the settings are for the processes that it starts, the patch for this one
+    with patch.dict(os.environ, SETTINGS), torch._dynamo.config.patch(disable=True):
+        done = CliRunner().invoke(app, ["--threads", "1", *map(str, arguments)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
-    Products over causes are compiled only where that is what the script is about: it takes each process ten seconds and
-    more, and the compiled product has tests of its own, in ``tests/layers/test_fused_sums.py``.
-    """
-    # one thread: two processes with two threads each would wait for one another
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_COMPILE_DISABLE": "0" if compiles else "1"}
+
+def run_script_by_itself(module: str, *arguments: str | Path) -> str:
+    """The same in a process of its own, for a script that changes the process: its cores, what it has loaded."""
     command = [sys.executable, "-m", module, "--threads", "1", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | SETTINGS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -37,7 +37,7 @@ from analysis.benchmarks.scaling import slopes
 from analysis.benchmarks.setting import Setting, Weights, data, programs, programs_with, stepper, transposed, weights_of
 from analysis.benchmarks.timing import take_turns
 from pyro_helm.likelihoods.importance import importance_sampling
-from tests.analysis.running import run_script
+from tests.analysis.running import run_script_by_itself
 
 GROUPS = ("training step", "schemes", "restarts", "scaling", "epoch", "likelihoods", "product over causes", "start-up")
 SMALL = Setting("reweighted_wake_sleep", (5, 3, 2), 400, particles=4)
@@ -46,7 +46,7 @@ Z_THRESHOLD = 5
 
 
 def test_a_quick_run_measures_every_group_and_prints_the_goals(tmp_path: Path) -> None:
-    shown = run_script("analysis.benchmarks.benchmark", "--quick", "--out", tmp_path, compiles=True)
+    shown = run_script_by_itself("analysis.benchmarks.benchmark", "--quick", "--out", tmp_path)
     assert "falls short" in shown or "fall short" in shown
     table = pd.read_parquet(tmp_path / "benchmarks.parquet")
     assert set(table.group) == set(GROUPS)

@@ -33,7 +33,7 @@ def test_terms_are_those_of_adjacent_layers() -> None:
     assert num_terms(BeliefNetwork((6, 4), restarts=3), num_data=5) == 3 * (2**4 + 5 * 2**4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     sizes=st.tuples(st.integers(1, 7), st.integers(1, 6)),
     imaging=st.sampled_from(IMAGING),

@@ -20,7 +20,7 @@ from tests.checker import tiny_machine
 from tests.oracle import IMAGING, Machine, binary_rows
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 3), min_size=2, max_size=4),
     imaging=st.sampled_from(IMAGING),

@@ -65,7 +65,7 @@ def test_too_many_states_are_refused_with_their_number_before_anything_is_summed
         ExactEM().loss(big, None, observations={"x": DATA.float()})
 
 
-@pytest.mark.parametrize("max_terms", [0, 1.5])
-def test_settings_out_of_range_are_refused(max_terms: int) -> None:
-    with pytest.raises(ValueError, match="max_terms must be a whole number of at least 1"):
+@pytest.mark.parametrize(("max_terms", "sentence"), [(0, "must be at least 1, got 0"), (1.5, "must be a whole number")])
+def test_settings_out_of_range_are_refused(max_terms: int, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"max_terms {sentence}"):
         ExactEM(max_terms=max_terms)

@@ -121,7 +121,7 @@ def test_a_network_and_the_same_program_move_alike() -> None:
 
 @pytest.mark.parametrize("setting", ["num_sweeps", "block_size", "max_data"])
 def test_settings_out_of_range_are_refused(setting: str) -> None:
-    with pytest.raises(ValueError, match=f"{setting} must be a whole number of at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"{setting} must be at least 1, got 0"):
         Gibbs(1, **{setting: 0})
 
 

@@ -119,7 +119,7 @@ def test_what_can_not_be_remembered_is_refused_by_name() -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="memory_size must be a whole number of at least 1, got 0"):
+    with pytest.raises(ValueError, match="memory_size must be at least 1, got 0"):
         MemoisedWakeSleep(memory_size=0)
     with pytest.raises(ValueError, match=r"replay must be between 0 .dreams alone. and 1"):
         MemoisedWakeSleep(replay=1.5)

@@ -123,7 +123,7 @@ def test_baselines_go_with_their_machine() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"hidden_units": 0}, "hidden_units must be a whole number of at least 1, got 0"),
+        ({"hidden_units": 0}, "hidden_units must be at least 1, got 0"),
         ({"learning_rate": 0.0}, r"learning_rate must be positive, got 0\.0"),
         ({"decay": 1.0}, r"decay must be from 0 to below 1, got 1\.0"),
     ],

@@ -24,6 +24,8 @@ SUMS: list[Any] = [
 FEW = torch.tensor([1.0, 0.0], dtype=torch.float64)
 MANY = torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64)
 PLATES = {"few": FEW, "many": MANY}
+EVALUATIONS = 144
+"""Find a bias of 0.57 standard deviations of one evaluation, (4.8 + 2) / sqrt(144), in 98 of 100 runs."""
 
 
 class Half(nn.Module):
@@ -111,7 +113,7 @@ def test_terms_that_count_for_different_amounts_are_followed(
     scheme, losses, gradients = copy.deepcopy(scheme), [], []
     observations = {"x_few": FEW, "x_many": MANY}
     pyro.set_rng_seed(0)
-    for _ in range(240 // len(batches)):
+    for _ in range(EVALUATIONS // len(batches)):
         loss = torch.zeros(())
         for rows in batches:
             model.rows = guide.rows = rows

@@ -40,7 +40,7 @@ def test_points_that_do_not_rise_from_zero_to_one_are_refused(points: list[float
     ("settings", "sentence"),
     [
         ({"partition": "cubic"}, "partition must be log_uniform or linear, or points from 0 to 1; got 'cubic'"),
-        ({"num_intervals": 0}, "num_intervals must be a whole number of at least 1, got 0"),
+        ({"num_intervals": 0}, "num_intervals must be at least 1, got 0"),
         ({"first": 1.0}, r"first must be between 0 and 1, got 1\.0"),
     ],
 )

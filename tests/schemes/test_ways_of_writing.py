@@ -38,7 +38,13 @@ X = torch.tensor([[1, 0], [1, 1]], dtype=torch.float64)
 UNBIASED = {name: claim for name, claim in CLAIMS.items() if name != "relaxed"}
 LEARNING_SIGNALS = ("reinforce, 1 particle", "reinforce, 3 particles", "nvil", "disarm")
 
-every_claim = pytest.mark.parametrize("name", UNBIASED)
+# schemes that ask what a draw influences meet every way; the others, which don't, every third, each way several of them
+PAIRS = [
+    (way, name)
+    for row, way in enumerate(WAYS)
+    for column, name in enumerate(UNBIASED)
+    if name in LEARNING_SIGNALS or (row + column) % 3 == 0
+]
 
 
 class Written(Part):
@@ -116,8 +122,7 @@ def test_a_way_passes_a_draw_on_as_it_is(way: str) -> None:
     assert torch.equal(WAYS[way]()(h), h)
 
 
-@every_claim
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("way", "name"), PAIRS)
 def test_every_scheme_follows_every_way_of_writing_a_program(way: str, name: str) -> None:
     pair = Written(REPLICATES, WAYS[way]()), WrittenReader(REPLICATES, WAYS[way]())
     check_claim(name, estimates(UNBIASED[name].scheme, *pair, {"x": X}))

@@ -57,7 +57,8 @@ def data(rows: int = 25) -> Tensor:
 def trained(step: str, scheme: Scheme, imaging: str = "sigmoid", restarts: int = 2, **settings: Any) -> helm.Result:
     model = BeliefNetwork(SIZES, imaging, restarts=restarts, seed=0)
     guide = FactorialRecognition(SIZES, restarts=restarts, seed=0)
-    settings = {"num_epochs": 3, "batch_size": 10, "progress": False} | settings  # the last minibatch has 5 rows
+    # of one size, each of which is captured by itself
+    settings = {"num_epochs": 3, "batch_size": 5, "progress": False} | settings
     return helm.fit(model, guide, data(), scheme=scheme, step=step, **settings)
 
 
@@ -75,22 +76,25 @@ def test_every_scheme_is_in_one_of_the_lists() -> None:
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_captured_steps_are_the_eager_ones(scheme: Scheme, imaging: str) -> None:
-    eager, captured = (trained(step, scheme, imaging) for step in ("eager", "captured"))
+    # the last minibatch has 5 rows
+    eager, captured = (trained(step, scheme, imaging, batch_size=10) for step in ("eager", "captured"))
     assert eager.history.value.tolist() == captured.history.value.tolist()
     for ours, theirs in zip(parameters(eager), parameters(captured), strict=True):
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize("restarts", [1, 2])
-def test_compiled_steps_are_the_eager_ones_within_rounding(restarts: int) -> None:
+# one size of minibatches, each of which takes ten seconds and more to compile
+@pytest.mark.parametrize(
+    ("restarts", "settings"),
+    [(1, {}), (2, {"max_gradient_norm": 0.05, "optimizer": partial(torch.optim.SGD, lr=0.5, fused=True)})],
+    ids=["one restart, Adam", "two restarts, clipped"],
+)
+def test_compiled_steps_are_the_eager_ones_within_rounding(restarts: int, settings: dict[str, Any]) -> None:
     scheme = helm.ReweightedWakeSleep(3)
-    # minibatches of 10 and 5 rows for two restarts, of 5 for one: each size takes ten seconds to compile
-    eager, compiled = (
-        trained(step, scheme, restarts=restarts, batch_size=5 * restarts) for step in ("eager", "compiled")
-    )
+    eager, compiled = (trained(step, scheme, restarts=restarts, **settings) for step in ("eager", "compiled"))
     assert eager.history.value.tolist() == pytest.approx(compiled.history.value.tolist(), rel=1e-5)
     for ours, theirs in zip(parameters(eager), parameters(compiled), strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-4)
+        assert torch.allclose(ours, theirs, atol=1e-4 if restarts == 1 else 1e-5)
 
 
 @pytest.mark.parametrize("scheme", NOT_CAPTURED, ids=lambda scheme: scheme.name)
@@ -270,7 +274,7 @@ def test_a_restart_that_fails_in_a_captured_step_leaves_the_others_alone(broken:
     if broken:
         with torch.no_grad():
             model.generative[0].weight_unconstrained[1] = torch.nan
-    settings: dict[str, Any] = {"num_epochs": 3, "batch_size": 10, "progress": False, "step": "captured"}
+    settings: dict[str, Any] = {"num_epochs": 3, "batch_size": 5, "progress": False, "step": "captured"}
     with pytest.warns(RuntimeWarning, match=r"restarts \[1\] of 3 failed") if broken else nullcontext():
         result = helm.fit(model, guide, data(), scheme=helm.ReweightedWakeSleep(3), **settings)
     assert result.summary.failed.tolist() == [False, broken, False]
