@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -28,13 +29,15 @@ def test_layers_first_then_another_scheme_then_the_whole(own_data: Path, tmp_pat
         "--layer-by-layer",
         "2",
     ]
-    run(*command, "--first-scheme", "mean_field", "--first-epochs", "1", "--schedule", "cosine")
+    run(*command, "--first-scheme", "mean_field", "--first-epochs", "1", "--schedule", "cosine", "--step", "captured")
     stages = [pd.read_csv(tmp_path / f"stage-{number}" / "history.csv") for number in (1, 2, 3)]
     stages.append(pd.read_csv(tmp_path / "history.csv"))
     assert [stage.sizes[0] for stage in stages] == ["12-5", "12-5-4", "12-5-4-2", "12-5-4-2"]
     assert [stage.scheme[0] for stage in stages] == ["mean_field"] * 3 + ["reweighted_wake_sleep"]
     assert [stage.epoch.max() for stage in stages] == [2, 2, 1, 1]
     assert helm.load(tmp_path)[0].sizes == (12, 5, 4, 2)
+    configs = [json.loads((folder / "config.json").read_text()) for folder in (tmp_path / "stage-3", tmp_path)]
+    assert [config["settings"]["step"] for config in configs] == [None, "captured"]  # mean field can't be captured
 
 
 def test_machines_begin_with_few_causes(own_data: Path, tmp_path: Path) -> None:
