@@ -11,7 +11,10 @@ import pytest
 import torch
 
 import pyro_helm as helm
+from pyro_helm.experiments.machines import machine_of
 from pyro_helm.experiments.ranking import ranking_card, study_card
+from pyro_helm.guides import GUIDES
+from pyro_helm.models import MODELS
 from pyro_helm.runtime.shown import WIDTH, as_text
 
 LONG = "/a/long/path/of/a/data set with\nmany words" * 9
@@ -214,3 +217,18 @@ def test_frames_print_their_numbers_in_80_columns(
         shown = str(getattr(results[name], frame).tail())
     assert fits(shown)
     assert set(columns) <= set(shown.splitlines()[0].split())
+
+
+@pytest.mark.parametrize("name", MODELS | GUIDES)
+def test_a_machine_prints_its_sizes_and_restarts(name: str) -> None:
+    made: Any = machine_of(6, seed=0, restarts=2, sizes=(6, 4, 2), **part_named(name))
+    shown = repr(made[0] if name in MODELS else made[1])
+    assert fits(shown)
+    assert "6-4-2 units, bottom to top" in shown
+    assert "2 restarts" in shown
+
+
+def part_named(name: str) -> dict[str, str]:
+    """A model or a guide by its line, with the labels that it needs."""
+    line = f"{name} labels=3" if "labelled" in name else name
+    return {"model": line} if name in MODELS else {"guide": line}

@@ -38,6 +38,8 @@ def list_data(
             print_table(helm.available_data(), "data sets")
             return
         if Path(file).suffix.lower() != ".csv":
+            if index or missing or header is not None:
+                raise ValueError(f"--index, --missing and --header are for a .csv file, got {file}")
             typer.echo(str(helm.load_data(file)))
             return
         markers = [marker for marker in missing.split(",") if marker]

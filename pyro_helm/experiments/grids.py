@@ -220,7 +220,7 @@ def _made_scheme(
     if isinstance(entry.thing, Scheme):
         # one for each run: what it remembers of other machines is no setting, and they may still live
         scheme: Scheme = copy.copy(entry.thing)
-        scheme.load_state_dict({})
+        scheme.forget()
         return scheme, rest
     own = {name: value for name, value in settings.items() if name not in rest and takes(entry.thing, name)}
     known = {entry.label: entry.thing}

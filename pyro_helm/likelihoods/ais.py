@@ -49,7 +49,8 @@ def annealed_importance_sampling(
 
     Args:
         model: a :class:`BeliefNetwork`.
-        guide: a :class:`FactorialRecognition`; may be None for a start from the prior.
+        guide: a :class:`FactorialRecognition` or :class:`AutoregressiveRecognition`; may be None for a start from the
+            prior.
         x: data ``[data, units]``, or ``[restarts, data, units]`` if each restart has its own; of programs that are
             conditioned on a label, rows as :func:`~pyro_helm.programs.packed.as_rows` makes them.
         num_chains: chains per datum and restart.

@@ -82,7 +82,7 @@ def check_layers(
         fewer = "score fewer restarts, or " if restarts else ""
         raise ValueError(
             f"a hidden layer of {widest} units{restarts} has too many states to hold in memory, 2^{widest}; at "
-            f'most {most} in all can be summed; {fewer}use method="importance" or "ais"'
+            f'most {most} in all can be summed; {fewer}use method="importance" or method="ais"'
         )
     states = " and ".join(f"2^{size}" for size in model.sizes[1:]) + " states of the hidden layers"
     _check(
@@ -106,7 +106,7 @@ def _check(terms: int, max_terms: int, states: str) -> None:
         raise ValueError(
             f"{states} make a sum of 2^{math.log2(terms):.1f} terms, more than max_terms "
             f"(2^{math.log2(max_terms):.1f}), which would take too long; raise max_terms, or use "
-            'method="importance" or "ais"'
+            'method="importance" or method="ais"'
         )
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pyro_helm.runtime.arguments import checked_seed, is_whole
+from pyro_helm.runtime.shown import counted
 
 Observations = Mapping[str, Tensor]
 """Observed values by site name, each ``[..., data, units]`` of zeros and ones."""
@@ -54,8 +55,9 @@ def shown_sizes(program: Any) -> str:
     )
     """
     imaging = dict.fromkeys(getattr(program, "imaging", ()))
-    restarts = f"{program.restarts} restart{'s' * (program.restarts > 1)}"
-    sizes = "-".join(map(str, program.sizes))
+    restarts = counted(program.restarts, "restart")
+    # a program of sequences has widths, since rows are of other sizes than its layers
+    sizes = "-".join(map(str, getattr(program, "sizes", None) or program.widths))
     return "; ".join([f"{sizes} units, bottom to top", *["/".join(imaging)] * bool(imaging), restarts])
 
 

@@ -53,7 +53,8 @@ def capture(function: Callable[..., Any], *example: Tensor | None) -> GraphModul
 
     token = _CAPTURING.set(True)
     try:
-        # what describes the results, made once: else anew for each of them, which takes as long as all the rest
+        # what describes the results, made once: else anew for each of them, which takes as long as all the rest. These
+        # names are torch's own, tried with the version that constraints.txt pins
         with tracing(TracingContext(FakeTensorMode())):
             graph = make_fx(function, tracing_mode="real")(*example)
     except RuntimeError as error:

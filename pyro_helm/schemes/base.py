@@ -123,6 +123,12 @@ class Scheme(ELBO):  # type: ignore[misc]
                 f"{type(self).__name__} remembers nothing, but the state holds {', '.join(list(state)[:3])}"
             )
 
+    def forget(self) -> None:
+        """Begin anew with every pair of programs, as a study does in each of its runs.
+
+        To be defined by a scheme that keeps something of the pair in use; others have nothing to forget.
+        """
+
     def __repr__(self) -> str:
         """The call that makes such a scheme: its particles, and the settings that differ from their defaults."""
         shown = []

@@ -88,6 +88,10 @@ class NVIL(Scheme):
         self.decay = decay
         self._baselines = Memory("NVIL")
 
+    def forget(self) -> None:
+        """Keep no baselines of any pair."""
+        self._baselines.load({})
+
     def state_dict(self) -> dict[str, Tensor]:
         """What all baselines have learned of the one pair in use, tensors ``[...]`` by ``"part/site and shape"``.
 

@@ -67,6 +67,10 @@ class KeepsStates(Scheme):
 
         return kept.recall(keys, start), remember
 
+    def forget(self) -> None:
+        """Keep no states of any datum."""
+        self._memory.load({})
+
     def state_dict(self) -> dict[str, Tensor]:
         """States ``[data, ...]`` of the one model in use: ``"number/keys"``, ``".../used"``, ``".../states/site"``.
 

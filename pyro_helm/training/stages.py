@@ -21,7 +21,7 @@ from pyro_helm.runtime.atomic_files import atomic_path
 from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.checkpoint import load, save
-from pyro_helm.training.checks import made_folder
+from pyro_helm.training.checks import check_step, made_folder
 from pyro_helm.training.fitting import fit
 from pyro_helm.training.manifest import described
 from pyro_helm.training.result import Result
@@ -162,6 +162,7 @@ def _checked_stages(stages: Any, model: nn.Module, guide: nn.Module | None) -> l
         if not isinstance(stage, Stage):
             raise TypeError(f"stages must hold Stage(...) alone, got {stage!r:.60}")
         at_least_one("num_epochs", stage.num_epochs)
+        check_step(stage.step, stage.scheme)
         if stage.layers is None:
             found.append(stage)
             continue

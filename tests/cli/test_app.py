@@ -154,6 +154,12 @@ def test_compare_writes_tables_figures_and_machines(own_data: Path, tmp_path: Pa
     assert written >= {"results.parquet", "results.csv", "summary.csv", "runs"} | figures
 
 
+def test_what_is_of_tables_is_refused_for_a_data_set_by_name() -> None:
+    assert "--index, --missing and --header are for a .csv file, got digits" in refused(
+        "data", "digits", "--index", "x"
+    )
+
+
 def test_data_lists_what_can_be_loaded() -> None:
     shown = run("data")
     assert all(name in shown for name in ("shifter", "bars", "digits"))

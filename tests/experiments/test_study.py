@@ -196,6 +196,34 @@ def test_a_scheme_that_remembers_machines_is_another_in_every_run(tmp_path: Path
     assert all(value.equal(learned[name]) for name, value in remembers.state_dict().items())
 
 
+class Counting(helm.WakeSleep):
+    """One's own scheme with a state, which says what it holds and takes nothing else."""
+
+    name, captures = "counting", False
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self._steps = torch.zeros(())
+
+    def estimate(self, programs: helm.Programs) -> helm.Estimate:
+        self._steps = self._steps + torch.is_grad_enabled()
+        return super().estimate(programs)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self._steps}
+
+    def load_state_dict(self, state: Any) -> None:
+        self._steps = state["steps"]
+
+
+def test_ones_own_scheme_with_a_state_is_taken_as_it_is(tmp_path: Path) -> None:
+    mine = Counting()
+    assert (
+        run(study(tmp_path, schemes=[mine], settings={"learning_rate": [0.01, 0.1]})).state.tolist() == ["finished"] * 2
+    )
+    assert mine.state_dict()["steps"] == 0
+
+
 def test_ctrl_c_ends_it_and_the_rest_is_trained_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = study(tmp_path, schemes=["wake_sleep"])
     original = final_scores

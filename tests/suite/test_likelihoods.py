@@ -115,7 +115,7 @@ def test_annealing_a_condition_needs_a_guide_and_data_that_have_it() -> None:
         helm.log_likelihood(model, plain, observations, method="ais")
     with pytest.raises(ValueError, match='conditioned on one of 3 labels; give it the observation "label"'):
         helm.log_likelihood(model, guide, observations["x"], method="ais")
-    with pytest.raises(TypeError, match="dreams of one label at a time"):
+    with pytest.raises(TypeError, match="a model with a condition needs a label for each dream"):
         helm.log_likelihood_gap(model, guide)
 
 

@@ -90,7 +90,7 @@ def share_noise(monkeypatch: pytest.MonkeyPatch, noise: SharedNoise) -> None:
     monkeypatch.setattr(torch, "rand_like", lambda like: noise(like.shape))
 
 
-# what a scheme that samples does is the same for every imaging model, which each of them meets several times
+# a scheme that samples does the same whatever the imaging: each meets one of them, each of them several schemes
 @pytest.mark.parametrize(
     ("scheme", "imaging"),
     [

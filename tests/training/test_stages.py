@@ -123,6 +123,16 @@ def test_time_is_that_of_all_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fit(machine(), max_seconds=float("inf")).history.epoch.max() == 5
 
 
+def test_a_kind_of_step_that_is_none_is_refused_before_anything_is_trained() -> None:
+    (model, guide), first = machine(), helm.Stage(helm.WakeSleep(), 1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for step, sentence in (("compield", "step must be one of"), ("captured", "its steps cannot be captured")):
+        stages = [first, helm.Stage(helm.MeanField(), 1, step=step)]
+        with pytest.raises(ValueError, match=sentence):
+            helm.fit_in_stages(model, guide, data(), stages=stages, **SETTINGS)
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+
 def test_a_stage_has_a_kind_of_step_of_its_own() -> None:
     plan = [helm.Stage(helm.MeanField(), 1, step="eager"), helm.Stage(helm.WakeSleep(), 1, step="captured")]
     result = helm.fit_in_stages(*machine(), data(), stages=plan, **SETTINGS)
