@@ -36,7 +36,7 @@ CAPTION = (
     "{log_likelihood:.3f}. A block for each pair of layers, units of layer 2 in the same places throughout, and the "
     "largest magnitude of each array; white is positive, black negative. The lowest weights of the 2-3 and 3-2 blocks "
     "are the biases to layer 3; the generative biases to layer 2 are fixed. {tuned} of {hidden} units of layer 2 turn "
-    "on one or two pairs of a pixel and its copy, {other} other sets of pixels, {silent} nothing. {lobes} of the tuned "
+    "on one or two pairs of a pixel and its copy, {other} on something else, {silent} on nothing. {lobes} of the tuned "
     "ones are inhibited by the pixels, two columns away, that would make up a pair of the opposite shift with one of "
     "their own, and more than by the rest. By their learned biases alone the units of layer 3 are on with "
     "probabilities of {biases}."

@@ -60,7 +60,7 @@ def as_options(sentence: str) -> str:
     """
     sentence = re.sub(r"\b(resume|overwrite)=True\b", r"--\1", sentence)
     sentence = re.sub(r"\bchoose another out\b", "choose another --out", sentence)
-    return re.sub(r"""\b(out|method|step)=(['"])(.*?)\2""", r"--\1 \3", sentence)
+    return re.sub(r"""\b(out|method|step|start)=(['"])(.*?)\2""", r"--\1 \3", sentence)
 
 
 def fail(sentence: str, status: int = NOTHING_LEARNED) -> NoReturn:

@@ -1,4 +1,4 @@
-"""DisARM: Bernoulli draws beside antithetic partners, layer by layer through the hierarchy.
+"""DisARM: Bernoulli draws paired with antithetic partners, layer by layer through the hierarchy.
 
     b = 1[u < p],   b' = 1[1 - u < p],   p = sigmoid(a),   u ~ Uniform(0, 1)
     d/da_i E[f(b)]  ~  (f(b) - f(b')) / 2  (-1)^{b'_i} 1[b_i != b'_i] sigmoid(|a_i|)
