@@ -61,8 +61,10 @@ def main(
     restarts: Annotated[int, typer.Option(help="Noisy copies.")] = 4,
     epochs: Annotated[int, typer.Option(help="At each of two rates, 0.01 and 0.001.")] = 8,
     samples: Annotated[int, typer.Option(help="Importance samples of the judgement.")] = 2000,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:
     """Set, polish and print."""
+    torch.set_num_threads(threads)
     data = helm.load_data("shifter")
     for imaging in imagings.split(","):
         machine = set_by_hand(imaging, restarts)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
+import torch
 import typer
 
 import pyro_helm as helm
@@ -54,8 +55,10 @@ def main(
     ] = None,
     restarts: Annotated[int, typer.Option(help="Machines.")] = 32,
     seed: Annotated[int, typer.Option(help="Of their initial values.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:
     """Train, count, write and print."""
+    torch.set_num_threads(threads)
     tried: dict[str, Any] = {
         "imaging": imaging, "scheme": scheme, "epochs": epochs, "rate": rate, "schedule": schedule, "batch": batch,
         "bias": bias, "pixel_leak": pixel_leak, "seed": seed, "restarts": restarts,

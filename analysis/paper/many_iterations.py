@@ -107,8 +107,8 @@ def keep_best(out: Path, table: pd.DataFrame) -> Path:
     f = free_energies(helm.MeanField(), machine, helm.load_data("shifter").distribution)[best.restart]
     if abs(float(f) - best.f) > 1e-4:
         raise ValueError(
-            f"the machines in {folder(out, best.start, best.seed)} are not those after {best.iterations} iterations, of "
-            "which the table tells; train on to the next row by the same command"
+            f"the machines in {folder(out, best.start, best.seed)} are not those after {best.iterations} iterations, "
+            "the last in the table; go on with the same command"
         )
     alone: tuple[torch.nn.Module, ...] = new_machine(1, 0)
     for part, whole in zip(alone, machine, strict=True):

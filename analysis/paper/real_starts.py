@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
+import torch
 import typer
 
 import pyro_helm as helm
@@ -78,8 +79,10 @@ def main(
     restarts: Annotated[int, typer.Option(help="Machines of each.")] = 2,
     seconds: Annotated[float, typer.Option(help="Of the process, for all restarts together.")] = 40,
     first_steps: Annotated[int, typer.Option(help="About, of the lowest two layers; whole epochs.")] = FIRST_STEPS,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:
     """Train, score, write and print."""
+    torch.set_num_threads(threads)
     file = out / "real_starts.csv"
     table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["data", "imaging", "start"])
     for imaging, name, start in product(imagings.split(","), data.split(","), starts.split(";")):
