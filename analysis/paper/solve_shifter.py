@@ -3,11 +3,12 @@
     python -m analysis.paper.solve_shifter --out results/paper
 
 The machine is that of Fig. 4 of Dayan, Hinton, Neal & Zemel 1995 as in ``shifter_training.py``, the call that of
-:func:`solve`. *Solved* is within 0.25 nats of the best machine known with units of its kind, with 99 % of the directions
-read off the top layer. Writes ``OUT/solve_shifter.csv``, a row per variant: how many restarts are solved, the median and the worst
-log-likelihood (nats per pattern, 500 samples, exact distribution, stochastic rule), how many machines have a unit for
-each of the 16 pairs of a pixel and its copy, and the seconds of training on one thread (of the process, so that other
-jobs do not count). Variants that the file has already, of the same seed, are left as they are.
+:func:`solve`. *Solved* is within 0.25 nats of the best machine known with units of its kind, with 99 % of the
+directions read off the top layer. Writes ``OUT/solve_shifter.csv``, a row per variant: how many restarts are solved,
+the median and the worst log-likelihood (nats per pattern, 500 samples, exact distribution, stochastic rule), how many
+machines have a unit for each of the 16 pairs of a pixel and its copy, and the seconds of training on one thread (of
+the process, so that other jobs do not count). Variants that the file has already, of the same seed, are left as they
+are.
 """
 
 from __future__ import annotations
