@@ -100,11 +100,19 @@ def test_the_best_machine_is_one_that_came_out_however_low_the_f_of_another(tmp_
     folder.mkdir(parents=True)
     helm.save(folder, *machine)
     table = pd.DataFrame({"start": "at once", "seed": 0, "iterations": 300, "restart": [0, 1, 2]})
-    table = table.assign(found=[False, True, True], f=[4.0, 5.0, 4.5])
+    f = many_iterations.free_energies(helm.MeanField(), machine, helm.load_data("shifter").distribution)
+    lowest, best, worst = f.argsort().tolist()
+    table = table.assign(found=[restart != lowest for restart in range(3)], f=f.tolist())
     earlier = table.assign(iterations=100, found=True, f=1.0)
-    model, guide = helm.load(many_iterations.keep_best(tmp_path, pd.concat([earlier, table], ignore_index=True)))
-    assert torch.allclose(model.generative[0].weight, machine[0].generative[0].weight[2:].double(), rtol=1e-6)
-    assert torch.equal(guide.recognition[1].weight, machine[1].recognition[1].weight[2:].double())
+    both = pd.concat([earlier, table], ignore_index=True)
+    model, guide = helm.load(many_iterations.keep_best(tmp_path, both))
+    kept = machine[0].generative[0].weight[best : best + 1].double()
+    assert torch.allclose(model.generative[0].weight, kept, rtol=1e-6)
+    assert torch.equal(guide.recognition[1].weight, machine[1].recognition[1].weight[best : best + 1].double())
+    assert f[lowest] < f[best] < f[worst]
+    helm.save(folder, *by_hand(3, seed=1))
+    with pytest.raises(ValueError, match="are not those after 300 iterations, the last in the table"):
+        many_iterations.keep_best(tmp_path, both)
 
 
 def test_the_machine_of_fig_4_is_what_its_caption_tells(shifter: helm.Data) -> None:
