@@ -22,7 +22,7 @@ from analysis.paper import (
     weights,
 )
 from analysis.paper.best_known import by_hand
-from analysis.paper.shifter_training import LEAK
+from analysis.paper.shifter_training import LEAK, free_energies
 from pyro_helm.layers import Odds
 from pyro_helm.models import BeliefNetwork
 from tests.oracle import binary_rows
@@ -100,7 +100,7 @@ def test_the_best_machine_is_one_that_came_out_however_low_the_f_of_another(tmp_
     folder.mkdir(parents=True)
     helm.save(folder, *machine)
     table = pd.DataFrame({"start": "at once", "seed": 0, "iterations": 300, "restart": [0, 1, 2]})
-    f = many_iterations.free_energies(helm.MeanField(), machine, helm.load_data("shifter").distribution)
+    f = free_energies(helm.MeanField(), machine, helm.load_data("shifter").distribution)
     lowest, best, worst = f.argsort().tolist()
     table = table.assign(found=[restart != lowest for restart in range(3)], f=f.tolist())
     earlier = table.assign(iterations=100, found=True, f=1.0)
