@@ -8,7 +8,6 @@ to ``OUT/first_stage.csv`` and prints it.
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ import torch
 import typer
 
 import pyro_helm as helm
-from analysis.paper.shifter_training import LEAK, SIZES
+from analysis.paper.shifter_training import new_machine
 from analysis.paper.solve_shifter import has_all_pairs
 from pyro_helm.programs.lower_layers import lowest_layers
 from pyro_helm.runtime.atomic_files import atomic_path
@@ -32,12 +31,7 @@ FIRST: dict[str, helm.Scheme] = {
 
 def lower_machine(imaging: str, *, bias: float, pixel_leak: float | None, restarts: int, seed: int) -> tuple[Any, Any]:
     """The lowest two layers of the machine that the call begins with."""
-    leak = math.log(LEAK) if imaging == "sigmoid" else LEAK
-    leaks: dict[str, Any] = {"fixed_leak": (None, leak, leak), "learned_leak": (True, False, True)}
-    model = helm.BeliefNetwork(
-        SIZES, imaging, initial_leak=(pixel_leak, None, None), restarts=restarts, seed=seed, **leaks
-    )
-    guide = helm.FactorialRecognition(SIZES, initial_bias=(bias, None), restarts=restarts, seed=seed)
+    model, guide = new_machine(restarts, seed, imaging, bias=bias, pixel_leak=pixel_leak)
     return lowest_layers(model, 2), lowest_layers(guide, 2)
 
 

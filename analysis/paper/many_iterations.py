@@ -54,8 +54,7 @@ def trained(
 ) -> tuple[Machine, float]:
     """The machines after so many iterations of all layers, and the seconds of training; goes on in its folder."""
     layerwise, bias = STARTS[start].values()
-    model, _ = new_machine(restarts, seed)
-    guide = FactorialRecognition(model.sizes, initial_bias=(bias, None), restarts=restarts, seed=seed)
+    model, guide = new_machine(restarts, seed, bias=bias)
     scheme, distribution = helm.MeanField(), helm.load_data("shifter").distribution
     assert distribution is not None
     stages = [helm.Stage(scheme, iterations // per_step)]

@@ -36,14 +36,32 @@ SOLVED_ACCURACY = 0.99
 Machine = tuple[BeliefNetwork, FactorialRecognition]
 
 
-def new_machine(restarts: int, seed: int, imaging: str = "odds", *, sizes: tuple[int, ...] = SIZES) -> Machine:
-    """A machine with the leaks of Fig. 4 and the library's initial weights."""
+def new_machine(
+    restarts: int,
+    seed: int,
+    imaging: str = "odds",
+    *,
+    sizes: tuple[int, ...] = SIZES,
+    bias: float | None = None,
+    pixel_leak: float | None = None,
+) -> Machine:
+    """A machine with the leaks of Fig. 4 and the library's initial weights.
+
+    ``bias`` is where the recognition biases of layer 2 begin, ``pixel_leak`` where the leaks of the pixels do; None for
+    the library's.
+    """
     hidden = len(sizes) - 1
     # a sigmoid's leak is a logit
     leak = math.log(LEAK) if imaging == "sigmoid" else LEAK
     fixed, learned = (None, *[leak] * hidden), (True, *[False] * (hidden - 1), hidden > 1)
-    model = BeliefNetwork(sizes, imaging, restarts=restarts, fixed_leak=fixed, learned_leak=learned, seed=seed)
-    return model, FactorialRecognition(sizes, restarts=restarts, seed=seed)
+    begins: dict[str, Any] = {"restarts": restarts, "seed": seed}
+    leaks: dict[str, Any] = {
+        "fixed_leak": fixed,
+        "learned_leak": learned,
+        "initial_leak": (pixel_leak, *[None] * hidden),
+    }
+    model = BeliefNetwork(sizes, imaging, **leaks, **begins)
+    return model, FactorialRecognition(sizes, initial_bias=(bias, *[None] * (hidden - 1)), **begins)
 
 
 def shifter_machine(width: int, *, seed: int, restarts: int, imaging: str) -> Machine:

@@ -67,6 +67,7 @@ def annealed_importance_sampling(
     torch.Size([1, 2])
     """
     network, recognition = check_annealed(model, guide, num_chains, start)
+    proposal = prior(model) if guide is None or start == "prior" else guide
     betas = temperatures(schedule)
     chains_at_once = _chains_at_once(network, num_chains, draws_at_once)
     rows_at_once = max(1, draws_at_once // (network.restarts * num_chains))
@@ -78,9 +79,7 @@ def annealed_importance_sampling(
             assert given is not None
             seen, _ = without_missing_units(factors(network, recognition, label), given["x"])
             for number in chains_at_once:
-                proposal = prior(model) if start == "prior" or guide is None else guide
-                units = _start(network, proposal, rows, given["x"], number)
-                weights.add(anneal(seen, units, betas))
+                weights.add(anneal(seen, _start(network, proposal, rows, given["x"], number), betas))
             estimates.append(weights.estimate())
     return ImportanceEstimate(*(torch.cat(parts, dim=-1) for parts in zip(*estimates, strict=True)))
 
