@@ -40,6 +40,7 @@ def main(
     imaging: Annotated[str, typer.Option(help="odds, noisy_or or sigmoid.")] = "odds",
     scheme: Annotated[str, typer.Option(help=f"One of {', '.join(FIRST)}.")] = "mean_field",
     epochs: Annotated[int, typer.Option(help="Passes over the 20,000 patterns.")] = 3,
+    again: Annotated[int, typer.Option(help="Of a second stage likewise, whose optimiser begins anew.")] = 0,
     rate: Annotated[float, typer.Option(help="Learning rate.")] = 0.06,
     schedule: Annotated[str | None, typer.Option(help="Of the rate.")] = None,
     batch: Annotated[int, typer.Option(help="Patterns a step.")] = 100,
@@ -54,13 +55,15 @@ def main(
     """Train, count, write and print."""
     torch.set_num_threads(threads)
     tried: dict[str, Any] = {
-        "imaging": imaging, "scheme": scheme, "epochs": epochs, "rate": rate, "schedule": schedule, "batch": batch,
-        "bias": bias, "pixel_leak": pixel_leak, "seed": seed, "restarts": restarts,
+        "imaging": imaging, "scheme": scheme, "epochs": epochs, "again": again, "rate": rate, "schedule": schedule,
+        "batch": batch, "bias": bias, "pixel_leak": pixel_leak, "seed": seed, "restarts": restarts,
     }  # fmt: skip
     began = time.process_time()
     machine = lower_machine(imaging, bias=bias, pixel_leak=pixel_leak, restarts=restarts, seed=seed)
-    settings: dict[str, Any] = {"num_epochs": epochs, "learning_rate": rate, "schedule": schedule, "batch_size": batch}
-    helm.fit(*machine, helm.load_data("shifter").train, scheme=FIRST[scheme], progress=False, **settings)
+    stages = [
+        helm.Stage(FIRST[scheme], length, learning_rate=rate, schedule=schedule) for length in (epochs, again) if length
+    ]
+    helm.fit_in_stages(*machine, helm.load_data("shifter").train, stages=stages, batch_size=batch, progress=False)
     count = int(has_all_pairs(machine[0]).sum())
     found = pd.DataFrame([{**tried, "with_all_pairs": count, "seconds": round(time.process_time() - began)}])
     file = out / "first_stage.csv"

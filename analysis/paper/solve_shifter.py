@@ -13,6 +13,7 @@ are.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,15 +32,22 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.runtime.atomic_files import atomic_path
 
-SPARSE = {"fixed_leak": (None, LEAK, LEAK), "learned_leak": (True, False, True)}
 RWS = helm.ReweightedWakeSleep(5)
 PAIRS = helm.Stage(helm.MeanField(), 3, layers=2, learning_rate=0.06)
+AGAIN = replace(PAIRS, num_epochs=2)
+"""The lower layers again: Adam begins anew, and its first steps move every weight, those of silent units too."""
 WHOLE = helm.Stage(RWS, 16, learning_rate=0.03, schedule="cosine")
 EARLIER = (
     helm.Stage(helm.MeanField(), 4, layers=2, learning_rate=0.03),
     helm.Stage(helm.ReweightedWakeSleep(10), 8, learning_rate=0.02, schedule="cosine"),
 )
 """Stages of an earlier call, whose recognition biases began at -3."""
+
+
+def sparse_prior(imaging: str) -> dict[str, Any]:
+    """Fixed leaks of 0.05 in both hidden layers, learned ones at the top besides: few causes are on."""
+    leak = math.log(LEAK) if imaging == "sigmoid" else LEAK
+    return {"fixed_leak": (None, leak, leak), "learned_leak": (True, False, True)}
 
 
 def solve(
@@ -49,11 +57,12 @@ def solve(
     imaging: str = "odds",
     prior: dict[str, Any] | None = None,
     bias: float | None = -2.0,
-    stages: Sequence[helm.Stage] = (PAIRS, WHOLE),
+    stages: Sequence[helm.Stage] = (PAIRS, AGAIN, WHOLE),
     rows: int | None = None,
 ) -> Machine:
     """The machine that the call of the page solves the shifter with, trained; arguments are what a variant changes."""
-    model = BeliefNetwork(SIZES, imaging, restarts=restarts, seed=seed, **(SPARSE if prior is None else prior))
+    prior = sparse_prior(imaging) if prior is None else prior
+    model = BeliefNetwork(SIZES, imaging, restarts=restarts, seed=seed, **prior)
     guide = FactorialRecognition(SIZES, initial_bias=(bias, None), restarts=restarts, seed=seed)
     helm.fit_in_stages(model, guide, helm.load_data("shifter").train[:rows], stages=stages, seed=seed, progress=False)
     return model, guide
@@ -61,16 +70,21 @@ def solve(
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "the call": {},
-    "the call, shorter": {"stages": (PAIRS, replace(WHOLE, num_epochs=10))},
-    "all layers at once": {"stages": (replace(PAIRS, layers=None), WHOLE)},
+    "lower layers once, for 3 epochs": {"stages": (PAIRS, WHOLE)},
+    "all layers at once": {"stages": (replace(PAIRS, layers=None), replace(AGAIN, layers=None), WHOLE)},
     "recognition biases near 0": {"bias": None},
     "hidden leaks learned, none fixed": {"prior": {}},
-    "no mean field: lower layers by RWS": {"stages": (replace(PAIRS, scheme=RWS), WHOLE)},
-    "no RWS: all layers by mean field": {"stages": (PAIRS, replace(WHOLE, scheme=helm.MeanField()))},
-    "lower layers at a rate of 0.01": {"stages": (replace(PAIRS, learning_rate=0.01), WHOLE)},
-    "RWS at a constant rate": {"stages": (PAIRS, replace(WHOLE, schedule=None))},
-    "RWS for 2 epochs": {"stages": (PAIRS, replace(WHOLE, num_epochs=2))},
+    "no mean field: lower layers by RWS": {"stages": (replace(PAIRS, scheme=RWS), replace(AGAIN, scheme=RWS), WHOLE)},
+    "no stage of the lower layers": {"stages": (WHOLE,)},
+    "no RWS: all layers by mean field": {"stages": (PAIRS, AGAIN, replace(WHOLE, scheme=helm.MeanField()))},
+    "lower layers at a rate of 0.01": {
+        "stages": (replace(PAIRS, learning_rate=0.01), replace(AGAIN, learning_rate=0.01), WHOLE)
+    },
+    "RWS from a rate of 0.01": {"stages": (PAIRS, AGAIN, replace(WHOLE, learning_rate=0.01))},
+    "RWS at a constant rate": {"stages": (PAIRS, AGAIN, replace(WHOLE, schedule=None))},
+    "RWS for 4 epochs": {"stages": (PAIRS, AGAIN, replace(WHOLE, num_epochs=4))},
     "noisy-or units": {"imaging": "noisy_or"},
+    "sigmoid units": {"imaging": "sigmoid"},
     "an earlier call": {"stages": EARLIER, "bias": -3.0},
     "an earlier call, all layers at once": {"stages": (replace(EARLIER[0], layers=None), EARLIER[1]), "bias": -3.0},
     "an earlier call, recognition biases near 0": {"stages": EARLIER, "bias": None},
@@ -91,7 +105,7 @@ def row(name: str, restarts: int, seed: int, *, quick: bool) -> dict[str, Any]:
     """Train and judge a variant."""
     changes = dict(VARIANTS[name])
     if quick:
-        stages = changes.get("stages", (PAIRS, WHOLE))
+        stages = changes.get("stages", (PAIRS, AGAIN, WHOLE))
         changes |= {"stages": [replace(each, num_epochs=1) for each in stages], "rows": 200}
     began = time.process_time()
     machine = solve(restarts=restarts, seed=seed, **changes)
