@@ -56,14 +56,14 @@ def solve(
     seed: int = 0,
     imaging: str = "odds",
     prior: dict[str, Any] | None = None,
-    bias: float | None = -2.0,
+    bias: float | tuple[float | None, ...] | None = -2.0,
     stages: Sequence[helm.Stage] = (PAIRS, AGAIN, WHOLE),
     rows: int | None = None,
 ) -> Machine:
     """The machine that the call of the page solves the shifter with, trained; arguments are what a variant changes."""
     prior = sparse_prior(imaging) if prior is None else prior
     model = BeliefNetwork(SIZES, imaging, restarts=restarts, seed=seed, **prior)
-    guide = FactorialRecognition(SIZES, initial_bias=(bias, None), restarts=restarts, seed=seed)
+    guide = FactorialRecognition(SIZES, initial_bias=bias, restarts=restarts, seed=seed)
     helm.fit_in_stages(model, guide, helm.load_data("shifter").train[:rows], stages=stages, seed=seed, progress=False)
     return model, guide
 
@@ -73,6 +73,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lower layers once, for 3 epochs": {"stages": (PAIRS, WHOLE)},
     "all layers at once": {"stages": (replace(PAIRS, layers=None), replace(AGAIN, layers=None), WHOLE)},
     "recognition biases near 0": {"bias": None},
+    "recognition biases near 0 at the top": {"bias": (-2.0, None)},
     "hidden leaks learned, none fixed": {"prior": {}},
     "no mean field: lower layers by RWS": {"stages": (replace(PAIRS, scheme=RWS), replace(AGAIN, scheme=RWS), WHOLE)},
     "no stage of the lower layers": {"stages": (WHOLE,)},
@@ -85,8 +86,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "RWS for 4 epochs": {"stages": (PAIRS, AGAIN, replace(WHOLE, num_epochs=4))},
     "noisy-or units": {"imaging": "noisy_or"},
     "sigmoid units": {"imaging": "sigmoid"},
-    "an earlier call": {"stages": EARLIER, "bias": -3.0},
-    "an earlier call, all layers at once": {"stages": (replace(EARLIER[0], layers=None), EARLIER[1]), "bias": -3.0},
+    "an earlier call": {"stages": EARLIER, "bias": (-3.0, None)},
+    "an earlier call, all layers at once": {"stages": (replace(EARLIER[0], layers=None), EARLIER[1]), "bias": (-3.0, None)},
     "an earlier call, recognition biases near 0": {"stages": EARLIER, "bias": None},
 }
 """The call, and what each variant changes in it."""
