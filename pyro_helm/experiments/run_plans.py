@@ -202,6 +202,36 @@ def _cell(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
+def having(runs: Sequence[Run], name: str, values: Any) -> list[Run]:
+    """Those runs of which a label or setting has one of some values.
+
+    Raises:
+        ValueError: if no run has such a label or setting, or none of the values.
+
+    """
+    known = [{**columns_of(run.description), **run.labels, "seed": run.description["seed"]} for run in runs]
+    if not any(name in each for each in known):
+        raise ValueError(unknown("label or setting", name, list(dict.fromkeys(key for each in known for key in each))))
+    asked = {_comparable(value) for value in (values if isinstance(values, list | tuple | set) else [values])}
+    found = [run for run, each in zip(runs, known, strict=True) if name in each and _comparable(each[name]) in asked]
+    if not found:
+        there = dict.fromkeys(str(each[name]) for each in known if name in each)
+        raise ValueError(
+            f"no run has {name} {' or '.join(sorted(map(str, asked)))}, expected one of {', '.join(there)}"
+        )
+    return found
+
+
+def _comparable(value: Any) -> Any:
+    """A number however it is written, a truth value as TOML has it, else text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
 def varied(columns: Sequence[Mapping[str, Any]]) -> list[str]:
     """Settings that differ between those runs that have them.
 
