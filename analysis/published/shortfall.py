@@ -33,13 +33,16 @@ def main(
     chosen = study.chosen().sort_values("valid_log_likelihood", ascending=False).drop_duplicates("dataset")
     samples = study.runs().set_index("run").num_samples
     rows = []
-    for best in chosen.sort_values("dataset").itertuples():
-        run = best.runs.split()[0]
+    for best in chosen.sort_values("dataset").to_dict("records"):
+        run = best["runs"].split()[0]
         number = int(samples[run])
         gap = helm.log_likelihood_gap(*study.machine(run), num_data=num_data, num_samples=number, schedule=schedule)
         found = gap.summary.iloc[0]
-        labels = {"dataset": best.dataset, "machine": best.machine, "scheme": best.scheme, "samples": number}
-        rows.append(labels | {column: found[column] for column in COLUMNS})
+        rows.append(
+            {name: best[name] for name in ("dataset", "machine", "scheme")}
+            | {"samples": number}
+            | {column: found[column] for column in COLUMNS}
+        )
     table = pd.DataFrame(rows).round(4)
     table.to_csv(HERE / "results" / f"{name}-shortfall.csv", index=False)
     print(table.to_string(index=False))

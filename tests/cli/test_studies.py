@@ -54,7 +54,7 @@ def test_part_of_a_study_is_carried_out_alone_and_the_rest_later(tmp_path: Path)
     assert shown.exit_code == 0, shown.output
     assert "exact_em" not in shown.output
     run = pd.read_csv(tmp_path / "s" / "runs.csv")
-    assert run[["scheme", "learning_rate", "state"]].values.tolist() == [["wake_sleep", 0.1, "finished"]]
+    assert run[["scheme", "learning_rate", "state"]].to_numpy().tolist() == [["wake_sleep", 0.1, "finished"]]
     before = (Path(run.folder[0]) / "outcome.json").stat().st_mtime_ns
     assert study(tmp_path, text, "--workers", "1").exit_code == 0
     assert pd.read_csv(tmp_path / "s" / "runs.csv").state.tolist() == ["finished"] * 4
