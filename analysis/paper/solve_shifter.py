@@ -37,8 +37,9 @@ PAIRS = helm.Stage(helm.MeanField(), 3, layers=2, learning_rate=0.06)
 AGAIN = replace(PAIRS, num_epochs=2)
 """The lower layers again: Adam begins anew, and its first steps move every weight, those of silent units too."""
 WHOLE = helm.Stage(RWS, 16, learning_rate=0.03, schedule="cosine")
+SLOWER = replace(PAIRS, num_epochs=4, learning_rate=0.03)
 EARLIER = (
-    helm.Stage(helm.MeanField(), 4, layers=2, learning_rate=0.03),
+    SLOWER,
     helm.Stage(helm.ReweightedWakeSleep(10), 8, learning_rate=0.02, schedule="cosine"),
 )
 """Stages of an earlier call, whose recognition biases began at -3."""
@@ -70,7 +71,8 @@ def solve(
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "the call": {},
-    "lower layers once, for 3 epochs": {"stages": (PAIRS, WHOLE)},
+    "lower layers once": {"stages": (PAIRS, WHOLE)},
+    "lower layers once, recognition biases near 0 at the top": {"stages": (PAIRS, WHOLE), "bias": (-2.0, None)},
     "all layers at once": {"stages": (replace(PAIRS, layers=None), replace(AGAIN, layers=None), WHOLE)},
     "recognition biases near 0": {"bias": None},
     "recognition biases near 0 at the top": {"bias": (-2.0, None)},
@@ -85,9 +87,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "RWS at a constant rate": {"stages": (PAIRS, AGAIN, replace(WHOLE, schedule=None))},
     "RWS for 4 epochs": {"stages": (PAIRS, AGAIN, replace(WHOLE, num_epochs=4))},
     "noisy-or units": {"imaging": "noisy_or"},
+    "noisy-or units, lower layers more slowly": {"imaging": "noisy_or", "stages": (SLOWER, WHOLE), "bias": -3.0},
     "sigmoid units": {"imaging": "sigmoid"},
     "an earlier call": {"stages": EARLIER, "bias": (-3.0, None)},
-    "an earlier call, all layers at once": {"stages": (replace(EARLIER[0], layers=None), EARLIER[1]), "bias": (-3.0, None)},
+    "an earlier call, all layers at once": {
+        "stages": (replace(EARLIER[0], layers=None), EARLIER[1]),
+        "bias": (-3.0, None),
+    },
     "an earlier call, recognition biases near 0": {"stages": EARLIER, "bias": None},
 }
 """The call, and what each variant changes in it."""
