@@ -38,10 +38,8 @@ AGAIN = replace(PAIRS, num_epochs=2)
 """The lower layers again: Adam begins anew, and its first steps move every weight, those of silent units too."""
 WHOLE = helm.Stage(RWS, 16, learning_rate=0.03, schedule="cosine")
 SLOWER = replace(PAIRS, num_epochs=4, learning_rate=0.03)
-EARLIER = (
-    SLOWER,
-    helm.Stage(helm.ReweightedWakeSleep(10), 8, learning_rate=0.02, schedule="cosine"),
-)
+SIGMOID = helm.Stage(helm.ReweightedWakeSleep(20), 5, layers=2, learning_rate=0.03)
+EARLIER = (SLOWER, helm.Stage(helm.ReweightedWakeSleep(10), 8, learning_rate=0.02, schedule="cosine"))
 """Stages of an earlier call, whose recognition biases began at -3."""
 
 
@@ -58,11 +56,13 @@ def solve(
     imaging: str = "odds",
     prior: dict[str, Any] | None = None,
     bias: float | tuple[float | None, ...] | None = -2.0,
+    pixel_leak: float | None = None,
     stages: Sequence[helm.Stage] = (PAIRS, AGAIN, WHOLE),
     rows: int | None = None,
 ) -> Machine:
     """The machine that the call of the page solves the shifter with, trained; arguments are what a variant changes."""
     prior = sparse_prior(imaging) if prior is None else prior
+    prior = {**prior, "initial_leak": (pixel_leak, None, None)}
     model = BeliefNetwork(SIZES, imaging, restarts=restarts, seed=seed, **prior)
     guide = FactorialRecognition(SIZES, initial_bias=bias, restarts=restarts, seed=seed)
     helm.fit_in_stages(model, guide, helm.load_data("shifter").train[:rows], stages=stages, seed=seed, progress=False)
@@ -88,10 +88,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "RWS for 4 epochs": {"stages": (PAIRS, AGAIN, replace(WHOLE, num_epochs=4))},
     "noisy-or units": {"imaging": "noisy_or"},
     "noisy-or units, lower layers more slowly": {"imaging": "noisy_or", "stages": (SLOWER, WHOLE), "bias": -3.0},
-    "sigmoid units": {"imaging": "sigmoid"},
+    "sigmoid units": {"imaging": "sigmoid", "stages": (SIGMOID, WHOLE), "bias": -3.0, "pixel_leak": -4.0},
     "an earlier call": {"stages": EARLIER, "bias": (-3.0, None)},
     "an earlier call, all layers at once": {
-        "stages": (replace(EARLIER[0], layers=None), EARLIER[1]),
+        "stages": (replace(SLOWER, layers=None), EARLIER[1]),
         "bias": (-3.0, None),
     },
     "an earlier call, recognition biases near 0": {"stages": EARLIER, "bias": None},
