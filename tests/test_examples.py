@@ -5,7 +5,9 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,9 +47,11 @@ def test_examples_in_the_docs_run(code: str, tmp_path: Path, monkeypatch: pytest
 
     def first(name: str) -> pyro_helm.Data:
         data = loaded(name)
-        return pyro_helm.Data(
-            data.name, data.train[:300], data.valid[:50], data.test[:50], data.image_shape, data.distribution
-        )
+        few: dict[str, Any] = {"train": data.train[:300], "valid": data.valid[:50], "test": data.test[:50]}
+        if (whole := data.distribution) is not None:
+            share = whole.probabilities[:50]
+            few["distribution"] = pyro_helm.PatternDistribution(whole.patterns[:50], share / share.sum())
+        return replace(data, **few)
 
     monkeypatch.setattr(pyro_helm, "load_data", first)
     exec(compile(code.replace("num_samples=1000", "num_samples=10"), "example", "exec"), {"__name__": "example"})

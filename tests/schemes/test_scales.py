@@ -77,7 +77,7 @@ class Model(Half):
                     with poutine.scale(scale=self.beta):
                         z = pyro.sample(f"z_{name}", dist.Bernoulli(logits=self.prior(g)))
                     x = observations[f"x_{name}"]
-                    pyro.sample(f"x_{name}", dist.Bernoulli(logits=self.seen(z, g)), obs=x[rows])
+                    pyro.sample(f"x_{name}", dist.Bernoulli(logits=self.seen(z, g)), obs=x[..., rows])
 
 
 class Guide(Half):
@@ -92,7 +92,7 @@ class Guide(Half):
             g = self.shared()
             for name in PLATES:
                 with self.plate(name) as rows, poutine.scale(scale=self.beta):
-                    x = observations[f"x_{name}"][rows]
+                    x = observations[f"x_{name}"][..., rows]
                     pyro.sample(f"z_{name}", dist.Bernoulli(logits=self.posterior(x, g)))
 
 
