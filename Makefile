@@ -29,7 +29,7 @@ schemes: $(INSTALLED) ## what each inference scheme learns, at equal steps and e
 	$(VENV)/bin/python -m analysis.schemes --out results/schemes
 
 gradients: $(INSTALLED) ## bias, variance and cost of each scheme's gradient against the exact one, in results/gradients
-	$(VENV)/bin/python -m analysis.gradients --out results/gradients
+	$(VENV)/bin/python -m analysis.gradients.measure --out results/gradients
 
 paper: $(INSTALLED) ## reproduce the figures of the paper and its shifter machines, in results/paper
 	$(VENV)/bin/python -m analysis.paper.reproduce --out results/paper
