@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import pyro_helm as helm
 from analysis.paper.best_known import by_hand
 from analysis.paper.shifter_training import new_machine
-from analysis.paper.solve_shifter import has_all_pairs, main, solve
+from analysis.paper.solve_shifter import VARIANTS, has_all_pairs, main, solve
 from tests.analysis.running import ROOT
 
 
@@ -51,3 +51,14 @@ def test_a_variant_that_the_table_has_is_left_as_it_is(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "solve_shifter.csv")
     assert table[["variant", "seed", "restarts"]].to_numpy().tolist() == [["the call", 0, 2]]
     assert CliRunner().invoke(app, command).output == ""
+
+
+def test_the_page_shows_the_table_that_is_kept() -> None:
+    page = (ROOT / "docs/paper.md").read_text()
+    for row in pd.read_csv(ROOT / "analysis/paper/tables/solve_shifter.csv").itertuples():
+        shown = (
+            f"| {row.variant} | {row.seed} | {row.restarts} | {row.solved} ({row.solved / row.restarts:.0%}) | "
+            f"{row.log_likelihood_median:.3f} | {row.log_likelihood_worst:.3f} |"
+        )
+        assert shown.replace("%)", " %)") in page
+        assert row.variant in VARIANTS
