@@ -620,7 +620,7 @@ def test_minibatches_of_a_distribution_follow_its_gradient_on_average() -> None:
 
 def test_a_scheme_that_dreams_learns_a_distribution() -> None:
     model, guide = machine(restarts=4)
-    fit(model, guide, DISTRIBUTION, scheme=helm.WakeSleep(2), num_epochs=500, batch_size=None, learning_rate=0.05)
+    fit(model, guide, DISTRIBUTION, scheme=helm.WakeSleep(2), num_epochs=200, batch_size=None, learning_rate=0.1)
     log_likelihood = helm.log_likelihood(model, None, REPEATED, method="exact").summary.log_likelihood.max()
     rates = REPEATED.mean(0)
     independent = float(torch.special.entr(rates).sum() + torch.special.entr(1 - rates).sum())
@@ -630,11 +630,11 @@ def test_a_scheme_that_dreams_learns_a_distribution() -> None:
 
 def test_validation_by_a_distribution_is_its_expectation() -> None:
     model, guide = machine(2)
-    still: dict[str, Any] = {"optimizer": partial(torch.optim.SGD, lr=0.0), "num_epochs": 1, "valid_samples": 50_000}
+    still: dict[str, Any] = {"optimizer": partial(torch.optim.SGD, lr=0.0), "num_epochs": 1, "valid_samples": 10_000}
     history = fit(model, guide, valid=DISTRIBUTION, dtype=torch.float64, **still).history
     rows = history[history.metric == "valid_log_likelihood"]
     exact = helm.log_likelihood(model, None, REPEATED.double(), method="exact").summary.log_likelihood
-    assert rows.value.tolist() == pytest.approx(exact.tolist(), abs=0.01)
+    assert rows.value.tolist() == pytest.approx(exact.tolist(), abs=0.02)
     assert rows.stderr.isna().all()  # nothing of it is drawn at random from a population
 
 
