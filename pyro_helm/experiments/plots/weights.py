@@ -22,6 +22,7 @@ from pyro_helm.experiments.plots.pages import (
     set_size,
 )
 from pyro_helm.guides import FactorialRecognition
+from pyro_helm.guides.bottom_up import BottomUp
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import site_names
 
@@ -55,12 +56,19 @@ def weight_diagram(
         ax: where to draw; None for a figure of its own.
 
     Raises:
+        TypeError: for user-defined programs.
         ValueError: for a restart that there is not, a guide of other sizes than the model or with a network of its own
             below its lowest layer, or an image of another size than the visible layer.
 
     >>> model, guide = BeliefNetwork((16, 8), seed=0), FactorialRecognition((16, 8), seed=0)
     >>> figure = weight_diagram(model, guide, image_shape=(4, 4))
     """
+    for wanted, program in ((BeliefNetwork, model), (BottomUp, guide)):
+        if not isinstance(program, wanted):
+            raise TypeError(
+                "weight_diagram draws a BeliefNetwork and its FactorialRecognition, got a "
+                f"{type(program).__name__}; code_map and reconstruction_sheet take any pair of programs"
+            )
     if tuple(guide.sizes) != tuple(model.sizes):
         raise ValueError(f"model and guide must have the same sizes, got {model.sizes} and {guide.sizes}")
     if guide.recognition[0].weight.shape[-2] != model.sizes[0]:
