@@ -149,12 +149,15 @@ class Study(Shown):
                 which any will do.
 
         Raises:
-            ValueError: for a name that no run has, or if no run has these values.
+            ValueError: for a name that no run has, or if no run has these values; for a study that was opened to be
+                read, whose tables have these columns.
 
         >>> study = Study("study", datasets=["bars"], machines=["sigmoid 4"], schemes=["wake_sleep", "vimco"])
         >>> [run.labels["scheme"] for run in study.only(dataset="bars", scheme="vimco").plan]
         ['vimco']
         """
+        if not self.plan:
+            raise ValueError("only() narrows what is to be run; choose rows of the tables of a study that was opened")
         part = copy(self)
         for name, values in asked.items():
             part.plan = having(part.plan, name, values)
