@@ -49,8 +49,8 @@ ENTRIES = [
     Entry(
         "Weights",
         "weight_diagram",
-        "For each unit of the first hidden layer: its recognition weights (left) and its generative weights (right), as "
-        "images. Biases are at the right.",
+        "For each unit of the first hidden layer: its recognition weights (left) and its generative weights (right), "
+        "as images. Biases are at the right.",
         "figure = helm.plots.weight_diagram(model, guide, restart=best, image_shape=(8, 8))",
     ),
     Entry(
@@ -64,7 +64,8 @@ figure = helm.plots.dream_sheet({"data": test[:20], "dreams": dreams}, image_sha
     Entry(
         "Reconstructions",
         "reconstruction_sheet",
-        "What the hidden code keeps of a datum: the mean picture given the code, and a dream from one draw of the code.",
+        "What the hidden code keeps of a datum: the mean picture given the code, and a dream from one draw of the "
+        "code.",
         "figure = helm.plots.reconstruction_sheet(model, guide, test[:10], image_shape=(8, 8), restart=best)",
     ),
     Entry(
