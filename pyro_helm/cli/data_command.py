@@ -17,7 +17,9 @@ def list_data(
     missing: Annotated[
         str, typer.Option(metavar="MARKERS", help="More markers of missing values, separated by commas.")
     ] = "",
-    header: Annotated[bool | None, typer.Option("--header/--no-header", help="Whether line 1 holds column names.")] = None,
+    header: Annotated[
+        bool | None, typer.Option("--header/--no-header", help="Whether line 1 holds column names.")
+    ] = None,
 ) -> None:
     """List the data sets, or describe one of them or a .csv file.
 

@@ -45,9 +45,7 @@ Guide = Annotated[
 ]
 Particles = Annotated[
     int,
-    typer.Option(
-        metavar="NUMBER", min=1, help="Draws per datum in each training step, for schemes that sample."
-    ),
+    typer.Option(metavar="NUMBER", min=1, help="Draws per datum in each training step, for schemes that sample."),
 ]
 Restarts = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Independent machines trained side by side.")]
 Seed = Annotated[int, typer.Option(metavar="NUMBER", min=0, help="Seed of initial values, minibatches and draws.")]
@@ -76,7 +74,9 @@ Schedule = Annotated[
 Patience = Annotated[
     int | None,
     typer.Option(
-        metavar="NUMBER", min=1, help="Stop a restart when its validation log-likelihood has not improved for so many epochs."
+        metavar="NUMBER",
+        min=1,
+        help="Stop a restart when its validation log-likelihood has not improved for so many epochs.",
     ),
 ]
 Samples = Annotated[int, typer.Option(metavar="NUMBER", min=1, max=10**8, help="Importance samples per datum.")]
@@ -138,9 +138,7 @@ Against = Annotated[
 ]
 Resume = Annotated[
     str | None,
-    typer.Option(
-        metavar="FOLDER", help="Folder for finished parts of the work. The same command goes on from there."
-    ),
+    typer.Option(metavar="FOLDER", help="Folder for finished parts of the work. The same command goes on from there."),
 ]
 MaxTerms = Annotated[
     int | None, typer.Option(metavar="NUMBER", min=1, help="Refuse an exact sum of more terms than this.")

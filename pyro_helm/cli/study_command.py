@@ -12,9 +12,7 @@ from pyro_helm.cli.values import output_folder
 
 
 def study(
-    file: Annotated[
-        str, typer.Argument(metavar="STUDY.toml", help="Study file: what to train. See docs/studies.md.")
-    ],
+    file: Annotated[str, typer.Argument(metavar="STUDY.toml", help="Study file: what to train. See docs/studies.md.")],
     out: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="Folder for runs and tables.", show_default="STUDY, beside the file"),
@@ -31,7 +29,9 @@ def study(
     workers: Workers = None,
     scheduler: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786. Its workers must see the folder."),
+        typer.Option(
+            metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786. Its workers must see the folder."
+        ),
     ] = None,
 ) -> None:
     """Carry out a study file; finished runs are not trained again.

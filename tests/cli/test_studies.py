@@ -64,7 +64,12 @@ def test_part_of_a_study_is_carried_out_alone_and_the_rest_later(tmp_path: Path)
 @pytest.mark.parametrize(
     ("was", "now", "options", "sentence"),
     [
-        ("MOST", "2", ("--only", "scheme"), "--only 'scheme' has no value; expected name=value, such as dataset=digits"),
+        (
+            "MOST",
+            "2",
+            ("--only", "scheme"),
+            "--only 'scheme' has no value; expected name=value, such as dataset=digits",
+        ),
         ("MOST", "2", ("--only", "shceme=vimco"), "'shceme'; did you mean scheme?"),
         (
             "MOST",
