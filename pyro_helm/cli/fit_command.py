@@ -100,7 +100,9 @@ def fit(
     save_every: SaveEvery = 60.0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a machine with many restarts, each of which keeps its best parameters.
+    """Train one machine with many restarts side by side.
+
+    Each restart keeps its best parameters.
 
     Exit status: 0 finished; 1 every restart failed, or the machine could not be saved; 2 wrong input; 3 some restarts
     failed; 130 ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. These last three save the run first.

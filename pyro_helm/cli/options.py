@@ -19,8 +19,8 @@ Sizes = Annotated[
     str | None,
     typer.Option(
         metavar="SIZES",
-        help="Units of the hidden layers from bottom to top, such as 24-2. The width of the data may stand in front, as "
-        "in 32-24-2. Models of your own may need none.",
+        help="Units of the hidden layers from bottom to top, such as 24-2. The width of the data may stand in front, "
+        "as in 32-24-2. Models of your own may need none.",
         show_default=False,
     ),
 ]

@@ -20,8 +20,8 @@ LayerByLayer = Annotated[
     typer.Option(
         metavar="EPOCHS",
         min=1,
-        help="First train the lowest two layers for so many epochs, then the lowest three, and so on. Then train all layers "
-        "for --epochs.",
+        help="First train the lowest two layers for so many epochs, then the lowest three, and so on. Then train all "
+        "layers for --epochs.",
     ),
 ]
 FirstScheme = Annotated[

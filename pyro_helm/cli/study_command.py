@@ -29,15 +29,14 @@ def study(
     workers: Workers = None,
     scheduler: Annotated[
         str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786. Its workers must see the folder."
-        ),
+        typer.Option(metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786. Its workers see the folder."),
     ] = None,
 ) -> None:
-    """Carry out a study file; finished runs are not trained again.
+    """Carry out a study file.
 
-    Prints the best setting of each scheme, and how far the schemes are apart. The same command resumes an interrupted
-    study. Exit status: 0 finished; 1 every run failed; 3 some runs failed; 130 ended by Ctrl-C, 143 by SIGTERM.
+    Finished runs are not trained again. Prints the best setting of each scheme, and how far the schemes are apart. The
+    same command resumes an interrupted study. Exit status: 0 finished; 1 every run failed; 3 some runs failed; 130
+    ended by Ctrl-C, 143 by SIGTERM.
 
     For example:
 

@@ -48,8 +48,9 @@ def training_curves(history: pd.DataFrame, *, by: str = "epoch", ax: Axes | None
         marker = "o" if len(median) == 1 else ""
         ax.plot(x, median, color=colour, marker=marker, label=f"{METRICS[metric]}, last {median.iloc[-1]:.2f}")
     ax.set(xlabel=BY[by], ylabel="nats per datum (higher is better)")
-    if rows.restart.nunique() > 1:
-        ax.set_title(f"Median of {rows.restart.nunique()} restarts; band: worst to best", fontsize=9)
+    restarts = rows.restart.unique()
+    if len(restarts) > 1:
+        ax.set_title(f"Median of {len(restarts)} restarts; band: worst to best", fontsize=9)
     if by == "epoch":
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     # the first epochs, far below, would make all the rest look flat
