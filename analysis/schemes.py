@@ -63,9 +63,9 @@ def main(
     rows, num_samples = {"train": MOST_TRAINED, "valid": MOST_SCORED, "test": MOST_SCORED}, 500
     settings: dict[str, Any] = {"batch_size": BATCH_SIZE}
     if quick:
-        settings["step"] = "eager"  # capturing takes longer than these few steps
+        settings |= {"step": "eager", "batch_size": 20}  # capturing takes longer than these few steps
         steps, restarts, num_samples, nets = 3, 2, 10, [("bars", (4, 2)), ("digits", (12, 10))]
-        rows = {"train": 300, "valid": 50, "test": 50}
+        rows = {"train": 60, "valid": 20, "test": 20}
     for method, few in (("exact", True), ("importance", False)):
         asked = [net for net in nets if (sum(net[1]) <= MOST_EXACT) == few]
         datasets = [{"data": name, **rows, "machines": [machine_of(hidden)]} for name, hidden in asked]

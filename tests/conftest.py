@@ -13,6 +13,10 @@ import torch
 # each test process compiles by itself: helpers would first import torch
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
+# products over causes run in blocks, which test_fused_sums.py holds against the compiled ones: else each test process
+# and each script would compile for a minute what a few large tests multiply
+os.environ["TORCH_COMPILE_DISABLE"] = "1"
+
 # the tensors here are tiny: a second thread would only wait for the first
 torch.set_num_threads(1)
 
@@ -24,6 +28,15 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 # helper modules with assertions, whose failures are to say as much as those of tests
 pytest.register_assert_rewrite("tests.checker", "tests.claims")
+
+
+@pytest.fixture
+def compiling() -> Iterator[None]:
+    """For a test of what is compiled."""
+    from torch._dynamo import config  # late: it takes a second, and few tests need it
+
+    with config.patch(disable=False):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -124,6 +124,10 @@ def test_links_pictures_and_anchors_of_the_site_are_checked(tmp_path: Path) -> N
     assert script("check_site").missing(tmp_path) == wrong
 
 
+def test_the_page_of_published_numbers_is_up_to_date() -> None:
+    assert (SITE / "published.md").read_text() == script("published_page").page(), "run python docs/published_page.py"
+
+
 def test_the_gallery_is_up_to_date_and_has_every_figure() -> None:
     gallery = script("gallery_page")
     assert (SITE / "gallery.md").read_text() == gallery.page(), "run python docs/gallery_page.py"

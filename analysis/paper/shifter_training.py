@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyro
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -164,7 +165,9 @@ def judged(study: helm.Study) -> pd.DataFrame:
     return table.set_index([*index, "metric"]).value.unstack("metric").reset_index()
 
 
-def judge(machine: Machine, data: helm.Data, *, num_samples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def judge(
+    machine: Machine, data: helm.Data, *, num_samples: int = 1000, draws: int = 200, seed: int = 0
+) -> pd.DataFrame:
     """Judge every restart: ``log_likelihood`` and ``stderr`` (nats per pattern, stochastic rule), and ``accuracy``."""
     assert data.distribution is not None
     model, guide = machine
@@ -177,7 +180,7 @@ def judge(machine: Machine, data: helm.Data, *, num_samples: int = 1000, seed: i
         seed=seed,
     )
     table = scores.summary[["restart", "log_likelihood", "stderr"]].copy()
-    table["accuracy"] = direction_accuracy(guide, data, seed=seed).tolist()
+    table["accuracy"] = direction_accuracy(guide, data, draws=draws, seed=seed).tolist()
     return table
 
 
@@ -218,9 +221,8 @@ def unambiguous(data: helm.Data) -> tuple[Tensor, Tensor, Tensor]:
 def free_energies(scheme: helm.Scheme, machine: Machine, distribution: helm.PatternDistribution | None) -> Tensor:
     """A scheme's own loss of the exact distribution, nats per pattern, ``[restarts]``."""
     assert distribution is not None
-    with torch.no_grad():
-        losses = [scheme.restart_losses(*machine, observations={"x": x[None]}) for x in distribution.patterns]
-    return torch.stack(losses, -1).double() @ distribution.probabilities
+    with torch.no_grad(), pyro.poutine.scale(scale=distribution.probabilities):
+        return scheme.restart_losses(*machine, observations={"x": distribution.patterns}).double()
 
 
 def _mean_activity(guide: FactorialRecognition, x: Tensor, draws: int) -> Tensor:

@@ -126,7 +126,8 @@ def draw(out: Path, machine_file: Path = MACHINE, *, quick: bool = False) -> Pat
     """Draw the machine; the path of the figure."""
     data = helm.load_data("shifter")
     machine = helm.load(machine_file)
-    judged = judge(machine, data, num_samples=10 if quick else 500)  # as in the table
+    effort = {"num_samples": 10, "draws": 10} if quick else {"num_samples": 500}  # as in the table
+    judged = judge(machine, data, **effort)
     caption = CAPTION.format(
         f=float(free_energies(helm.MeanField(), machine, data.distribution)),
         told=read_off_means(machine[1], data)["told_by_means"][0],

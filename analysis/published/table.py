@@ -19,7 +19,8 @@ import pyro_helm as helm
 HERE = Path(__file__).parent
 COLUMNS = [
     "dataset", "machine", "scheme", "budget", "num_particles", "learning_rate", "settings_tried", "restarts", "failed",
-    "valid_log_likelihood", "log_likelihood", "log_likelihood_stderr", "elbo", "steps", "ms_per_step", "seconds",
+    "valid_log_likelihood", "log_likelihood", "stderr", "samples", "warnings", "elbo", "steps", "ms_per_step",
+    "seconds",
 ]  # fmt: skip
 
 
@@ -28,34 +29,43 @@ def published() -> pd.DataFrame:
     return pd.read_csv(HERE / "published.csv")
 
 
+def ours(study: helm.Study) -> pd.DataFrame:
+    """One row per data set, machine and scheme: the setting chosen on validation data, and its test log-likelihood.
+
+    ``stderr`` is that of the mean over the test cases, ``samples`` those of each case, ``warnings`` what the estimate
+    says of itself.
+    """
+    chosen, table = study.chosen(), study.table()
+    test = table[(table.split == "test") & (table.metric == "log_likelihood")]
+    samples = study.runs().set_index("run").num_samples
+    rows = [test[test.run.isin(runs.split())] for runs in chosen.runs]
+    chosen["stderr"] = [row.stderr.median() for row in rows]
+    chosen["warnings"] = ["; ".join(dict.fromkeys(row.warnings.dropna())) for row in rows]
+    chosen["samples"] = [samples[runs.split()[0]] for runs in chosen.runs]
+    return chosen[[column for column in COLUMNS if column in chosen]]
+
+
 def beside_published(ours: pd.DataFrame) -> pd.DataFrame:
     """Ours and the published numbers that were read at their source, by data set, best first."""
-    mine = pd.DataFrame(
-        {
-            "dataset": ours.dataset,
-            "method": "ours, " + ours.scheme,
-            "network": ours.machine,
-            "value": ours.log_likelihood,
-            "stderr": ours.log_likelihood_stderr,
-            "estimator": "importance",
-        }
+    mine = ours.assign(
+        method="ours, " + ours.scheme, network=ours.machine, value=ours.log_likelihood, estimator="importance"
     )
     theirs = published()
     theirs = theirs[(theirs.verified == "yes") & theirs.dataset.isin(ours.dataset)]
-    both = pd.concat([mine, theirs[["dataset", "method", "network", "value", "estimator"]]], ignore_index=True)
+    columns = ["dataset", "method", "network", "value", "stderr", "estimator", "samples"]
+    both = pd.concat([mine[columns], theirs.assign(stderr=float("nan"))[columns]], ignore_index=True)
     return both.sort_values(["dataset", "value"], ascending=[True, False], ignore_index=True)
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="Of the study: density, uci, mnist or others.")],
+    name: Annotated[str, typer.Argument(help="Of the study: density, uci, mnist, others or autoregressive.")],
     folder: Annotated[Path, typer.Argument(help="Where the study was trained.")],
 ) -> None:
     """Write the table of a study, and print it beside the published numbers."""
-    chosen = helm.Study.open(folder).chosen()
-    chosen = chosen[[column for column in COLUMNS if column in chosen]]
-    chosen.round(5).to_csv(HERE / "results" / f"{name}.csv", index=False)
+    found = ours(helm.Study.open(folder))
+    found.round(5).to_csv(HERE / "results" / f"{name}.csv", index=False)
     print("Test log-likelihood, nats per datum; the setting of each scheme was chosen on validation data.")
-    print(beside_published(chosen).to_string(index=False, float_format="{:.3f}".format, na_rep=""))
+    print(beside_published(found).to_string(index=False, float_format="{:.3f}".format, na_rep=""))
 
 
 if __name__ == "__main__":

@@ -94,8 +94,9 @@ Optimizer = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="adam, conjugate_gradient or lbfgs. The last two take all data in a step and choose its size "
-        "themselves, in double precision, for schemes that do not sample; an epoch is 50 iterations.",
+        help="adam; adamw, whose weights decay; conjugate_gradient or lbfgs, which take all data in a step and choose "
+        "its size themselves, in double precision, for schemes that do not sample, an epoch being 50 iterations. "
+        "Settings follow in the same quotes: 'adamw weight_decay=0.1'.",
     ),
 ]
 GoOn = Annotated[

@@ -19,6 +19,15 @@ def study(
         str | None,
         typer.Option(metavar="FOLDER", help="Folder for runs and tables.", show_default="STUDY, beside the file"),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Carry out only runs of this dataset, machine, scheme, budget, seed or setting. Several values have "
+            "commas between them; the option may stand several times.",
+            show_default="all runs",
+        ),
+    ] = None,
     workers: Workers = None,
     scheduler: Annotated[
         str | None,
@@ -35,12 +44,27 @@ def study(
 
     \b
     pyro-helm study schemes.toml --out results/schemes --workers 2
+    pyro-helm study schemes.toml --only dataset=digits --only scheme=vimco
     """
     from pyro_helm.cli.studies import end_of_study, print_study, run_study
     from pyro_helm.experiments.study_files import study_from_file
 
     with one_sentence_errors():
         asked = study_from_file(file, None if out is None else output_folder(out))
+        asked = asked.only(**_asked(only or []))
         run_study(asked, workers, scheduler)
         print_study(asked)
         end_of_study(asked)
+
+
+def _asked(only: list[str]) -> dict[str, list[str]]:
+    """Values by name, of options ``NAME=VALUE,VALUE``."""
+    found: dict[str, list[str]] = {}
+    for text in only:
+        name, equals, values = text.partition("=")
+        if not (name and equals and values):
+            raise ValueError(f"--only {text!r} is none; expected name=value, such as dataset=digits")
+        if name in found:
+            raise ValueError(f"--only {name} stands there twice; write several values with commas between them")
+        found[name] = values.split(",")
+    return found

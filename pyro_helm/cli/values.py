@@ -201,12 +201,14 @@ def lines_of(text: str) -> list[str]:
 
 def descent_settings(optimizer: str, batch_size: int | None, learning_rate: float | None) -> dict[str, Any]:
     """Settings of ``fit``; ValueError for a batch size or learning rate where the optimiser has no use for it."""
-    full_batch = {"conjugate_gradient": helm.ConjugateGradient, "lbfgs": helm.LBFGS}
-    chosen = {"adam": None, **full_batch}[chosen_name(optimizer, ["adam", *full_batch], "optimizer")]
-    if chosen is None:
+    from pyro_helm.experiments.optimizers import FULL_BATCH, optimizer_of  # late: --help would wait for torch
+
+    chosen = optimizer_of(optimizer)
+    if optimizer.split()[0] not in FULL_BATCH:
         return {
             "batch_size": 100 if batch_size is None else batch_size,
             "learning_rate": checked_learning_rate(0.01 if learning_rate is None else learning_rate),
+            "optimizer": chosen,
         }
     if batch_size is not None:
         raise ValueError(f"--optimizer {optimizer} takes all data in every step and no --batch-size, got {batch_size}")

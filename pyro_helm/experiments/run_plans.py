@@ -14,12 +14,12 @@ from pyro_helm.data.sets import Data
 from pyro_helm.experiments.budgets import Budget, steps_per_epoch
 from pyro_helm.experiments.digests import digest_of
 from pyro_helm.experiments.machines import GUIDE, MODEL, Builder, is_made_of_parts
+from pyro_helm.experiments.optimizers import optimizer_of
 from pyro_helm.experiments.own_names import code_of, named
 from pyro_helm.experiments.scheme_settings import described_scheme
 from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.fitting import fit
-from pyro_helm.training.full_batch import LBFGS, ConjugateGradient
 from pyro_helm.training.manifest import described
 from pyro_helm.training.steps import STEPS
 
@@ -31,7 +31,6 @@ _GIVEN_BY_THE_STUDY = {
     *("out", "resume", "save_every", "overwrite", "progress", "callbacks"),
 }
 _TOLD_BY_THE_BUDGET = {"num_epochs", "max_seconds"}
-_OPTIMIZERS: dict[str, Any] = {"conjugate_gradient": ConjugateGradient, "lbfgs": LBFGS}
 
 
 @dataclass(frozen=True, eq=False)  # eq: each is itself, and may be a key
@@ -95,9 +94,7 @@ def live(settings: Mapping[str, Any]) -> dict[str, Any]:
         found["batch_size"] = None
     optimizer, dtype, schedule = (found.get(name) for name in ("optimizer", "dtype", "schedule"))
     if isinstance(optimizer, str):
-        if ":" not in optimizer and optimizer not in _OPTIMIZERS:
-            raise ValueError(unknown("optimizer", optimizer, ["adam", *_OPTIMIZERS]))
-        found["optimizer"] = _OPTIMIZERS.get(optimizer) or named(optimizer, "optimizer")
+        found["optimizer"] = optimizer_of(optimizer)
     if isinstance(dtype, str):
         found["dtype"] = getattr(torch, dtype, dtype)
     if isinstance(schedule, str) and ":" in schedule:
@@ -198,8 +195,46 @@ def columns_of(description: Mapping[str, Any]) -> dict[str, Any]:
 def _cell(value: Any) -> Any:
     """A number, text or truth value as it is; anything else as text."""
     if isinstance(value, Mapping):
-        value = value.get("function") or value.get("class") or dict(value)
+        value = _function_and_settings(value) or value.get("class") or dict(value)
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _function_and_settings(said: Mapping[str, Any]) -> str:
+    """A partial of a function, on one line; empty for anything else."""
+    if "function" not in said:
+        return ""
+    settings = [f"{name}={_cell(value)}" for name, value in said.items() if name not in ("function", "args")]
+    return " ".join([str(_cell(said["function"])), *settings])
+
+
+def having(runs: Sequence[Run], name: str, values: Any) -> list[Run]:
+    """Those runs of which a label or setting has one of some values.
+
+    Raises:
+        ValueError: if no run has such a label or setting, or none of the values.
+
+    """
+    known = [{**columns_of(run.description), **run.labels, "seed": run.description["seed"]} for run in runs]
+    if not any(name in each for each in known):
+        raise ValueError(unknown("label or setting", name, list(dict.fromkeys(key for each in known for key in each))))
+    asked = {_comparable(value) for value in (values if isinstance(values, list | tuple | set) else [values])}
+    found = [run for run, each in zip(runs, known, strict=True) if name in each and _comparable(each[name]) in asked]
+    if not found:
+        there = dict.fromkeys(str(each[name]) for each in known if name in each)
+        raise ValueError(
+            f"no run has {name} {' or '.join(sorted(map(str, asked)))}, expected one of {', '.join(there)}"
+        )
+    return found
+
+
+def _comparable(value: Any) -> Any:
+    """A number however it is written, a truth value as TOML has it, else text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)
 
 
 def varied(columns: Sequence[Mapping[str, Any]]) -> list[str]:

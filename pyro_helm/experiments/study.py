@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from pyro_helm.experiments.grids import Plan
 from pyro_helm.experiments.progress_bar import StudyBar
 from pyro_helm.experiments.ranking import study_card
 from pyro_helm.experiments.recipes import load_machine
-from pyro_helm.experiments.run_folders import Outcome, TrainingInterrupted, folder_of, outcome_in, read_json, warn_of
-from pyro_helm.experiments.run_plans import Run
+from pyro_helm.experiments.run_folders import Outcome, TrainingInterrupted, folder_of, outcome_in, warn_of
+from pyro_helm.experiments.run_plans import Run, having
 from pyro_helm.experiments.scoring import SPLITS
 from pyro_helm.experiments.step_times import kept_step_times, time_steps
+from pyro_helm.experiments.study_folder import keep_plan, kept_words, write_tables
 from pyro_helm.experiments.study_tables import (
     RunFolder,
     conflicts_table,
@@ -35,15 +36,11 @@ from pyro_helm.experiments.study_tables import (
 )
 from pyro_helm.experiments.workers import OnDone, carry_out_here, carry_out_on, local_client, number_of_cores
 from pyro_helm.runtime.arguments import at_least_one, checked_seed, not_negative
-from pyro_helm.runtime.atomic_files import atomic_path
 from pyro_helm.runtime.shown import Card, Shown
-from pyro_helm.runtime.tables import write_table
 from pyro_helm.training.checkpoint import load
 from pyro_helm.training.checks import made_folder
 from pyro_helm.training.fitting import fit
 from pyro_helm.training.result import Result
-
-STUDY_FILE = "study.json"
 
 
 class Study(Shown):
@@ -138,12 +135,33 @@ class Study(Shown):
         """
         study = cls.__new__(cls)
         study.folder = Path(folder)
-        said = read_json(study.folder / STUDY_FILE) or {}
-        study.name, study.question, study.reference = (said.get(key, "") for key in ("name", "question", "reference"))
+        study.name, study.question, study.reference = kept_words(study.folder)
         study.interrupted, study.unfinished, study.plan = None, None, []
         if not study._found()[0]:
             raise FileNotFoundError(f"there is no study at {folder}: no run below it; expected a folder of Study.run()")
         return study
+
+    def only(self, **asked: Any) -> Study:
+        """The part of this study whose runs have these labels and settings, in the same folder.
+
+        Args:
+            asked: ``dataset``, ``machine``, ``scheme``, ``budget``, ``seed`` or any setting; a value, or a list of
+                which any will do.
+
+        Raises:
+            ValueError: for a name that no run has, or if no run has these values; for a study that was opened to be
+                read, whose tables have these columns.
+
+        >>> study = Study("study", datasets=["bars"], machines=["sigmoid 4"], schemes=["wake_sleep", "vimco"])
+        >>> [run.labels["scheme"] for run in study.only(dataset="bars", scheme="vimco").plan]
+        ['vimco']
+        """
+        if not self.plan:
+            raise ValueError("only() narrows what is to be run; choose rows of the tables of a study that was opened")
+        part = copy(self)
+        for name, values in asked.items():
+            part.plan = having(part.plan, name, values)
+        return part
 
     def run(self, workers: int | None = None, *, client: Any = None, progress: bool = True) -> pd.DataFrame:
         """Train what is not trained yet, and write the tables.
@@ -163,7 +181,7 @@ class Study(Shown):
 
         """
         self.carry_out(workers, client=client, progress=progress)
-        self._write_tables()
+        write_tables(self.folder, self._found()[0], self.reference)
         return self.runs()
 
     def carry_out(
@@ -186,7 +204,7 @@ class Study(Shown):
 
         """
         on_done = on_done or warn_of
-        self._write_plan()
+        keep_plan(self.folder, self.plan, self.name, self.question, self.reference)
         todo = [run for run in self.plan if not _is_over(outcome_in(folder_of(run, self.folder)))]
         number = min(number_of_cores() if workers is None else at_least_one("workers", workers), len(todo))
         self.interrupted, self.unfinished = None, None
@@ -275,23 +293,6 @@ class Study(Shown):
         if place:
             runs = [run for run in runs if run.digest in place]
         return sorted(runs, key=lambda run: place.get(run.digest, 0)), twice
-
-    def _write_plan(self) -> None:
-        said = {"name": self.name, "question": self.question, "reference": self.reference}
-        with atomic_path(self.folder / STUDY_FILE) as path:
-            path.write_text(json.dumps(said | {"runs": [run.digest for run in self.plan]}, indent=1))
-
-    def _write_tables(self) -> None:
-        found = self._found()[0]
-        names, table = varied_settings(found), final_table(found)
-        write_table(table, self.folder / "table")
-        tables = {"runs": runs_table(found)}
-        with suppress(ValueError):  # where there is nothing to choose a setting by
-            tables["chosen"] = chosen_settings(table, names)
-            tables["differences"] = paired_by_restart(table, tables["chosen"], names, self.reference)
-        for name, each in tables.items():
-            with atomic_path(self.folder / f"{name}.csv") as path:
-                each.to_csv(path, index=False)
 
 
 def _is_over(outcome: Outcome | None) -> bool:

@@ -9,22 +9,19 @@ from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
 
-import torch
 import typer
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
-# one thread: two processes with two threads each would wait for one another. Nothing is compiled: it takes each process
-# ten seconds and more, and the compiled product has tests of its own, in ``tests/layers/test_fused_sums.py``
-SETTINGS = {"OMP_NUM_THREADS": "1", "TORCH_COMPILE_DISABLE": "1"}
+SETTINGS = {"OMP_NUM_THREADS": "1"}
+"""Of a script's processes: two with two threads each would wait for one another."""
 
 
 def run_script(module: str, *arguments: str | Path) -> str:
     """What the script prints, run in this process, which has imported what it needs; its errors fail the test."""
     app = typer.Typer()
     app.command()(import_module(module).main)
-    # the settings are for the processes that it starts, the patch for this one
-    with patch.dict(os.environ, SETTINGS), torch._dynamo.config.patch(disable=True):
+    with patch.dict(os.environ, SETTINGS):
         done = CliRunner().invoke(app, ["--threads", "1", *map(str, arguments)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.stdout

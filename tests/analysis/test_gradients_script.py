@@ -9,14 +9,15 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis import gradients
+from analysis.gradients.exact import importance_bound
+from analysis.gradients.variants import VARIANTS
 from pyro_helm.schemes import SCHEMES
 from tests.analysis.running import run_script
 from tests.checker import DATA, tiny_machine
 
 
 def test_every_scheme_that_samples_is_measured() -> None:
-    measured = {type(variant.make(2)) for variant in gradients.VARIANTS.values()}
+    measured = {type(variant.make(2)) for variant in VARIANTS.values()}
     assert measured == {scheme for scheme in SCHEMES.values() if scheme.samples}
 
 
@@ -24,7 +25,7 @@ def test_every_scheme_that_samples_is_measured() -> None:
 def test_the_bound_of_many_particles_is_that_of_enumeration(number: int) -> None:
     machine = tiny_machine("sigmoid")
     log_p, log_q = machine.log_joint(DATA).T, machine.log_guide(DATA).T
-    found = gradients.importance_bound(log_p, log_q, number).sum()
+    found = importance_bound(log_p, log_q, number).sum()
     expected = (machine.elbo(DATA) if number == 1 else machine.importance_bound_of_both(DATA)).sum()
     parameters = [*machine.model.parameters(), *machine.guide.parameters()]
     assert math.isclose(found.item(), expected.item(), rel_tol=1e-7)
@@ -37,7 +38,7 @@ def test_the_bound_of_many_particles_is_that_of_enumeration(number: int) -> None
 
 
 def test_what_claims_to_be_unbiased_is(tmp_path: Path) -> None:
-    shown = run_script("analysis.gradients", "--quick", "--out", tmp_path / "gradients")
+    shown = run_script("analysis.gradients.measure", "--quick", "--out", tmp_path / "gradients")
     assert "milliseconds per step" in shown
     table = pd.read_parquet(tmp_path / "gradients.parquet")
     assert len(table) == 2 * 2 * 16 * (4 + 3)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import pyro_helm as helm
+from analysis.published import shortfall, table
 from analysis.published.table import HERE, beside_published, published
 from pyro_helm.experiments.study_files import study_from_file
 
@@ -38,9 +40,44 @@ def test_ours_stand_beside_verified_numbers_of_the_same_data_with_their_estimato
             "scheme": "vimco",
             "machine": "sigmoid 100-50",
             "log_likelihood": [-5.9, -13.0],
-            "log_likelihood_stderr": 0.01,
+            "stderr": 0.01,
+            "samples": 2000,
         }
     )
-    table = beside_published(ours)
-    assert table.method.tolist() == ["ours, vimco", "ours, vimco", "HCLT"]  # adult's are from memory
-    assert table.estimator.tolist() == ["importance", "importance", "exact"]
+    both = beside_published(ours)
+    assert both.method.tolist() == ["ours, vimco", "ours, vimco", "HCLT"]  # adult's are from memory
+    assert both.estimator.tolist() == ["importance", "importance", "exact"]
+
+
+def test_the_tables_of_a_trained_study_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results").mkdir()
+    theirs = published().assign(dataset="bars")
+    monkeypatch.setattr(table, "published", lambda: theirs)
+    for script in (table, shortfall):
+        monkeypatch.setattr(script, "HERE", tmp_path)
+    study = helm.Study(
+        tmp_path / "study",
+        datasets=[{"data": "bars", "train": 60, "valid": 20, "test": 30}],
+        machines=["sigmoid 3"],
+        schemes=["vimco", "wake_sleep"],
+        settings={"learning_rate": [0.01, 0.1]},
+        budget="3 steps",
+        restarts=1,
+        scores={"num_samples": 7},
+    )
+    study.run(workers=1, progress=False)
+    table.main("small", tmp_path / "study")
+    shown = capsys.readouterr().out
+    assert "ours, vimco" in shown
+    assert "HCLT" in shown
+    written = pd.read_csv(tmp_path / "results" / "small.csv")
+    test = study.table().query("split == 'test' and metric == 'log_likelihood'").set_index("run")
+    assert written.stderr.to_numpy() == pytest.approx(test.stderr[study.chosen().runs].to_numpy(), abs=1e-5)
+    assert written[["settings_tried", "samples"]].to_numpy().tolist() == [[2, 7]] * 2
+
+    shortfall.main("small", tmp_path / "study", num_data=5, schedule=5)
+    best = pd.read_csv(tmp_path / "results" / "small-shortfall.csv")
+    assert best.scheme.tolist() == [study.chosen().sort_values("valid_log_likelihood").scheme.iloc[-1]]
+    assert best.shortfall.item() == pytest.approx((best.upper - best.importance).item(), abs=2e-4)

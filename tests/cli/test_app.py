@@ -177,7 +177,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(trained: Path, own_data: Path
     for option, name, known in (
         ("--scheme", "all", "reinforce, nvil, disarm, exact_layers, vimco, tvo, wake_sleep"),
         ("--scheme", "vimco,reinforce", "reinforce, nvil"),
-        ("--optimizer", "all", "adam, conjugate_gradient, lbfgs"),
+        ("--optimizer", "all", "adam, adamw, conjugate_gradient, lbfgs"),
     ):
         what = option.removeprefix("--")
         shown = refused("fit", own_data, "--sizes", "3", option, name, *out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -47,9 +48,31 @@ def test_a_study_of_which_nothing_came_says_why(tmp_path: Path) -> None:
     assert "every run failed, so nothing was learned; the first says: exact EM would sum" in shown.output
 
 
+def test_part_of_a_study_is_carried_out_alone_and_the_rest_later(tmp_path: Path) -> None:
+    text = FILE.replace("MOST", "10000000").replace("batch_size = 30", "batch_size = 30, learning_rate = [0.01, 0.1]")
+    shown = study(tmp_path, text, "--only", "scheme=wake_sleep", "--only", "learning_rate=0.10", "--workers", "1")
+    assert shown.exit_code == 0, shown.output
+    assert "exact_em" not in shown.output
+    run = pd.read_csv(tmp_path / "s" / "runs.csv")
+    assert run[["scheme", "learning_rate", "state"]].to_numpy().tolist() == [["wake_sleep", 0.1, "finished"]]
+    before = (Path(run.folder[0]) / "outcome.json").stat().st_mtime_ns
+    assert study(tmp_path, text, "--workers", "1").exit_code == 0
+    assert pd.read_csv(tmp_path / "s" / "runs.csv").state.tolist() == ["finished"] * 4
+    assert (Path(run.folder[0]) / "outcome.json").stat().st_mtime_ns == before
+
+
 @pytest.mark.parametrize(
     ("was", "now", "options", "sentence"),
     [
+        ("MOST", "2", ("--only", "scheme"), "--only 'scheme' is none; expected name=value, such as dataset=digits"),
+        ("MOST", "2", ("--only", "shceme=vimco"), "'shceme'; did you mean scheme?"),
+        (
+            "MOST",
+            "2",
+            ("--only", "scheme=vimco,tvo"),
+            "no run has scheme tvo or vimco, expected one of wake_sleep, exact_em",
+        ),
+        ("MOST", "2", ("--only", "seed=0", "--only", "seed=1"), "--only seed stands there twice"),
         ("restarts", "restart", (), "unknown key 'restart'; did you mean restarts?"),
         ("wake_sleep", "wake_slep", (), "unknown scheme 'wake_slep'; did you mean wake_sleep?"),
         ("bars", "no/such.npz", (), "no/such.npz"),

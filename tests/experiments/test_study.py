@@ -323,6 +323,18 @@ def test_what_is_no_study_is_refused_in_a_sentence(changed: dict[str, Any], sent
         study(tmp_path, **changed)
 
 
+def test_part_of_a_study_has_the_runs_that_were_asked_for(done: helm.Study) -> None:
+    part = done.only(learning_rate=[0.01, "0.03"], scheme="vimco")
+    assert {run.digest for run in part.plan} == set(
+        done.runs().query("scheme == 'vimco' and learning_rate == 0.01").run
+    )
+    assert len(part.only(num_particles=2).plan) == 1
+    with pytest.raises(ValueError, match=r"no run has num_particles 2[.]5, expected one of 2, 3"):
+        part.only(num_particles=2.5)
+    with pytest.raises(ValueError, match="choose rows of the tables"):
+        helm.Study.open(done.folder).only(scheme="vimco")
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError, match="must be a folder"):

@@ -223,7 +223,7 @@ def test_blocks_hold_no_tensor_of_data_by_causes_by_units(
     q, r = uniform(*restarts, data, causes).requires_grad_(), uniform(*restarts, causes, units, seed=1)
     q.data[..., 7, 0], r[..., 0, :] = 1.0, 1.0  # a factor of 0 in every unit of a row
     r.requires_grad_()
-    with torch._dynamo.config.patch(disable=True), LargestTensor() as memory:
+    with LargestTensor() as memory:
         product = product_of_complements(q, r)
         (product.value.sum() + torch.where(product.value > 0, product.log, 0.0).sum()).backward()
     in_and_out = max(q.numel(), r.numel(), product.log.numel())

@@ -54,7 +54,7 @@ def test_chunks_of_chains_and_data_change_nothing_but_the_draws(at_once: int) ->
     machine = tiny_machine("noisy_or")
     pyro.set_rng_seed(0)
     estimate = annealed_importance_sampling(
-        machine.model, machine.guide, DATA.repeat(5, 1), num_chains=50, schedule=50, draws_at_once=at_once
+        machine.model, machine.guide, DATA.repeat(5, 1), num_chains=20, schedule=20, draws_at_once=at_once
     )
     truth = machine.log_evidence(DATA).detach().repeat(5)
     assert estimate.log_likelihood.shape == (1, 15)

@@ -42,6 +42,7 @@ from pyro_helm.schemes.disarm import antithetic
 from pyro_helm.schemes.reinforce import leave_one_out, surrogate_elbo
 from tests.checker import (
     DATA,
+    REPLICATES,
     Z_THRESHOLD,
     estimates,
     exact_gradient,
@@ -303,7 +304,7 @@ def test_value_and_gradient_are_what_the_scheme_claims(claim: Claim, imaging: st
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_fails_the_same_test(name: str) -> None:
     machine = tiny_machine("sigmoid")
-    _, gradients = estimates(MUTANTS[name], machine, DATA, number=20_000)  # for twice the threshold
+    _, gradients = estimates(MUTANTS[name], machine, DATA, number=4 * REPLICATES)  # for twice the threshold
     exact = exact_gradient(machine, -CLAIMS[name].objective(machine, DATA))
     assert max(worst_z(gradients, exact).values()) > 2 * Z_THRESHOLD
 
@@ -332,7 +333,7 @@ def test_exact_em_is_the_log_evidence_and_its_gradient(imaging: str) -> None:
 @pytest.mark.parametrize("imaging", IMAGING)
 def test_relaxed_straight_through_has_the_right_value_and_theta_but_a_biased_phi(imaging: str) -> None:
     machine = tiny_machine(imaging)
-    losses, gradients = estimates(Relaxed(1), machine, DATA, number=20_000)  # for twice the threshold
+    losses, gradients = estimates(Relaxed(1), machine, DATA, number=4 * REPLICATES)  # for twice the threshold
     assert abs(float(z_scores(-losses, machine.elbo(DATA).sum().detach()))) < Z_THRESHOLD
     exact = exact_gradient(machine, -machine.elbo(DATA).sum())
     worst = worst_z(gradients, exact)

@@ -45,7 +45,7 @@ class Case:
 
 
 # exact EM has no noise but for rounding, so that two restarts are enough
-QUICK = Case("bars", (16, 5, 2), steps=80, restarts=8, tolerance=0.02, fewer=(("exact_em", 2),), learning_rate=0.02)
+QUICK = Case("bars", (16, 5, 2), steps=40, restarts=8, tolerance=0.02, fewer=(("exact_em", 2),), learning_rate=0.04)
 SLOW = [
     Case("shifter", (32, 24, 2), steps=1000, restarts=4, tolerance=0.05),
     Case("digits", (64, 32, 16), steps=1000, restarts=4, tolerance=0.05),

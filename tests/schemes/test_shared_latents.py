@@ -179,7 +179,10 @@ def household_elbo(model: Household, guide: HouseholdReader, x: Tensor) -> Tenso
 
 @pytest.mark.parametrize("scheme", [Reinforce(1), Reinforce(3), NVIL(1, normalise=False, hidden_units=4), DisARM(2)])
 def test_what_is_outside_the_plate_of_restarts_counts_once(scheme: Scheme) -> None:
-    """As for Pyro's own estimators; steps at 250 seeds are the replicates."""
+    """As for Pyro's own estimators; steps at 120 seeds are the replicates.
+
+    They find a bias of 0.62 standard deviations of one step, (4.8 + 2) / sqrt(120), in 98 of 100 runs.
+    """
     x = WORDS[:2, :2]
     model, guide = Household(), HouseholdReader()
     bound = household_elbo(model, guide, x)
@@ -188,7 +191,7 @@ def test_what_is_outside_the_plate_of_restarts_counts_once(scheme: Scheme) -> No
     losses, gradients = [], []
     scheme = copy.deepcopy(scheme)
     pyro.set_rng_seed(0)
-    for _ in range(250):
+    for _ in range(120):
         loss = scheme.differentiable_loss(model, guide, observations={"x": x})
         losses.append(loss.detach())
         gradients.append(torch.autograd.grad(loss, parameters))

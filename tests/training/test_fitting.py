@@ -123,7 +123,7 @@ def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, m
 @pytest.mark.parametrize("scheme", [*SCHEMES, *DETERMINISTIC[:3]], ids=lambda scheme: scheme.name)
 def test_training_finds_the_structure_of_the_data(scheme: helm.Scheme) -> None:
     model, guide = machine(restarts=4)
-    fit(model, guide, data(400), scheme=scheme, num_epochs=12, batch_size=40, learning_rate=0.05)
+    fit(model, guide, data(400), scheme=scheme, num_epochs=6, batch_size=40, learning_rate=0.1)
     trained = helm.log_likelihood(model, None, data(400, seed=1), method="exact").summary.log_likelihood.max()
     rates = data(400).mean(0)
     factorised = dist.Bernoulli(rates).log_prob(data(400, seed=1)).sum(-1).mean()
