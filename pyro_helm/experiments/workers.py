@@ -69,12 +69,13 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
     """
     study = study.absolute()
     client.register_plugin(_imports_from(importable_folders()))
-    names = {f"{run.digest}-{run}": str(run) for run in runs}
+    keys = [f"{run.digest}-{run}" for run in runs]
+    names = dict(zip(keys, map(str, runs), strict=True))
     doing: dict[str, str] = {}
     client.subscribe_topic(_BEGUN, lambda event: doing.update(event[1]))
     futures = {
         client.submit(_carried_out, key, run, study, key=key, pure=False): run
-        for key, run in zip(names, runs, strict=True)
+        for key, run in zip(keys, runs, strict=True)
     }
     try:
         while futures:

@@ -126,7 +126,8 @@ def test_the_bar_names_the_runs_that_workers_are_at(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not those that wait for a worker."""
-    study = helm.Study(tmp_path, **SMALL, training=slowly)
+    asked = SMALL | {"schemes": ["wake_sleep", "reinforce", "nvil", "vimco"], "settings": {}}
+    study = helm.Study(tmp_path, **asked, training=slowly)
     digests = {str(run): run.digest for run in study.plan}
     shown: list[str] = []
 
