@@ -36,8 +36,8 @@ def list_data(
     with one_sentence_errors():
         if file is None:
             found = helm.available_data().rename(columns={"megabytes": "MB"})
-            first = ["name", "units", "train", "valid", "test", "what", "source", "MB"]
-            print_table(found[[*first, *found.columns.difference(first, sort=False)]], "data sets", apart="licence")
+            narrow = ["name", "units", "train", "valid", "test", "what", "source", "MB"]
+            print_table(found[[*narrow, *found.columns.difference(narrow, sort=False)]], "data sets", apart="licence")
             return
         if Path(file).suffix.lower() != ".csv":
             if index or missing or header is not None:

@@ -176,6 +176,11 @@ def _parts(number: int, at_once: int) -> list[int]:
 class RunningBounds:
     """Log weights ``[samples, restarts, data]``, read in pieces; what is kept does not grow with their number."""
 
+    peak: Tensor
+    group_sums: Tensor
+    squares: Tensor
+    total: Tensor
+
     def __init__(self, num_samples: int) -> None:
         self.num_samples = num_samples
         self.num_groups = min(GROUPS, num_samples)
