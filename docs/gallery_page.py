@@ -42,20 +42,21 @@ ENTRIES = [
     Entry(
         "Learning curves of one training",
         "training_curves",
-        "Every metric over the epochs. A validation log-likelihood that falls while the training bound rises is "
-        "overfitting; a bound far below the log-likelihood is a guide that can't follow.",
+        "Every metric over the epochs. A validation log-likelihood that falls while the training bound rises means "
+        "overfitting. A bound far below the log-likelihood means that the guide is poor.",
         "figure = result.plot()",
     ),
     Entry(
         "Weights",
         "weight_diagram",
-        "What each unit of the first hidden layer looks for (left) and paints (right); biases stand beside.",
+        "For each unit of the first hidden layer: its recognition weights (left) and its generative weights (right), "
+        "as images. Biases are at the right.",
         "figure = helm.plots.weight_diagram(model, guide, restart=best, image_shape=(8, 8))",
     ),
     Entry(
         "Dreams",
         "dream_sheet",
-        "Dreams of the model below data: a good model's can't be told from them.",
+        "Data above, dreams below. The dreams of a good model look like data.",
         """with torch.no_grad():
     dreams = model(num_data=20)[best]
 figure = helm.plots.dream_sheet({"data": test[:20], "dreams": dreams}, image_shape=(8, 8))""",
@@ -63,26 +64,28 @@ figure = helm.plots.dream_sheet({"data": test[:20], "dreams": dreams}, image_sha
     Entry(
         "Reconstructions",
         "reconstruction_sheet",
-        "What is left of a datum in its hidden code: the mean picture, and one dream from one draw of recognition.",
+        "What the hidden code keeps of a datum: the mean picture given the code, and a dream from one draw of the "
+        "code.",
         "figure = helm.plots.reconstruction_sheet(model, guide, test[:10], image_shape=(8, 8), restart=best)",
     ),
     Entry(
         "Posterior beside recognition",
         "posterior_chart",
-        "Where dots leave their bars, the factorial guide misses the exact posterior of this case.",
+        "Bars are the exact posterior of one case, dots are recognition. Where a dot is not at the top of its bar, the "
+        "guide misses the posterior.",
         """posterior = helm.exact_posterior(model, guide, test[:3])
 figure = helm.plots.posterior_chart(posterior, guide, datum=1, restart=best, image_shape=(8, 8))""",
     ),
     Entry(
         "Hidden codes by label",
         "code_map",
-        "Recognition has seen no label; digits that lie apart are told apart by their codes.",
+        "The machine has seen no labels. Digits that lie apart have different codes.",
         "figure = helm.plots.code_map(model, guide, test, labels[1400:], restart=best)",
     ),
     Entry(
         "The sandwich of bounds",
         "bound_sandwich",
-        "Whether estimates of log p(x) can be trusted, on dreams, whose exact posterior draws are known.",
+        "Lower and upper bounds on log p(x) of dreams. Where they meet, estimates for this model can be trusted.",
         """gap = helm.log_likelihood_gap(model, guide, num_data=50, num_samples=10, schedule=100)
 figure = helm.plots.bound_sandwich(gap)""",
     ),
@@ -106,7 +109,7 @@ figure = helm.plots.learning_curves(comparison.table)""",
     Entry(
         "Sensitivity to a setting",
         "setting_sensitivity",
-        "How much a scheme depends on its learning rate, from a study's table; a ring marks each scheme's best value.",
+        "How much each scheme depends on its learning rate, from the table of a study. A ring marks the best value.",
         """# study = helm.Study.open("studies/bars"); table = study.table()
 import pandas as pd
 
@@ -156,9 +159,11 @@ def page() -> str:
     """The text of the gallery."""
     parts = [
         "<!-- Written by docs/gallery_page.py; change the entries there and run it again. -->\n# Gallery",
-        "Every function of `helm.plots` returns a matplotlib figure. It draws on axes of yours with `ax=`, or makes a "
-        "figure of its own;\nnone touches pyplot. `helm.plots.save_figure(figure, path)` writes it. The pictures below "
-        "are of a small machine for digits:",
+        "Every function of `helm.plots` returns a matplotlib figure. Give `ax=` to draw on your own axes. "
+        "`helm.plots.save_figure(figure, path)` writes a file.",
+        "`result.plot()`, `dream_sheet`, `reconstruction_sheet`, `posterior_chart` and `code_map` take any model and "
+        "guide, also your own. `weight_diagram` and\n`bound_sandwich` need a `BeliefNetwork`.",
+        "The pictures below are of a small machine for digits:",
         f"```python\n{MACHINE}\n```",
     ]
     for entry in ENTRIES:

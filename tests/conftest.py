@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -28,6 +29,11 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 # helper modules with assertions, whose failures are to say as much as those of tests
 pytest.register_assert_rewrite("tests.checker", "tests.claims")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays; looking for garbage in it would take 3 % of the time of the tests."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -90,11 +90,11 @@ def compare(
     seed: Seed = 0,
     device: Device = "cpu",
 ) -> None:
-    """Train with several schemes, in one table with figures.
+    """Train with several schemes and compare them in one table.
 
-    Schemes, imaging models, models and guides are crossed. Writes results.parquet and results.csv (tidy: every epoch,
-    restart and metric), summary.csv, learning_curves.png, and weights and dreams of the best machine of each kind. The
-    same command goes on where it was ended.
+    Trains every combination of scheme, imaging model, model and guide. Writes results.parquet and results.csv (tidy:
+    every epoch, restart and metric), summary.csv, learning_curves.png, and weights and dreams of the best machine of
+    each kind. The same command resumes an interrupted comparison.
 
     For example:
 

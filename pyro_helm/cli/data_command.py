@@ -17,12 +17,13 @@ def list_data(
     missing: Annotated[
         str, typer.Option(metavar="MARKERS", help="More markers of missing values, separated by commas.")
     ] = "",
-    header: Annotated[bool | None, typer.Option("--header/--no-header", help="Whether line 1 holds names.")] = None,
+    header: Annotated[bool | None, typer.Option("--header/--no-header", help="Whether line 1 has the names.")] = None,
 ) -> None:
     """List the data sets, or describe one of them or a .csv file.
 
-    Files NAME.npz in the folder PYRO_HELM_DATA go by their names. Published sets are downloaded when they are first
-    loaded, into PYRO_HELM_CACHE or the system's folder for caches. Put those marked "by hand" into PYRO_HELM_DATA.
+    Each file NAME.npz in the folder PYRO_HELM_DATA is a data set, NAME. Published sets are downloaded when first
+    loaded, into PYRO_HELM_CACHE or the system's cache folder. Those marked "by hand" you put into PYRO_HELM_DATA
+    yourself.
 
     For example:
 

@@ -100,10 +100,12 @@ def fit(
     save_every: SaveEvery = 60.0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train one machine with many restarts and keep the best of each.
+    """Train one machine with many restarts side by side.
 
-    Exit status: 0 finished; 1 every restart failed, or it could not be saved; 2 wrong input; 3 some restarts failed;
-    130 ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, in all three cases saved.
+    Each restart keeps its best parameters.
+
+    Exit status: 0 finished; 1 every restart failed, or the machine could not be saved; 2 wrong input; 3 some restarts
+    failed; 130 ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. These last three save the run first.
 
     For example:
 

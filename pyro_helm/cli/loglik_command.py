@@ -43,8 +43,8 @@ def loglik(
 ) -> None:
     """Estimate the log-likelihood of a trained machine.
 
-    It is scored on the test cases, or on the exact distribution where there is one. With --against, the differences
-    between the restarts of two machines follow, with the standard error of paired differences.
+    It is scored on the test cases, or on the exact distribution where the data have one. With --against, it also prints
+    the differences between the restarts of two machines, with the standard error of paired differences.
 
     For example:
 

@@ -14,13 +14,13 @@ DATA_HELP = (
 
 
 DataName = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP, autocompletion=data_names)]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder that fit or compare wrote a machine to.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a machine that fit or compare has written.")]
 Sizes = Annotated[
     str | None,
     typer.Option(
         metavar="SIZES",
-        help="Units per layer, bottom to top, e.g. 32-24-2. The first may be left out: unless it is the "
-        "width of the data, all are hidden layers. A model of your own may do without.",
+        help="Units of the hidden layers from bottom to top, such as 24-2. The width of the data may stand in front, "
+        "as in 32-24-2. Models of your own may need none.",
         show_default=False,
     ),
 ]
@@ -45,16 +45,14 @@ Guide = Annotated[
 ]
 Particles = Annotated[
     int,
-    typer.Option(
-        metavar="NUMBER", min=1, help="Draws per datum and restart in each training step of a scheme that samples."
-    ),
+    typer.Option(metavar="NUMBER", min=1, help="Draws per datum in each training step, for schemes that sample."),
 ]
 Restarts = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Independent machines trained side by side.")]
 Seed = Annotated[int, typer.Option(metavar="NUMBER", min=0, help="Seed of initial values, minibatches and draws.")]
 Epochs = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Passes over the training data.")]
 Seconds = Annotated[
     float | None,
-    typer.Option(metavar="SECONDS", help="End a training after so many seconds, however many epochs are left."),
+    typer.Option(metavar="SECONDS", help="Stop training after so many seconds, even if epochs are left."),
 ]
 BatchSize = Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Data per training step.")]
 LearningRate = Annotated[float, typer.Option(metavar="RATE", help="Learning rate of Adam.")]
@@ -68,14 +66,17 @@ Schedule = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Learning rate over the epochs: constant; cosine, towards zero; warm_up_cosine, which rises first for a "
-        "tenth of the epochs; or step, a tenth of it after half of the epochs and a hundredth after three quarters.",
+        help="Learning rate over the epochs: constant; cosine, which falls to zero; warm_up_cosine, which first rises "
+        "for a tenth of the epochs; or step, which falls to a tenth after half of the epochs and to a hundredth after "
+        "three quarters.",
     ),
 ]
 Patience = Annotated[
     int | None,
     typer.Option(
-        metavar="NUMBER", min=1, help="Stop a restart after so many epochs without a better validation log-likelihood."
+        metavar="NUMBER",
+        min=1,
+        help="Stop a restart when its validation log-likelihood has not improved for so many epochs.",
     ),
 ]
 Samples = Annotated[int, typer.Option(metavar="NUMBER", min=1, max=10**8, help="Importance samples per datum.")]
@@ -83,34 +84,34 @@ FixedLeak = Annotated[
     float | None,
     typer.Option(
         metavar="VALUE",
-        help="A leak that is not learned, beside the learned one: a probability for noisy_or, odds for odds, a logit "
+        help="A leak that is not learned, added to the learned one: a probability for noisy_or, odds for odds, a logit "
         "for sigmoid.",
     ),
 ]
 Device = Annotated[
-    str, typer.Option(metavar="DEVICE", help="Where to compute: cpu, cuda, or one GPU of several as cuda:1.")
+    str, typer.Option(metavar="DEVICE", help="Where to compute: cpu, cuda, or one of several GPUs, such as cuda:1.")
 ]
 Optimizer = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="adam; adamw, whose weights decay; conjugate_gradient or lbfgs, which take all data in a step and choose "
-        "its size themselves, in double precision, for schemes that do not sample, an epoch being 50 iterations. "
+        help="adam; adamw, with weight decay; conjugate_gradient or lbfgs. The last two are for schemes that do not "
+        "sample: each step takes all data in double precision and finds its own size, and an epoch is 50 iterations. "
         "Settings follow in the same quotes: 'adamw weight_decay=0.1'.",
     ),
 ]
 GoOn = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in --out, if there is one; its settings must be the same.")
+    bool, typer.Option("--resume", help="Resume the run in --out, if there is one. Its settings must be the same.")
 ]
 SaveEvery = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Seconds between saves.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that --out holds already.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that is already in --out.")]
 StepKind = Annotated[
     str | None,
     typer.Option(
         "--step",
         metavar="KIND",
-        help="eager; captured, whose steps are recorded once and replayed; or compiled, which first takes some ten "
-        "seconds for each scheme and pays from some ten thousand steps on. The numbers are the same.",
+        help="eager; captured, which records one step and replays it; or compiled, which takes 10 to 20 seconds to "
+        "begin and pays off from about ten thousand steps on. The numbers agree.",
         show_default="captured where that pays, else eager",
     ),
 ]
@@ -118,39 +119,37 @@ OnDistribution = Annotated[
     bool,
     typer.Option(
         "--on-distribution",
-        help="Train on every pattern of a generated data set, weighted by its probability, not on samples.",
+        help="Train on all patterns of a generated data set, weighted by their probabilities, instead of samples.",
     ),
 ]
 Method = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="importance: samples from the guide; ais: annealing from the guide or the prior; exact: all states of the "
-        "hidden units, where they are few enough.",
+        help="importance: samples from the guide. ais: annealing from the guide or the prior. exact: a sum over all "
+        "states of the hidden units, if they are few enough.",
     ),
 ]
-Chains = Annotated[int, typer.Option(metavar="NUMBER", min=1, max=10**6, help="Chains of ais per datum.")]
-Steps = Annotated[int, typer.Option(metavar="NUMBER", min=1, max=10**6, help="Steps of each chain of ais.")]
-Start = Annotated[str, typer.Option(metavar="NAME", help="Where chains of ais begin: guide or prior.")]
+Chains = Annotated[int, typer.Option(metavar="NUMBER", min=1, max=10**6, help="Chains per datum, for ais.")]
+Steps = Annotated[int, typer.Option(metavar="NUMBER", min=1, max=10**6, help="Steps of each chain, for ais.")]
+Start = Annotated[str, typer.Option(metavar="NAME", help="Where chains begin, for ais: guide or prior.")]
 Against = Annotated[
-    str | None, typer.Option(metavar="RUN2", help="A second machine, to be compared with the first datum by datum.")
+    str | None, typer.Option(metavar="RUN2", help="A second machine, compared with the first datum by datum.")
 ]
 Resume = Annotated[
     str | None,
-    typer.Option(
-        metavar="FOLDER", help="Folder that keeps what is done, chunk by chunk; the same command goes on from there."
-    ),
+    typer.Option(metavar="FOLDER", help="Folder for finished parts of the work. The same command goes on from there."),
 ]
 MaxTerms = Annotated[
-    int | None, typer.Option(metavar="NUMBER", min=1, help="Terms that exact may sum over; more are refused.")
+    int | None, typer.Option(metavar="NUMBER", min=1, help="Refuse an exact sum of more terms than this.")
 ]
 OutStem = Annotated[
     str | None,
     typer.Option(
         "--out",
         metavar="STEM",
-        help="Write the log-likelihood of every datum to OUT.parquet and OUT.csv, of every restart to OUT-summary, of "
-        "RUN2 to OUT-against, and the differences to OUT-differences.",
+        help="Write the log-likelihood of every datum to STEM.parquet and STEM.csv, of every restart to STEM-summary, "
+        "of RUN2 to STEM-against, and the differences to STEM-differences.",
     ),
 ]
 Workers = Annotated[

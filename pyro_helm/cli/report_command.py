@@ -11,15 +11,14 @@ from pyro_helm.cli.errors import one_sentence_errors
 
 
 def report(
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Of a study, or of several copied together.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder of a study, or of several copied together.")],
     out: Annotated[
         str | None, typer.Option(metavar="FILE", help="File to write.", show_default="report.html in the folder")
     ] = None,
 ) -> None:
     """Write one page of HTML about a study.
 
-    The page has the answer, tables that sort, curves, machines and warnings. It needs no other file, so that it can be
-    sent as it is.
+    The page has the answer, sortable tables, curves, machines and warnings. It is a single file, so you can send it.
 
     For example:
 

@@ -20,27 +20,28 @@ LayerByLayer = Annotated[
     typer.Option(
         metavar="EPOCHS",
         min=1,
-        help="Train the lowest two layers alone for so many epochs first, then three and so on, then all for --epochs.",
+        help="First train the lowest two layers for so many epochs, then the lowest three, and so on. Then train all "
+        "layers for --epochs.",
     ),
 ]
 FirstScheme = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Inference scheme that goes before --scheme: of --layer-by-layer, and of all layers for --first-epochs.",
+        help="Inference scheme of the stages before the last: those of --layer-by-layer and --first-epochs.",
         show_default="that of --scheme",
         autocompletion=scheme_names,
     ),
 ]
 FirstEpochs = Annotated[
     int | None,
-    typer.Option(metavar="NUMBER", min=1, help="Epochs of --first-scheme, of all layers.", show_default="none"),
+    typer.Option(metavar="NUMBER", min=1, help="Epochs of --first-scheme with all layers.", show_default="none"),
 ]
 FirstLearningRate = Annotated[
     float | None,
     typer.Option(
         metavar="RATE",
-        help="Learning rate of the stages that go first, which is constant.",
+        help="Learning rate of the stages before the last, which is constant.",
         show_default="that of --learning-rate",
     ),
 ]

@@ -12,9 +12,7 @@ from pyro_helm.cli.values import output_folder
 
 
 def study(
-    file: Annotated[
-        str, typer.Argument(metavar="STUDY.toml", help="File that says what to train, see docs/studies.md.")
-    ],
+    file: Annotated[str, typer.Argument(metavar="STUDY.toml", help="Study file: what to train. See docs/studies.md.")],
     out: Annotated[
         str | None,
         typer.Option(metavar="FOLDER", help="Folder for runs and tables.", show_default="STUDY, beside the file"),
@@ -31,14 +29,14 @@ def study(
     workers: Workers = None,
     scheduler: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="A Dask scheduler such as tcp://host:8786, whose workers see the folder."),
+        typer.Option(metavar="ADDRESS", help="Dask scheduler, such as tcp://host:8786. Its workers see the folder."),
     ] = None,
 ) -> None:
-    """Train what a study file asks for and is not trained yet.
+    """Carry out a study file.
 
-    Prints the best setting of each scheme, and how far the schemes are apart. The same command goes on where it was
-    ended. Exit status: 0 when all is finished, 1 if every run failed, 3 if some did, 130 after Ctrl-C and 143 after
-    SIGTERM.
+    Finished runs are not trained again. Prints the best setting of each scheme, and how far the schemes are apart. The
+    same command resumes an interrupted study. Exit status: 0 finished; 1 every run failed; 3 some runs failed; 130
+    ended by Ctrl-C, 143 by SIGTERM.
 
     For example:
 
@@ -63,8 +61,8 @@ def _asked(only: list[str]) -> dict[str, list[str]]:
     for text in only:
         name, equals, values = text.partition("=")
         if not (name and equals and values):
-            raise ValueError(f"--only {text!r} is none; expected name=value, such as dataset=digits")
+            raise ValueError(f"--only {text!r} has no value; expected name=value, such as dataset=digits")
         if name in found:
-            raise ValueError(f"--only {name} stands there twice; write several values with commas between them")
+            raise ValueError(f"--only {name} is given twice; write several values with commas between them")
         found[name] = values.split(",")
     return found

@@ -138,7 +138,8 @@ def check_annealed(
     guide = guide.program if isinstance(guide, Packed) else guide
     if not (isinstance(model, BeliefNetwork) and is_own(model)):
         raise TypeError(
-            f'method="ais" anneals the layers of a BeliefNetwork, got a {type(model).__name__}; use method="importance"'
+            f"AIS anneals the layers of a BeliefNetwork, got a {type(model).__name__}; use log_likelihood with "
+            'method="importance" or "exact"'
         )
     if isinstance(model, LabelledBeliefNetwork) or not model.has_binary_causes:
         what = "a latent label" if isinstance(model, LabelledBeliefNetwork) else "categorical hidden layers"

@@ -23,7 +23,7 @@ from torch import Tensor
 from pyro_helm.data.named_observations import DataLike, observed_data, unit_names
 from pyro_helm.likelihoods.imputation import observed_site
 from pyro_helm.models import BeliefNetwork
-from pyro_helm.programs.discrete import elementwise
+from pyro_helm.programs.discrete import elementwise, unit_means, unit_values
 from pyro_helm.programs.layered import check_sizes_agree, site_names
 from pyro_helm.programs.module_state import evaluating
 from pyro_helm.programs.observations import check_data, observing
@@ -51,10 +51,14 @@ def dreams(
         names: of the visible units.
         seed: of the draws.
 
+    Raises:
+        TypeError: for a user-defined model; ``pyro.poutine.uncondition(model)`` makes one dream.
+
     >>> dreams(BeliefNetwork((3, 2), seed=0), 5, names=["a", "b", "c"]).shape
     (5, 3)
     """
     number = at_least_one("number", number)
+    _check_has_layers("dreams", model)
     with evaluating(model), forked_rng(checked_seed(seed), torch.device("cpu")), torch.no_grad():
         x = model(num_data=number)
     return _frame({"x": _blocks(x, (1, model.restarts, number))}, None, names)
@@ -71,7 +75,7 @@ def codes(
 ) -> pd.DataFrame:
     """Means of every hidden layer given each datum.
 
-    One column per unit, ``h1.0, h1.1, ...``.
+    One column per unit, ``h1.0, h1.1, ...``; of a Categorical site one per value, with its probability.
 
     Args:
         model: Pyro model.
@@ -94,7 +98,7 @@ def codes(
         found = {}
         for name, site in particles.guide_sites.items():
             # given the layer below the guide's mean is known; under weights that are of the draw the draw it is
-            value = elementwise(site["fn"]).mean if weight is None else site["value"]
+            value = unit_means(site["fn"]) if weight is None else unit_values(site["fn"], site["value"])
             value = _blocks(value, (num_samples, particles.restarts, len(rows)))
             share = 1 / num_samples if weight is None else weight[..., None]
             found[name] = (share * value).sum(0, keepdim=True)
@@ -186,9 +190,13 @@ def weight_table(model: BeliefNetwork, *, names: Sequence[str] | None = None) ->
         model: belief network.
         names: of the visible units.
 
+    Raises:
+        TypeError: for a user-defined model.
+
     >>> weight_table(BeliefNetwork((3, 2), seed=0), names=["a", "b", "c"]).query("cause == 'h1.1'").unit.tolist()
     ['a', 'b', 'c']
     """
+    _check_has_layers("weight_table", model)
     tables = []
     sites = site_names(model.sizes)
     units = {name: _unit_names(name, size) for name, size in zip(sites, model.sizes, strict=True)}
@@ -206,6 +214,11 @@ def weight_table(model: BeliefNetwork, *, names: Sequence[str] | None = None) ->
             )
             tables.append(pd.DataFrame({"weight": value.detach().cpu().numpy().ravel()}, index=index))
     return pd.concat(tables).reset_index()
+
+
+def _check_has_layers(name: str, model: object) -> None:
+    if not isinstance(model, BeliefNetwork):
+        raise TypeError(f"{name} takes a BeliefNetwork, got a {type(model).__name__}")
 
 
 def _of_draws(

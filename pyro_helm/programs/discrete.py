@@ -11,6 +11,7 @@ from pyro.distributions import ExpandedDistribution, MaskedDistribution
 from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent
+from torch.nn.functional import one_hot
 
 from pyro_helm.layers.autoregressive import Autoregressive
 from pyro_helm.layers.one_hot_groups import OneHotGroups
@@ -38,6 +39,29 @@ def without_events(fn: Any) -> Any:
     while isinstance(fn, Independent):
         fn = fn.base_dist
     return fn
+
+
+def unit_means(fn: Any) -> Tensor:
+    """Means of a site's units, ``[..., *event]``; a Categorical has a unit for each of its values, ``[..., values]``.
+
+    >>> unit_means(Categorical(torch.tensor([0.25, 0.75])))
+    tensor([0.2500, 0.7500])
+    """
+    single = elementwise(fn)
+    means: Tensor = single.probs if isinstance(single, Categorical) else fn.mean
+    return means
+
+
+def unit_values(fn: Any, value: Tensor) -> Tensor:
+    """The value of each unit, which for a Categorical is 1 for the unit that is chosen and 0 for the others.
+
+    >>> unit_values(Categorical(torch.tensor([0.25, 0.75])), torch.tensor(1))
+    tensor([0., 1.])
+    """
+    single = elementwise(fn)
+    if not isinstance(single, Categorical):
+        return value
+    return one_hot(value.long(), single.probs.shape[-1]).to(single.probs.dtype)
 
 
 def num_values(fn: Any) -> int | None:

@@ -17,6 +17,7 @@ from torch.distributions import Bernoulli, Binomial, Categorical, constraints
 from pyro_helm.data.checks import check_rows
 from pyro_helm.programs.contract import Site, check_observes
 from pyro_helm.programs.discrete import elementwise, without_events
+from pyro_helm.programs.first_run import explained
 from pyro_helm.programs.layered import structure_of, visible_units
 from pyro_helm.programs.particles import Program
 from pyro_helm.programs.supports import described
@@ -93,7 +94,8 @@ def check_data(
             rows = {
                 key: value[first : first + rows_at_once] if divided else value for key, value in observations.items()
             }
-            trace = poutine.trace(model).get_trace(observations=rows)
+            with explained(rows) as read:
+                trace = poutine.trace(model).get_trace(observations=read)
             check_observes(_own_sites(trace))
             for site in trace.observation_nodes:
                 _check_site(name, trace.nodes[site], rows, first)
@@ -128,10 +130,10 @@ def _check_site(name: str, site: Site, rows: Mapping[str, Tensor], first: int) -
     num_rows = len(next(iter(rows.values())))
     batch, event = value.shape[: value.dim() - fn.event_dim], value.shape[value.dim() - fn.event_dim :]
     if event != fn.event_shape or (batch[-1:] != (num_rows,) and value.shape.numel() != fn.event_shape.numel()):
-        shown = ", ".join(str(list(each.shape)) for each in rows.values())
         raise ValueError(
-            f"{name} of shape {shown} reach the model's site {site['name']!r} as {list(value.shape)}, but it has "
-            f"{list(fn.event_shape)} values per datum, and data along the dimension before them"
+            f"the model's site {site['name']!r} was given {name} of shape {list(value.shape)}, expected "
+            f"{list(torch.Size((num_rows, *fn.event_shape)))}: the data, then the values of one datum, which "
+            ".to_event(1) declares an event"
         )
     allowed = _allowed(site)
     if bool(allowed.all()):

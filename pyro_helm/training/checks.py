@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pyro_helm.data.checks import check_rows
 from pyro_helm.data.sets import PatternDistribution
+from pyro_helm.programs.first_run import explained
 from pyro_helm.programs.layered import check_sizes_agree
 from pyro_helm.programs.module_state import Buffers, evaluating
 from pyro_helm.programs.observations import check_data
@@ -214,8 +215,13 @@ def try_out(
 ) -> None:
     """One loss of a batch, each ``[data, ...]``, with all of Pyro's checks, which in training would only cost time."""
     try:
-        with forked_rng(0, next(iter(batch.values())).device), torch.no_grad(), pyro.validation_enabled(True):
-            scheme.restart_losses(model, guide, observations=dict(batch))
+        with (
+            forked_rng(0, next(iter(batch.values())).device),
+            torch.no_grad(),
+            pyro.validation_enabled(True),
+            explained(batch) as shown,
+        ):
+            scheme.restart_losses(model, guide, observations=shown)
     except ValueError as error:
         # parameters of one restart that are out of range are no reason to end the others: it will be marked failed
         if num_restarts == 1 or not str(error).startswith("Expected parameter"):

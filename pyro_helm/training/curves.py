@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pyro_helm.runtime.figures import axes_of, figure_of
 from pyro_helm.runtime.pictures import COLOURS
@@ -47,7 +48,11 @@ def training_curves(history: pd.DataFrame, *, by: str = "epoch", ax: Axes | None
         marker = "o" if len(median) == 1 else ""
         ax.plot(x, median, color=colour, marker=marker, label=f"{METRICS[metric]}, last {median.iloc[-1]:.2f}")
     ax.set(xlabel=BY[by], ylabel="nats per datum (higher is better)")
-    ax.set_title(f"Median of {rows.restart.nunique()} restarts; band: worst to best", fontsize=9)
+    restarts = rows.restart.unique()
+    if len(restarts) > 1:
+        ax.set_title(f"Median of {len(restarts)} restarts; band: worst to best", fontsize=9)
+    if by == "epoch":
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     # the first epochs, far below, would make all the rest look flat
     late = rows[rows.epoch > rows.epoch.min() + 0.1 * np.ptp(rows.epoch)]
     low, high = float(late.value.min() if len(late) else rows.value.min()), float(rows.value.max())

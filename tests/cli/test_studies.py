@@ -64,7 +64,12 @@ def test_part_of_a_study_is_carried_out_alone_and_the_rest_later(tmp_path: Path)
 @pytest.mark.parametrize(
     ("was", "now", "options", "sentence"),
     [
-        ("MOST", "2", ("--only", "scheme"), "--only 'scheme' is none; expected name=value, such as dataset=digits"),
+        (
+            "MOST",
+            "2",
+            ("--only", "scheme"),
+            "--only 'scheme' has no value; expected name=value, such as",
+        ),
         ("MOST", "2", ("--only", "shceme=vimco"), "'shceme'; did you mean scheme?"),
         (
             "MOST",
@@ -72,7 +77,7 @@ def test_part_of_a_study_is_carried_out_alone_and_the_rest_later(tmp_path: Path)
             ("--only", "scheme=vimco,tvo"),
             "no run has scheme tvo or vimco, expected one of wake_sleep, exact_em",
         ),
-        ("MOST", "2", ("--only", "seed=0", "--only", "seed=1"), "--only seed stands there twice"),
+        ("MOST", "2", ("--only", "seed=0", "--only", "seed=1"), "--only seed is given twice"),
         ("restarts", "restart", (), "unknown key 'restart'; did you mean restarts?"),
         ("wake_sleep", "wake_slep", (), "unknown scheme 'wake_slep'; did you mean wake_sleep?"),
         ("bars", "no/such.npz", (), "no/such.npz"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pandas as pd
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from torch import Tensor
 
 import pyro_helm as helm
 from tests.checker import replicates, tiny_machine
@@ -89,3 +92,38 @@ def test_a_program_of_one_s_own_with_labels_has_codes_too() -> None:
     exact = helm.exact_posterior(Labelled(), None, data).marginals["h"][0]
     assert found.columns.tolist() == ["h.0"]
     assert torch.allclose(torch.tensor(found.to_numpy())[:, 0], exact, atol=0.05)
+
+
+def mixture(observations: dict[str, Tensor]) -> None:
+    with pyro.plate("data", len(observations["x"]), dim=-1):
+        z = pyro.sample("z", dist.Categorical(torch.tensor([0.2, 0.3, 0.5])))
+        probs = torch.tensor([[0.9, 0.2], [0.5, 0.5], [0.1, 0.7]])[z]
+        pyro.sample("x", dist.Bernoulli(probs).to_event(1), obs=observations["x"])
+
+
+def component(observations: dict[str, Tensor]) -> None:
+    with pyro.plate("data", len(observations["x"]), dim=-1):
+        pyro.sample("z", dist.Categorical(logits=observations["x"] @ torch.tensor([[1.0, 0.0, -1.0], [0.0, 0.0, 1.0]])))
+
+
+def test_codes_of_a_categorical_site_are_the_probabilities_of_its_values() -> None:
+    x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    found = helm.codes(mixture, component, x)
+    assert found.columns.tolist() == ["z.0", "z.1", "z.2"]
+    expected = (x @ torch.tensor([[1.0, 0.0, -1.0], [0.0, 0.0, 1.0]])).softmax(-1)
+    torch.testing.assert_close(torch.tensor(found.to_numpy()), expected)
+    weighted = helm.codes(mixture, component, x, method="importance", num_samples=5000)
+    exact = helm.exact_posterior(mixture, None, x).marginals["z"][0]
+    assert torch.allclose(torch.tensor(weighted.to_numpy()), exact.float(), atol=0.05)  # 5 standard errors at the least
+    assert helm.plots.code_map(mixture, component, x).axes[0].get_title() == "Codes of recognition (z)"
+    helm.plots.posterior_chart(helm.exact_posterior(mixture, component, x), component)
+
+
+def test_what_only_layered_networks_have_is_refused_of_other_programs() -> None:
+    for refused in (
+        lambda: helm.dreams(mixture),  # type: ignore[arg-type]
+        lambda: helm.weight_table(mixture),  # type: ignore[arg-type]
+        lambda: helm.plots.weight_diagram(mixture, component),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match=r"a BeliefNetwork.*, got a function"):
+            refused()

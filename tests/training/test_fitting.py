@@ -101,19 +101,19 @@ def share_noise(monkeypatch: pytest.MonkeyPatch, noise: SharedNoise) -> None:
 )
 def test_restarts_train_as_they_would_alone(scheme: helm.Scheme, imaging: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same initial values, same minibatches, same noise: the same parameters to float64 rounding."""
-    restarts, x = 3, data()
+    restarts, x = 2, data(40)
     together = machine(restarts, imaging)
     initial = [{name: value.clone() for name, value in part.state_dict().items()} for part in together]
     if scheme.samples:
         share_noise(monkeypatch, SharedNoise(list(range(restarts)), restarts))
-    fit(*together, x, scheme=scheme, dtype=torch.float64)
+    fit(*together, x, scheme=scheme, num_epochs=2, dtype=torch.float64)
     for restart in range(restarts):
         alone = machine(1, imaging)
         for part, values in zip(alone, initial, strict=True):
             part.load_state_dict({name: value[restart : restart + 1] for name, value in values.items()})
         if scheme.samples:
             share_noise(monkeypatch, SharedNoise([restart], restarts))
-        fit(*alone, x, scheme=scheme, dtype=torch.float64)
+        fit(*alone, x, scheme=scheme, num_epochs=2, dtype=torch.float64)
         for batch_part, part, values in zip(together, alone, initial, strict=True):
             for name, value in part.state_dict().items():
                 assert torch.allclose(value[0], batch_part.state_dict()[name][restart], rtol=1e-9, atol=1e-11)
@@ -461,7 +461,7 @@ def test_ones_own_modules_train_and_are_scored_each_with_their_own_parameters(sc
     guides = OwnGuide(), OwnGuide()
     for model, guide in zip((first, second), guides, strict=True):
         parameter, before = model.rate_unconstrained, model.rate.detach().clone()
-        fit(model, guide, data(200), scheme=scheme, num_epochs=3, learning_rate=0.05)
+        fit(model, guide, data(), scheme=scheme, num_epochs=2, learning_rate=0.2)
         assert model.rate_unconstrained is parameter
         assert not torch.allclose(model.rate, before, atol=0.1)
     assert not torch.equal(first.rate, second.rate)
@@ -620,7 +620,7 @@ def test_minibatches_of_a_distribution_follow_its_gradient_on_average() -> None:
 
 def test_a_scheme_that_dreams_learns_a_distribution() -> None:
     model, guide = machine(restarts=4)
-    fit(model, guide, DISTRIBUTION, scheme=helm.WakeSleep(2), num_epochs=500, batch_size=None, learning_rate=0.05)
+    fit(model, guide, DISTRIBUTION, scheme=helm.WakeSleep(2), num_epochs=200, batch_size=None, learning_rate=0.1)
     log_likelihood = helm.log_likelihood(model, None, REPEATED, method="exact").summary.log_likelihood.max()
     rates = REPEATED.mean(0)
     independent = float(torch.special.entr(rates).sum() + torch.special.entr(1 - rates).sum())
@@ -630,11 +630,11 @@ def test_a_scheme_that_dreams_learns_a_distribution() -> None:
 
 def test_validation_by_a_distribution_is_its_expectation() -> None:
     model, guide = machine(2)
-    still: dict[str, Any] = {"optimizer": partial(torch.optim.SGD, lr=0.0), "num_epochs": 1, "valid_samples": 50_000}
+    still: dict[str, Any] = {"optimizer": partial(torch.optim.SGD, lr=0.0), "num_epochs": 1, "valid_samples": 10_000}
     history = fit(model, guide, valid=DISTRIBUTION, dtype=torch.float64, **still).history
     rows = history[history.metric == "valid_log_likelihood"]
     exact = helm.log_likelihood(model, None, REPEATED.double(), method="exact").summary.log_likelihood
-    assert rows.value.tolist() == pytest.approx(exact.tolist(), abs=0.01)
+    assert rows.value.tolist() == pytest.approx(exact.tolist(), abs=0.02)
     assert rows.stderr.isna().all()  # nothing of it is drawn at random from a population
 
 

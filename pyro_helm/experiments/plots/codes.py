@@ -32,8 +32,8 @@ def code_map(
 ) -> Figure:
     """Draw each datum at the first two principal components of recognition's mean code, in the colour of its label.
 
-    The code of a datum is the probability that each hidden unit is on, averaged over draws of ``q(h | x)``. The axes
-    say how much of the codes' variance they show.
+    The code of a datum is the probability that each hidden unit is on, averaged over draws of ``q(h | x)``; of a
+    Categorical site it is the probability of each value. The axes say how much of the codes' variance they show.
 
     Args:
         model: any Pyro model.
@@ -61,7 +61,7 @@ def code_map(
     names = np.zeros(len(data), dtype=int) if labels is None else np.asarray(labels)
     if names.shape != (len(data),):
         raise ValueError(f"labels must be one per datum, {len(data)}, got an array of shape {names.shape}")
-    code = torch.cat([units[name].flatten(1).double() for name in chosen], dim=1)
+    code = torch.cat([units[name].reshape(len(data), -1).double() for name in chosen], dim=1)
     if min(code.shape) < 2:
         raise ValueError(f"a map needs two data and two hidden units or more, got {code.shape[0]} and {code.shape[1]}")
     places, shares = _principal_components(code)

@@ -32,8 +32,10 @@ def posterior_chart(
 ) -> Figure:
     """Draw the probability that each hidden unit is on: bars by the exact posterior, dots by recognition.
 
+    Of a Categorical site it is the probability of each value.
+
     Args:
-        posterior: what :func:`pyro_helm.exact_posterior` gave; its sites must be binary.
+        posterior: what :func:`pyro_helm.exact_posterior` gave.
         guide: the guide to set beside it.
         datum: which of its data.
         restart: which restart.
@@ -43,7 +45,7 @@ def posterior_chart(
         ax: where to draw; None for a figure of its own.
 
     Raises:
-        ValueError: for a datum or restart that there is not, or a site that is not binary.
+        ValueError: for a datum or restart that there is not, or a site that the guide has in another shape.
 
     >>> model, guide = BeliefNetwork((16, 8), seed=0), FactorialRecognition((16, 8), seed=0)
     >>> posterior = exact_posterior(model, guide, load_data("bars").test[:3])
@@ -60,7 +62,9 @@ def posterior_chart(
     for order, (name, marginal) in enumerate(posterior.marginals.items()):
         exact, ours = marginal[restart, datum].cpu().numpy().ravel(), units[name].numpy().ravel()
         if exact.shape != ours.shape:
-            raise ValueError(f"site {name!r} is not binary: it has {exact.size} probabilities for {ours.size} units")
+            raise ValueError(
+                f"site {name!r} has {exact.size} probabilities in the posterior and {ours.size} in the guide"
+            )
         places = start + np.arange(len(exact))
         colour = COLOURS[order % len(COLOURS)]
         ax.bar(places, exact, width=0.8, color=colour, alpha=0.45, label=f"{name}, exact posterior")

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 import pyro
 import torch
 from torch import Tensor
+from torch.distributions import Categorical
 
+from pyro_helm.likelihoods.imputation import observed_site
+from pyro_helm.programs.discrete import elementwise, unit_means
 from pyro_helm.programs.module_state import evaluating
 from pyro_helm.programs.observations import as_observed, observing
 from pyro_helm.programs.param_store import stores_apart
@@ -18,7 +21,10 @@ from pyro_helm.runtime.seeding import forked_rng
 
 
 class Recognised(NamedTuple):
-    """Of one restart, on the CPU: ``units`` by latent site, ``mean`` and ``dream`` of the data, ``[data, *event]``."""
+    """Of one restart, on the CPU: ``units`` by latent site, ``mean`` and ``dream`` of the data, ``[data, *event]``.
+
+    A Categorical site has a unit for each value.
+    """
 
     units: dict[str, Tensor]
     mean: Tensor
@@ -55,9 +61,9 @@ def recognised(model: Program, guide: Program, x: Tensor, *, restart: int, num_d
             raise ValueError(f"restart must be from 0 to {last}, got {restart!r}")
         shape = num_draws, particles.restarts, len(x)
         hidden = {name: site["fn"] for name, site in particles.guide_sites.items() if not site["is_observed"]}
-        observed = particles.model_sites["x"]["fn"]
+        observed = observed_site(particles)["fn"]
         return Recognised(
-            {name: _of(fn.mean, fn, shape, restart).mean(0) for name, fn in hidden.items()},
+            {name: _of(unit_means(fn), fn, shape, restart).mean(0) for name, fn in hidden.items()},
             _of(observed.mean, observed, shape, restart).mean(0),
             _of(observed.sample(), observed, shape, restart)[0],
         )
@@ -65,4 +71,5 @@ def recognised(model: Program, guide: Program, x: Tensor, *, restart: int, num_d
 
 def _of(values: Tensor, fn: Any, shape: tuple[int, ...], restart: int) -> Tensor:
     """One restart of values that may lack or share dimensions of particles, restarts or data: ``[..., *event]``."""
-    return values.expand(*shape, *fn.event_shape)[:, restart].cpu()
+    units = values.shape[-1:] if isinstance(elementwise(fn), Categorical) else ()
+    return values.expand(*shape, *fn.event_shape, *units)[:, restart].cpu()

@@ -22,6 +22,7 @@ from pyro_helm.experiments.plots.pages import (
     set_size,
 )
 from pyro_helm.guides import FactorialRecognition
+from pyro_helm.guides.bottom_up import BottomUp
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.layered import site_names
 
@@ -55,21 +56,14 @@ def weight_diagram(
         ax: where to draw; None for a figure of its own.
 
     Raises:
+        TypeError: for user-defined programs.
         ValueError: for a restart that there is not, a guide of other sizes than the model or with a network of its own
             below its lowest layer, or an image of another size than the visible layer.
 
     >>> model, guide = BeliefNetwork((16, 8), seed=0), FactorialRecognition((16, 8), seed=0)
     >>> figure = weight_diagram(model, guide, image_shape=(4, 4))
     """
-    if tuple(guide.sizes) != tuple(model.sizes):
-        raise ValueError(f"model and guide must have the same sizes, got {model.sizes} and {guide.sizes}")
-    if guide.recognition[0].weight.shape[-2] != model.sizes[0]:
-        raise ValueError(
-            "the guide sees the data through a network of its own, so that its weights are no images of them"
-        )
-    last = min(model.restarts, guide.restarts) - 1
-    if not 0 <= restart <= last:
-        raise ValueError(f"restart must be from 0 to {last}, got {restart}")
+    _check_drawable(model, guide, restart)
     shape = checked_shape(image_shape or (1, model.sizes[0]), model.sizes[0])
     kept = [np.arange(model.sizes[0]), *(_strongest(layer.weight[restart]) for layer in model.generative[:-1])]
     few = ", ".join(
@@ -97,6 +91,25 @@ def weight_diagram(
     text = f"Generative leak of x ({' + '.join(parts) or 'none'}): {LOG_OF.get(rule, '')}largest {largest:.3g}"
     ax.text(MARGIN, bottom, text, fontsize=9, va="center")
     return set_size(ax, max(MIN_WIDTH, right + MARGIN), bottom + LINE + shape[0] * cell + MARGIN)
+
+
+def _check_drawable(model: BeliefNetwork, guide: FactorialRecognition, restart: int) -> None:
+    """Refuse programs without layers of weights, networks that do not match, and a restart that there is not."""
+    for wanted, program in ((BeliefNetwork, model), (BottomUp, guide)):
+        if not isinstance(program, wanted):
+            raise TypeError(
+                "weight_diagram draws a BeliefNetwork and its FactorialRecognition, got a "
+                f"{type(program).__name__}; code_map and reconstruction_sheet take any pair of programs"
+            )
+    if tuple(guide.sizes) != tuple(model.sizes):
+        raise ValueError(f"model and guide must have the same sizes, got {model.sizes} and {guide.sizes}")
+    if guide.recognition[0].weight.shape[-2] != model.sizes[0]:
+        raise ValueError(
+            "the guide sees the data through a network of its own, so that its weights are no images of them"
+        )
+    last = min(model.restarts, guide.restarts) - 1
+    if not 0 <= restart <= last:
+        raise ValueError(f"restart must be from 0 to {last}, got {restart}")
 
 
 def _halves(
