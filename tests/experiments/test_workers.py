@@ -18,6 +18,7 @@ from torch import Tensor
 import pyro_helm as helm
 from pyro_helm.experiments import workers
 from pyro_helm.experiments.own_names import make_importable
+from pyro_helm.experiments.progress_bar import StudyBar
 from pyro_helm.experiments.workers import client_at, local_client
 from tests.own_parts import FILE
 
@@ -93,6 +94,52 @@ def test_a_killed_worker_costs_what_was_not_saved_and_no_number(
     assert not pids
     assert runs.state.tolist() == ["finished"] * 2
     pd.testing.assert_frame_equal(numbers(undisturbed), numbers(killed), check_exact=True)
+
+
+def test_ctrl_c_lets_the_run_under_way_save(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the next save was an hour away."""
+    asked: dict[str, Any] = {"schemes": ["wake_sleep"], "budget": "100000 epochs", "save_every": 3600.0}
+    asked["settings"] = {"batch_size": 10, "step": "eager"}
+    study = helm.Study(tmp_path, **(LONG | asked))
+    begun: list[float] = []
+
+    def in_the_midst(*doing: object) -> list[str]:
+        if any(tmp_path.glob("runs/*/state.pt")):  # saved once as it begins
+            begun.append(time.monotonic())
+        if begun and time.monotonic() - begun[0] > 2:
+            raise KeyboardInterrupt
+        return []
+
+    monkeypatch.setattr(workers, "_at_work", in_the_midst)
+    study.run(client=client, progress=False)
+    assert study.interrupted == signal.SIGINT
+    assert study.history().epoch.max() > 1
+    assert set(client.run(lambda: signal.getsignal(signal.SIGINT)).values()) == {signal.SIG_IGN}
+
+
+def slowly(model: Any, guide: Any, data: Any, **settings: Any) -> Any:
+    time.sleep(0.5)
+    return helm.fit(model, guide, data, **settings)
+
+
+def test_the_bar_names_the_runs_that_workers_are_at(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those that wait for a worker."""
+    asked = SMALL | {"schemes": ["wake_sleep", "reinforce", "nvil", "vimco"], "settings": {}}
+    study = helm.Study(tmp_path, **asked, training=slowly)
+    digests = {str(run): run.digest for run in study.plan}
+    shown: list[str] = []
+
+    def show(bar: StudyBar, doing: list[str]) -> None:
+        assert len(doing) <= 2
+        time.sleep(0.1)  # a run says that it begins before it makes its folder
+        assert all((tmp_path / "runs" / digests[run] / "run.json").is_file() for run in doing)
+        shown.extend(doing)
+
+    monkeypatch.setattr(StudyBar, "show", show)
+    study.run(client=client, progress=False)
+    assert shown
 
 
 class Deadly(helm.WakeSleep):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import pyro_helm as helm
 import pyro_helm.likelihoods.importance as module
-from pyro_helm.likelihoods.importance import RunningWeights, importance_sampling
+from pyro_helm.likelihoods.importance import RunningWeights, importance_bounds, importance_sampling
 from pyro_helm.programs.particles import Particles, Program, draw_from_guide
 from tests.checker import DATA, replicates, tiny_machine
 
@@ -55,6 +55,17 @@ def test_effective_sample_size_and_error_by_their_definitions() -> None:
     assert torch.allclose(estimate.ess, ess)
     assert torch.allclose(estimate.stderr, stderr)
     assert torch.allclose(estimate.log_likelihood, weight.mean(0).log())
+
+
+def test_the_bounds_alone_are_those_of_the_whole_estimate_bit_for_bit() -> None:
+    machine = tiny_machine("odds")
+    with torch.random.fork_rng():
+        pyro.set_rng_seed(0)
+        whole = importance_sampling(machine.model, machine.guide, DATA, num_samples=70)
+        pyro.set_rng_seed(0)
+        alone = importance_bounds(machine.model, machine.guide, DATA, num_samples=70)
+    for name in alone._fields:
+        assert torch.equal(getattr(alone, name), getattr(whole, name)), name
 
 
 def test_the_draws_held_at_once_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

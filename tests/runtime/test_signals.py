@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyro_helm.runtime.signals import EndingSignals
+from pyro_helm.runtime.signals import EndingSignals, end_blocks_of
 
 
 def test_ctrl_c_is_noted_and_the_second_is_not_waited_for() -> None:
@@ -62,3 +62,25 @@ def test_another_thread_has_no_handlers_to_set() -> None:
     thread.start()
     thread.join()
     assert found == [signal.getsignal(signal.SIGTERM)]
+
+
+def test_the_blocks_of_one_thread_are_asked_to_end_from_another() -> None:
+    inside, over, received = threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        with EndingSignals() as signals:
+            inside.set()
+            over.wait(10)
+            received.append(signals.received)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    inside.wait(10)
+    assert thread.ident is not None
+    with EndingSignals() as ours:
+        assert end_blocks_of(thread.ident)
+        assert ours.received is None
+    over.set()
+    thread.join(10)
+    assert received == [signal.SIGINT]
+    assert not end_blocks_of(thread.ident)
