@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pyro_helm.data.named_observations import DataLike, observed_data, unit_names
 from pyro_helm.likelihoods.imputation import observed_site
-from pyro_helm.models import BeliefNetwork
+from pyro_helm.models import BeliefNetwork, TemporalBeliefNetwork
 from pyro_helm.programs.discrete import elementwise, unit_means, unit_values
 from pyro_helm.programs.layered import check_sizes_agree, site_names
 from pyro_helm.programs.module_state import evaluating
@@ -41,12 +41,16 @@ Blocks = dict[str, Tensor]
 
 
 def dreams(
-    model: BeliefNetwork, number: int = 100, *, names: Sequence[str] | None = None, seed: int = 0
+    model: BeliefNetwork | TemporalBeliefNetwork,
+    number: int = 100,
+    *,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Draws of the visible layer from the model.
 
     Args:
-        model: belief network.
+        model: belief network, of rows or of sequences.
         number: dreams per restart.
         names: of the visible units.
         seed: of the draws.
@@ -58,7 +62,11 @@ def dreams(
     (5, 3)
     """
     number = at_least_one("number", number)
-    _check_has_layers("dreams", model)
+    if not isinstance(model, (BeliefNetwork, TemporalBeliefNetwork)):
+        raise TypeError(
+            f"dreams takes a BeliefNetwork or a TemporalBeliefNetwork, got a {type(model).__name__}; of any other "
+            "model pyro.poutine.uncondition(model) draws what it observes"
+        )
     with evaluating(model), forked_rng(checked_seed(seed), torch.device("cpu")), torch.no_grad():
         x = model(num_data=number)
     return _frame({"x": _blocks(x, (1, model.restarts, number))}, None, names)
@@ -196,7 +204,8 @@ def weight_table(model: BeliefNetwork, *, names: Sequence[str] | None = None) ->
     >>> weight_table(BeliefNetwork((3, 2), seed=0), names=["a", "b", "c"]).query("cause == 'h1.1'").unit.tolist()
     ['a', 'b', 'c']
     """
-    _check_has_layers("weight_table", model)
+    if not isinstance(model, BeliefNetwork):
+        raise TypeError(f"weight_table takes a BeliefNetwork, got a {type(model).__name__}")
     tables = []
     sites = site_names(model.sizes)
     units = {name: _unit_names(name, size) for name, size in zip(sites, model.sizes, strict=True)}
@@ -214,11 +223,6 @@ def weight_table(model: BeliefNetwork, *, names: Sequence[str] | None = None) ->
             )
             tables.append(pd.DataFrame({"weight": value.detach().cpu().numpy().ravel()}, index=index))
     return pd.concat(tables).reset_index()
-
-
-def _check_has_layers(name: str, model: object) -> None:
-    if not isinstance(model, BeliefNetwork):
-        raise TypeError(f"{name} takes a BeliefNetwork, got a {type(model).__name__}")
 
 
 def _of_draws(

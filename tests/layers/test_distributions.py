@@ -359,6 +359,32 @@ def test_sample_means_are_the_probabilities(row: Row) -> None:
 
 
 @every_row
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_samples_are_where_a_uniform_number_is_below_the_probability(row: Row, dtype: torch.dtype) -> None:
+    layer = at(row, grid(5.0, 11).to(dtype))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        samples = layer.sample((7,))
+        torch.manual_seed(0)
+        uniform = torch.rand(7, 11, dtype=torch.promote_types(dtype, torch.float32))
+    assert samples.dtype == dtype
+    assert torch.equal(samples, (uniform < layer.probs).to(dtype))
+
+
+@every_row
+@pytest.mark.parametrize("randomness", ["same", "different"])
+def test_samples_are_drawn_under_vmap(row: Row, randomness: str) -> None:
+    logits = torch.tensor([-30.0, 30.0])[:, None].expand(2, 3)
+
+    def draw(logit: torch.Tensor) -> torch.Tensor:
+        sample: torch.Tensor = row.distribution(row.drive(logit), validate_args=False).sample((2,))
+        return sample
+
+    drawn = torch.vmap(draw, randomness=randomness)(logits)
+    assert drawn.tolist() == [[[0.0] * 3] * 2, [[1.0] * 3] * 2]
+
+
+@every_row
 def test_a_failed_drive_samples_0_and_leaves_the_others_alone(row: Row) -> None:
     drive = torch.tensor([math.nan, 60.0])
     assert row.distribution(drive, validate_args=False).to_event(1).sample((9,)).mean(0)[0] == 0

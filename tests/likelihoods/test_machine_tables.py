@@ -127,3 +127,9 @@ def test_what_only_layered_networks_have_is_refused_of_other_programs() -> None:
     ):
         with pytest.raises(TypeError, match=r"a BeliefNetwork.*, got a function"):
             refused()
+
+
+def test_dreams_of_sequences_have_a_column_for_each_unit_of_each_step() -> None:
+    model = helm.TemporalBeliefNetwork((3, 2), seed=0)
+    steps = model(num_data=1).shape[-2]
+    assert helm.dreams(model, 5).shape == (5, 3 * steps)
