@@ -64,14 +64,15 @@ def print_table(frame: pd.DataFrame, title: str, *, apart: str = "") -> None:
 
     """
     console = Console()
-    console.print(Text(title))
     whole = _table(frame, None)
     needed = Console(width=1000).measure(whole).maximum
-    if not console.is_terminal or needed <= console.width:
-        console.width = max(console.width, needed)  # a row stays a line
-        console.print(whole)
+    if console.is_terminal and needed > console.width:
+        console.print(Text(title))
+        _print_narrow(console, frame, apart)
         return
-    _print_narrow(console, frame, apart)
+    console.width = max(console.width, needed, 0 if console.is_terminal else len(title))  # a row stays a line
+    console.print(Text(title))
+    console.print(whole)
 
 
 def _print_narrow(console: Console, frame: pd.DataFrame, apart: str) -> None:

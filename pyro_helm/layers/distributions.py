@@ -94,8 +94,8 @@ class DrivenBernoulli(Bernoulli):  # type: ignore[misc]
                 device=probs.device,
             )
             # 1 where the probability is above the number: a comparison would take three times as long, since it
-            # makes truth values first
-            return torch.sub(probs, uniform).sign_().relu_().to(probs.dtype)
+            # makes truth values first; and not in place, so that a captured step can leave out draws of no use
+            return (probs - uniform).sign().relu().to(probs.dtype)
 
     @lazy_property
     def probs(self) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import pyro_helm as helm
@@ -53,8 +54,17 @@ def test_the_function_of_a_machine_makes_one() -> None:
 def test_the_study_in_python_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is made as printed; what is trained of it is the tutorial's to show."""
     made = []
+    empty = pd.DataFrame(columns=["scheme", "against", "difference", "low", "high"])
+
+    def called(name: str) -> Callable[[helm.Study], pd.DataFrame]:
+        def call(study: helm.Study) -> pd.DataFrame:
+            made.append((name, len(study.plan)))
+            return empty
+
+        return call
+
     for name in ("run", "chosen", "differences"):
-        monkeypatch.setattr(helm.Study, name, lambda self, called=name: made.append((called, len(self.plan))))
+        monkeypatch.setattr(helm.Study, name, called(name))
     exec(compile(STUDY, "example", "exec"), {"__name__": "__main__"})
     assert made == [("run", 9), ("chosen", 9), ("differences", 9)]
 
