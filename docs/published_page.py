@@ -22,7 +22,7 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, SOURCE = ROOT / "docs" / "published.md", ROOT / "analysis" / "published"
 STUDIES = ("density", "autoregressive", "uci", "others", "mnist")
-NUMBERS = ("log p", "-F", "rate", "tried", "steps", "ours", "theirs")
+NUMBERS = ("log p", "-F", "rate", "tried", "ours", "theirs")
 REFERENCE = "reweighted_wake_sleep"
 
 INTRODUCTION = """<!-- Written by docs/published_page.py; change that, or the tables it reads, and run it again. -->
@@ -44,7 +44,7 @@ python -m analysis.published.table density results/density
   are exponential averages of the weights at the best validation epoch. One training each.
 - **Estimates.** Ours are importance sampling with 2,000 draws per case, which is below the log-likelihood on average.
   ± is the standard error of the mean over the test cases. All methods are scored on the same cases, so that a
-  difference between two is surer than that.
+  difference between two is surer than that. An estimate with a star warns that it is likely too low.
 - **Theirs** are from `analysis/published/published.csv`, with source and place. A bound is not a log-likelihood, and
   says so. Numbers that could not be read at their source are marked unverified and count for nothing.
 """
@@ -131,7 +131,7 @@ def _section(name: str, ours: pd.DataFrame) -> Iterator[str]:
     rows: list[list[str]] = []
     for dataset in asked:
         rows += _rows_of(dataset, ours[ours.dataset == dataset])
-    yield _table(["data", "method", "network", "log p", "estimator", "-F", "rate", "tried", "steps"], rows)
+    yield _table(["data", "method", "network", "log p", "estimator", "-F", "rate", "tried"], rows)
     shortfall = SOURCE / "results" / f"{name}-shortfall.csv"
     if shortfall.exists():
         yield _shortfall(pd.read_csv(shortfall), name)
@@ -141,17 +141,16 @@ def _rows_of(dataset: str, ours: pd.DataFrame) -> list[list[str]]:
     """Ours and theirs, best first; a data set that was not trained is an empty row."""
     found: list[tuple[float, list[str]]] = []
     for _, row in ours.iterrows():
-        found.append((row.log_likelihood, [
-            f"**ours, `{row.scheme}`**", row.machine, _value(row.log_likelihood, row.stderr),
-            f"importance, {row.samples:.0f}" + (", with a warning" if isinstance(row.warnings, str) else ""),
-            f"{row.elbo:.2f}", f"{row.learning_rate:g}", f"{row.settings_tried:.0f}", f"{row.steps:.0f}",
-        ]))  # fmt: skip
+        estimator = "importance*" if isinstance(row.warnings, str) else "importance"
+        cells = [f"**ours**, `{row.scheme}`", row.machine, _value(row.log_likelihood, row.stderr), estimator]
+        cells += [f"{row.elbo:.2f}", f"{row.learning_rate:g}", f"{row.settings_tried:.0f}"]
+        found.append((row.log_likelihood, cells))
     theirs = _published()
     for _, row in theirs[theirs.dataset == dataset].iterrows():
         network = row.network if isinstance(row.network, str) else ""
-        found.append((row.value, [row.method, network, f"{row.value:.2f}", _estimator(row), "", "", "", ""]))
+        found.append((row.value, [row.method, network, f"{row.value:.2f}", _estimator(row), "", "", ""]))
     if ours.empty:
-        found.append((float("-inf"), ["ours", "not trained yet", "", "", "", "", "", ""]))
+        found.append((float("-inf"), ["ours", "not trained yet", "", "", "", "", ""]))
     ordered = [cells for _, cells in sorted(found, key=lambda each: -each[0])]
     return [[dataset if number == 0 else "", *cells] for number, cells in enumerate(ordered)]
 
