@@ -66,13 +66,14 @@ def print_table(frame: pd.DataFrame, title: str, *, apart: str = "") -> None:
     console = Console()
     whole = _table(frame, None)
     needed = Console(width=1000).measure(whole).maximum
-    if console.is_terminal and needed > console.width:
-        console.print(Text(title))
-        _print_narrow(console, frame, apart)
-        return
-    console.width = max(console.width, needed, 0 if console.is_terminal else len(title))  # a row stays a line
+    is_narrow = console.is_terminal and needed > console.width
+    if not is_narrow:
+        console.width = max(console.width, needed, 0 if console.is_terminal else len(title))  # a row stays a line
     console.print(Text(title))
-    console.print(whole)
+    if is_narrow:
+        _print_narrow(console, frame, apart)
+    else:
+        console.print(whole)
 
 
 def _print_narrow(console: Console, frame: pd.DataFrame, apart: str) -> None:
