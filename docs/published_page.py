@@ -157,8 +157,9 @@ def _rows_of(dataset: str, ours: pd.DataFrame) -> list[list[str]]:
 
 def _shortfall(table: pd.DataFrame, name: str) -> str:
     text = (
-        "How far the estimates may fall short, by both bounds on 100 dreams of each data set's best machine "
-        f"(`python -m analysis.published.shortfall {name} results/{name}`):"
+        f"How far the estimates may fall short, by both bounds on {table.dreams[0]} dreams of each data set's best\n"
+        f"machine (`python -m analysis.published.shortfall {name} results/{name} --num-data {table.dreams[0]}\n"
+        f"--schedule {table.annealing[0]}`):"
     )
     rows = [
         [row.dataset, f"{row.machine}, `{row.scheme}`", f"{row.gap:.3f} ± {row.gap_stderr:.3f}",

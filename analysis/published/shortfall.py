@@ -3,7 +3,7 @@
     python -m analysis.published.shortfall density results/published/density
 
 writes ``analysis/published/results/density-shortfall.csv``: for the machine of each data set with the best validation
-log-likelihood, a ``lower`` and an ``upper`` bound of ``log p`` of 100 of its dreams by annealing, the importance
+log-likelihood, a ``lower`` and an ``upper`` bound of ``log p`` of some of its dreams by annealing, the importance
 estimate with the study's own number of samples, and the ``shortfall`` of the latter below the upper bound, in nats per
 dream. On data the estimate falls short by about as much, if the machine's dreams are like the data.
 """
