@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,6 +80,7 @@ def _results(name: str) -> pd.DataFrame:
     return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["dataset", "log_likelihood"])
 
 
+@cache
 def _published() -> pd.DataFrame:
     return pd.read_csv(SOURCE / "published.csv")
 

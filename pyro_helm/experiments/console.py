@@ -104,7 +104,7 @@ def _widths(frame: pd.DataFrame, room: int) -> list[int]:
         values = [_shown(value) for value in frame[name]]
         is_broken = place > 0 and _is_text(frame[name])  # what the rows are called is not
         pieces = [piece for value in values for piece in (_pieces(value) if is_broken else [value])]
-        least.append(max(map(len, [*_pieces(str(name)), *pieces])))
+        least.append(max(len(piece.rstrip()) for piece in [*_pieces(str(name)), *pieces]))
         # a heading is broken in any case, and the widest text first
         widths.append(max(least[-1], *map(len, values)))
     fits = [number for number in range(1, len(least) + 1) if sum(least[:number]) + number - 1 <= room]
@@ -115,14 +115,14 @@ def _widths(frame: pd.DataFrame, room: int) -> list[int]:
 
 
 def _pieces(text: str) -> list[str]:
-    """What stays together on a line."""
-    return [piece.rstrip() for piece in re.split(r"(?<=[\s_/,;-])", text)]
+    """What stays together on a line, with the blank after it."""
+    return re.split(r"(?<=[\s_/,;-])", text)
 
 
 def _broken(text: str, width: int) -> str:
     """The text in lines of at most the width, broken between its pieces."""
     lines = [""]
-    for piece in re.split(r"(?<=[\s_/,;-])", text):
+    for piece in _pieces(text):
         if len((lines[-1] + piece).rstrip()) > width:
             lines.append("")
         lines[-1] += piece

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 from pyro_helm.experiments.own_names import is_own_name, named
@@ -104,13 +104,12 @@ def made(
     maker = maker_of(name, known, what)
     taken = inspect.signature(maker).parameters
     takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+    handed = {key: value for key, value in given.items() if takes_any or key in taken}
+    check_settings(name, [each for each in settings if each not in handed], maker, not_asked=given)
     for setting in settings:
-        if setting not in taken and not takes_any:
-            raise ValueError(unknown(f"setting of {name}", setting, [each for each in taken if each not in given]))
-        if setting in given:
+        if setting in handed:
             raise ValueError(f"{what} {name}: {setting} is given elsewhere, got {setting}={settings[setting]!r}")
     live = {key: named(value, key) if is_own_name(value) else value for key, value in settings.items()}
-    handed = {key: value for key, value in given.items() if takes_any or key in taken}
     try:
         thing = maker(**handed, **live)
     except Exception as error:
@@ -121,6 +120,17 @@ def made(
     if not isinstance(thing, kind):
         raise ValueError(f"{what} {name} made a {type(thing).__name__}, expected a {kind.__name__}")
     return thing
+
+
+def check_settings(name: str, settings: Iterable[str], maker: Callable[..., Any], *, not_asked: Container[str]) -> None:
+    """Refuse settings that a constructor does not take, or that are not the user's to give; ValueError."""
+    taken = inspect.signature(maker).parameters
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values()):
+        return
+    known = [each for each in taken if each not in not_asked]
+    for setting in settings:
+        if setting not in known:
+            raise ValueError(unknown(f"setting of {name}", setting, known))
 
 
 def maker_of(name: str, known: Mapping[str, Callable[..., Any]], what: str) -> Callable[..., Any]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 
-from pyro_helm.experiments.named_parts import maker_of, read_line
-from pyro_helm.runtime.suggestions import unknown
+from pyro_helm.experiments.named_parts import check_settings, maker_of, read_line
 from pyro_helm.training.full_batch import LBFGS, ConjugateGradient
 from pyro_helm.training.settings import FUSED_ADAM
 
@@ -38,9 +36,5 @@ def optimizer_of(line: str) -> Callable[..., torch.optim.Optimizer]:
     """
     name, settings = read_line(line, "optimizer")
     maker = maker_of(name, OPTIMIZERS, "optimizer")
-    taken = inspect.signature(maker).parameters
-    if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values()):
-        for setting in settings:
-            if setting not in taken or setting == "params":
-                raise ValueError(unknown(f"setting of {name}", setting, [each for each in taken if each != "params"]))
+    check_settings(name, settings, maker, not_asked=["params"])
     return partial(maker, **settings) if settings else maker

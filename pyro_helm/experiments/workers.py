@@ -69,14 +69,9 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
     """
     study = study.absolute()
     client.register_plugin(_imports_from(importable_folders()))
-    keys = [f"{run.digest}-{run}" for run in runs]
-    names = dict(zip(keys, map(str, runs), strict=True))
     doing: dict[str, str] = {}
     client.subscribe_topic(_BEGUN, lambda event: doing.update(event[1]))
-    futures = {
-        client.submit(_carried_out, key, run, study, key=key, pure=False): run
-        for key, run in zip(keys, runs, strict=True)
-    }
+    futures = {client.submit(_carried_out, run, study, key=f"{run.digest}-{run}", pure=False): run for run in runs}
     try:
         while futures:
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -87,7 +82,7 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
                 on_done(run, outcome)
             if futures and client.status not in ("running", "connecting"):
                 raise _lost(len(futures))
-            bar.show(_at_work(doing, {future.key: names[future.key] for future in futures}))
+            bar.show(_at_work(doing, {future.key: str(run) for future, run in futures.items()}))
     except KeyboardInterrupt:
         _end(client, futures)
         raise
@@ -97,11 +92,12 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
             client.cancel(list(futures), force=True)
 
 
-def _carried_out(key: str, run: Run, study: Path) -> Outcome | None:
+def _carried_out(run: Run, study: Path) -> Outcome | None:
     """In a worker: a run carried out, after saying that it is begun; None if it was to end."""
     from distributed import get_worker
 
     worker = get_worker()
+    key = worker.get_current_task()
     worker.log_event(_BEGUN, {worker.address: key})
     _THREAD_OF[key] = threading.get_ident()
     try:

@@ -40,13 +40,13 @@ def taken(handler: Handler, numbers: tuple[int, ...], is_free: Callable[[int, An
             signal.signal(number, other)
 
 
-_BLOCKS: list[tuple[int, EndingSignals]] = []
+_THREADS: dict[EndingSignals, int] = {}
 """The blocks that are under way in this process, each with its thread."""
 
 
 def end_blocks_of(thread: int) -> bool:
     """Whether a thread is in any block of :class:`EndingSignals`; as if Ctrl-C had come, these end when they can."""
-    blocks = [block for its, block in list(_BLOCKS) if its == thread]
+    blocks = [block for block, its in list(_THREADS.items()) if its == thread]
     for block in blocks:
         block.received = block.received or signal.SIGINT
     return bool(blocks)
@@ -70,14 +70,13 @@ class EndingSignals:
 
     def __enter__(self) -> EndingSignals:
         self._taken.__enter__()
-        self._place = threading.get_ident(), self
-        _BLOCKS.append(self._place)
+        _THREADS[self] = threading.get_ident()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _BLOCKS.remove(self._place)
+        del _THREADS[self]
         self._taken.__exit__(None, None, None)
         if self.received is not None and self.received != signal.SIGINT:
             sys.stdout.flush()
