@@ -58,14 +58,17 @@ def solve(
     bias: float | tuple[float | None, ...] | None = -2.0,
     pixel_leak: float | None = None,
     stages: Sequence[helm.Stage] = (PAIRS, AGAIN, WHOLE),
+    data: helm.Data | None = None,
     rows: int | None = None,
 ) -> Machine:
     """The machine that the call of the page solves the shifter with, trained; arguments are what a variant changes."""
+    x = (helm.load_data("shifter") if data is None else data).train[:rows]
+    sizes = (x.shape[-1], *SIZES[1:])
     prior = sparse_prior(imaging) if prior is None else prior
     prior = {**prior, "initial_leak": (pixel_leak, None, None)}
-    model = BeliefNetwork(SIZES, imaging, restarts=restarts, seed=seed, **prior)
-    guide = FactorialRecognition(SIZES, initial_bias=bias, restarts=restarts, seed=seed)
-    helm.fit_in_stages(model, guide, helm.load_data("shifter").train[:rows], stages=stages, seed=seed, progress=False)
+    model = BeliefNetwork(sizes, imaging, restarts=restarts, seed=seed, **prior)
+    guide = FactorialRecognition(sizes, initial_bias=bias, restarts=restarts, seed=seed)
+    helm.fit_in_stages(model, guide, x, stages=stages, seed=seed, progress=False)
     return model, guide
 
 
@@ -99,13 +102,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """The call, and what each variant changes in it."""
 
 
-def has_all_pairs(model: BeliefNetwork) -> torch.Tensor:
-    """Whether each of the 16 pairs of a pixel and its shifted copy has a unit of its own, ``[restarts]``.
+def has_all_pairs(model: BeliefNetwork, pairs: torch.Tensor | None = None) -> torch.Tensor:
+    """Whether each pair of a pixel and its shifted copy has a unit of its own, ``[restarts]``.
 
-    A unit is for a pair if it gives odds above 1 to its four pixels, the two copies of each row, and to no other.
+    A unit is for a pair if it gives odds above 1 to its pixels and to no other. ``pairs`` are masks of them,
+    ``[pairs, units]``; None for the 16 of the shifter, with the two copies of each row.
     """
     weight: torch.Tensor = model.generative[0].weight.detach()
-    return ((weight > 1)[:, :, None] == shifted_pairs()).all(-1).any(1).all(-1)
+    return ((weight > 1)[:, :, None] == (shifted_pairs() if pairs is None else pairs)).all(-1).any(1).all(-1)
 
 
 def row(name: str, restarts: int, seed: int, *, quick: bool) -> dict[str, Any]:

@@ -18,4 +18,5 @@ class PlainHelp(TyperCommand):
     def get_help(self, ctx: Any) -> str:
         """All of ``--help``."""
         # as many spaces as the type had letters, since what follows is aligned
-        return re.sub(r"<str>(?=  )", "     ", super().get_help(ctx))
+        text = re.sub(r"<str>(?=  )", "     ", super().get_help(ctx))
+        return re.sub(r"\bx>=(\d+)", r"min \1", re.sub(r"(\d+)<=x<=(\d+)", r"\1 to \2", text))

@@ -47,6 +47,17 @@ def test_options_are_named_as_people_write_them(command: str) -> None:
     assert [option for option in options if option[1] in ("<str>", "<int>", "<float>", "<int range>", "TEXT")] == []
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_limits_of_numbers_are_told_in_words(command: str) -> None:
+    shown = help_of(command)
+    assert ">=" not in shown
+    assert "<=" not in shown
+
+
+def test_a_limit_is_told_beside_the_default() -> None:
+    assert "default: 8; min 1]" in " ".join(help_of("fit").split())
+
+
 def test_every_command_has_an_example_of_itself_with_options_that_it_has() -> None:
     for command in COMMANDS:
         shown = help_of(command)
