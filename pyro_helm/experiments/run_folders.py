@@ -107,6 +107,11 @@ def outcome_in(folder: Path) -> Outcome | None:
     return read_json(folder / OUTCOME_FILE)
 
 
+def is_over(outcome: Outcome | None) -> bool:
+    """Whether there is nothing left to train."""
+    return outcome is not None and outcome["state"] in ("finished", "intractable")
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """What a file says; None if there is none.
 

@@ -20,7 +20,7 @@ from pyro_helm.experiments.grids import Plan
 from pyro_helm.experiments.progress_bar import StudyBar
 from pyro_helm.experiments.ranking import study_card
 from pyro_helm.experiments.recipes import load_machine
-from pyro_helm.experiments.run_folders import Outcome, TrainingInterrupted, folder_of, outcome_in, warn_of
+from pyro_helm.experiments.run_folders import TrainingInterrupted, folder_of, is_over, outcome_in, warn_of
 from pyro_helm.experiments.run_plans import Run, having
 from pyro_helm.experiments.scoring import SPLITS
 from pyro_helm.experiments.step_times import kept_step_times, time_steps
@@ -121,6 +121,7 @@ class Study(Shown):
             measure=measure,
         )
         self.plan: list[Run] = plan.runs(self.folder)
+        self._whole = self.plan  # of which only() leaves a part
         labels = {run.labels["scheme"] for run in self.plan}
         if reference and reference not in labels:
             raise ValueError(f"reference is {reference!r}, expected one of the schemes {', '.join(sorted(labels))}")
@@ -136,13 +137,15 @@ class Study(Shown):
         study = cls.__new__(cls)
         study.folder = Path(folder)
         study.name, study.question, study.reference = kept_words(study.folder)
-        study.interrupted, study.unfinished, study.plan = None, None, []
+        study.interrupted, study.unfinished, study.plan, study._whole = None, None, [], []
         if not study._found()[0]:
             raise FileNotFoundError(f"there is no study at {folder}: no run below it; expected a folder of Study.run()")
         return study
 
     def only(self, **asked: Any) -> Study:
         """The part of this study whose runs have these labels and settings, in the same folder.
+
+        The tables that :meth:`run` writes stay those of the whole.
 
         Args:
             asked: ``dataset``, ``machine``, ``scheme``, ``budget``, ``seed`` or any setting; a value, or a list of
@@ -181,7 +184,7 @@ class Study(Shown):
 
         """
         self.carry_out(workers, client=client, progress=progress)
-        write_tables(self.folder, self._found()[0], self.reference)
+        write_tables(self.folder, self._found(self._whole)[0], self.reference)
         return self.runs()
 
     def carry_out(
@@ -204,8 +207,8 @@ class Study(Shown):
 
         """
         on_done = on_done or warn_of
-        keep_plan(self.folder, self.plan, self.name, self.question, self.reference)
-        todo = [run for run in self.plan if not _is_over(outcome_in(folder_of(run, self.folder)))]
+        keep_plan(self.folder, self._whole, self.name, self.question, self.reference)
+        todo = [run for run in self.plan if not is_over(outcome_in(folder_of(run, self.folder)))]
         number = min(number_of_cores() if workers is None else at_least_one("workers", workers), len(todo))
         self.interrupted, self.unfinished = None, None
         try:
@@ -287,13 +290,9 @@ class Study(Shown):
                 return run
         raise ValueError(f"there is no run {digest!r} in {self.folder}")
 
-    def _found(self) -> tuple[list[RunFolder], list[tuple[RunFolder, RunFolder]]]:
+    def _found(self, plan: Sequence[Run] | None = None) -> tuple[list[RunFolder], list[tuple[RunFolder, RunFolder]]]:
         runs, twice = found_runs(self.folder)
-        place = {run.digest: number for number, run in enumerate(self.plan)}
+        place = {run.digest: number for number, run in enumerate(self.plan if plan is None else plan)}
         if place:
             runs = [run for run in runs if run.digest in place]
         return sorted(runs, key=lambda run: place.get(run.digest, 0)), twice
-
-
-def _is_over(outcome: Outcome | None) -> bool:
-    return outcome is not None and outcome["state"] in ("finished", "intractable")

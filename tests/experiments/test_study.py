@@ -335,6 +335,13 @@ def test_part_of_a_study_has_the_runs_that_were_asked_for(done: helm.Study) -> N
         helm.Study.open(done.folder).only(scheme="vimco")
 
 
+def test_a_part_that_is_run_leaves_the_tables_those_of_the_whole(done: helm.Study) -> None:
+    kept = {path.name: path.read_text() for path in done.folder.iterdir() if path.suffix in (".csv", ".json")}
+    part = done.only(scheme="vimco", num_particles=2)
+    assert set(part.run(workers=1, progress=False).run) == {run.digest for run in part.plan}
+    assert {name: (done.folder / name).read_text() for name in kept} == kept
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError, match="must be a folder"):
