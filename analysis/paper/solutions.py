@@ -73,9 +73,14 @@ LONG = ("exact_mean_field", "mean_field, conjugate gradient", "mean_field, conju
 """Rows of which a quarter of the restarts are trained."""
 
 
-def imaging_of(name: str) -> str:
+def imaging_of(row: str) -> str:
     """Imaging model of a row."""
-    return next((imaging for imaging in ("noisy_or", "sigmoid") if name.endswith(imaging)), "odds")
+    return next((imaging for imaging in ("noisy_or", "sigmoid") if row.endswith(imaging)), "odds")
+
+
+def recipe_of(row: str) -> str:
+    """What a row is called without its imaging model."""
+    return row.removesuffix(f", {imaging_of(row)}")
 
 
 def train_rows(out: Path, names: Sequence[str], restarts: int, *, quick: bool, processes: int) -> pd.DataFrame:
@@ -83,15 +88,18 @@ def train_rows(out: Path, names: Sequence[str], restarts: int, *, quick: bool, p
     few = {**epochs(1, 1), "then_epochs": 1} if quick else {}
     few_iterations = {"optimizer": partial(helm.ConjugateGradient, iterations=1)} if quick else {}
     parts = []
-    for imaging, is_long in dict.fromkeys((imaging_of(name), name in LONG) for name in names):
+    for is_odds, is_long in dict.fromkeys((imaging_of(name) == "odds", name in LONG) for name in names):
+        group = [name for name in names if (imaging_of(name) == "odds", name in LONG) == (is_odds, is_long)]
         study = helm.Study(
             out / "solutions",
             datasets=[{"data": "shifter", "train": 200, "test": 100} if quick else "shifter"],
-            machines=[{"machine": shifter_machine, "arguments": {"imaging": imaging}}],
+            machines=[
+                {"machine": shifter_machine, "name": imaging, "arguments": {"imaging": imaging}}
+                for imaging in dict.fromkeys(map(imaging_of, group))
+            ],
             schemes=[
-                ROWS[name] | {"name": name} | few | (few_iterations if "optimizer" in ROWS[name] else {})
-                for name in names
-                if (imaging_of(name), name in LONG) == (imaging, is_long)
+                ROWS[name] | {"name": recipe} | few | (few_iterations if "optimizer" in ROWS[name] else {})
+                for recipe, name in {recipe_of(name): name for name in group}.items()
             ],
             restarts=max(1, restarts // 4) if is_long and not quick else restarts,
             scores={"num_samples": 10 if quick else 500, "splits": ["test"]},
@@ -99,12 +107,14 @@ def train_rows(out: Path, names: Sequence[str], restarts: int, *, quick: bool, p
             measure=accuracy_of_few_draws if quick else accuracy_of,
         )
         study.carry_out(processes)
-        parts.append(judged(study))
-        for run, name in parts[-1].groupby("run").scheme.first().items():
+        table = judged(study)
+        table["row"] = table.scheme if is_odds else table.scheme + ", " + table.imaging
+        parts.append(table)
+        for run, name in table.groupby("run").row.first().items():
             helm.save(out / f"{stem_of(name)}.safetensors", *study.machine(str(run)))
             history = study.history()
             write_table(history[history.run == run], out / f"{stem_of(name)}-history")
-    return pd.concat(parts, ignore_index=True).rename(columns={"scheme": "row"})
+    return pd.concat(parts, ignore_index=True)
 
 
 def stem_of(name: str) -> str:
