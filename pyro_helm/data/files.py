@@ -1,4 +1,4 @@
-"""Reading 0/1 arrays from .npz, .npy and .csv files, with errors that say what to mend."""
+"""Reading arrays of numbers from .npz, .npy and .csv files, with errors that say what to mend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pyro_helm.data.checks import check_binary
+from pyro_helm.data.checks import check_binary, check_rows
 from pyro_helm.data.csv_files import Table, read_table
 from pyro_helm.data.splits import EXPECTED_ARRAYS, PARTS
 from pyro_helm.runtime.budget import in_words
@@ -32,7 +32,7 @@ _UNREADABLE = (ValueError, EOFError, OSError, MemoryError, NotImplementedError, 
 
 
 def read_file(path: Path, *, missing: bool = False) -> tuple[dict[str, torch.Tensor], tuple[int, int] | None]:
-    """Read the arrays that hold data, checked to be 0, 1 or missing and equally wide, and the image shape if given.
+    """Read the arrays that hold data, checked to be numbers and equally wide, and the image shape if given.
 
     A .npz may hold `train`, `valid`, `test`, `X` ([data, units] each), `observed` (of the shape of `X`, 0 where a value
     is not known, which is NaN if `missing`) and `image_shape` (two integers). A .npy holds one array, a .csv the rows
@@ -66,7 +66,10 @@ def read_file(path: Path, *, missing: bool = False) -> tuple[dict[str, torch.Ten
         if key == "observed" and not missing:
             continue
         tensors[key] = _to_tensor(array)
-        check_binary(tensors[key], name=where, width=width, missing=key != "observed")
+        if key == "observed":
+            check_binary(tensors[key], name=where, width=width)
+        else:
+            check_rows(tensors[key], name=where, width=width)  # the model says which numbers it takes
         width = width or tensors[key].shape[1]
     observed = tensors.pop("observed", None)
     if missing and observed is not None and "X" in tensors:

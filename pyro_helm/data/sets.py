@@ -55,7 +55,7 @@ class Data(Shown):
 
     Attributes:
         name: the name asked for, or the stem of the file.
-        train, valid, test: [data, units], values 0 and 1, NaN where missing; of a .csv, numbers too.
+        train, valid, test: [data, units], values 0 and 1, or numbers; NaN where missing.
         image_shape: (rows, columns) of the picture that the units make, if they do.
         distribution: the exact distribution of a generated set, else None.
         unit_names: names of the units, if they have any.
@@ -75,9 +75,7 @@ class Data(Shown):
         image = "" if self.image_shape is None else " that make an image of {} x {}".format(*self.image_shape)
         facts = ["rows: " + ", ".join(f"{name} {len(rows)}" for name, rows in parts.items())]
         if len(self.train):
-            on = float(self.train.nanmean())
-            missing = float(self.train.isnan().double().mean())
-            facts[0] += f"; of the train values {on:.1%} are 1" + f", {missing:.1%} are missing" * (missing > 0)
+            facts[0] += f"; of the train values {_spread(self.train)}"
         if self.distribution is not None:
             entropy = self.distribution.entropy
             facts.append(f"the exact distribution is known: {len(self.distribution.patterns)} patterns, entropy "
@@ -87,6 +85,16 @@ class Data(Shown):
     def _picture(self) -> str:
         shape = self.image_shape or (1, self.train.shape[-1])
         return images_svg(self.train[:10].double().reshape(-1, *shape).cpu().numpy())
+
+
+def _spread(values: torch.Tensor) -> str:
+    """How many are 1, or from where to where they go, and how many are missing."""
+    known = values[~values.isnan()].double()
+    missing = 1 - len(known) / values.numel()
+    parts = [f"{missing:.1%} are missing"] if missing else []
+    if bool(((known == 0) | (known == 1)).all()):
+        return ", ".join([f"{float(known.mean()):.1%} are 1"] * bool(len(known)) + parts)
+    return ", ".join([f"the least is {float(known.min()):g}, the largest {float(known.max()):g}", *parts])
 
 
 def load_data(
@@ -115,8 +123,8 @@ def load_data(
         FileNotFoundError: if a file does not exist, or the folder `PYRO_HELM_DATA` gives; or for a published set
             that cannot be downloaded.
         ConnectionError: if a download fails; the sentence says where to place the file by hand.
-        ValueError: for an unknown name, a download that differs from the published file, or a file whose content is
-            not 0/1 data: one sentence with the file, the place, what was found and what is expected.
+        ValueError: for an unknown name, a download that differs from the published file, or a file that does not hold
+            rows of numbers: one sentence with the file, the place, what was found and what is expected.
 
     Example:
         >>> data = load_data("shifter")

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Binomial, Categorical, constraints
 
 from pyro_helm.data.checks import check_rows
+from pyro_helm.data.named_observations import main_name
 from pyro_helm.programs.contract import Site, check_observes
 from pyro_helm.programs.discrete import elementwise, without_events
 from pyro_helm.programs.first_run import explained
@@ -51,6 +52,7 @@ def check_data(
     divided: bool = False,
     name: str = "data",
     rows_at_once: int = _ROWS_AT_ONCE,
+    is_part: bool = False,
 ) -> None:
     """Refuse data that the model does not take.
 
@@ -60,6 +62,7 @@ def check_data(
         divided: whether the model may be shown some rows at a time.
         name: of the argument, for errors.
         rows_at_once: how many it is then shown.
+        is_part: whether there are more rows than these, so that all of these may be missing.
 
     Raises:
         ValueError: for a model that observes nothing, infinities, another shape than the model's observed sites have,
@@ -72,7 +75,7 @@ def check_data(
         shown = f"{name}[{key!r}]" if len(observations) > 1 else name
         if len(observations) == 1 or (key == "x" and visible_units(model) is not None):
             check_rows(value, name=shown, width=visible_units(model))
-        if bool(value.isnan().all()):
+        if key == main_name(observations) and not is_part and bool(value.isnan().all()):
             raise ValueError(
                 f"{shown} has {_at(value.isnan(), value)} and everywhere else, expected some that is known"
             )
