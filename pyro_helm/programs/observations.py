@@ -12,7 +12,7 @@ from pyro.distributions import MaskedDistribution
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions import Bernoulli, Binomial, Categorical, constraints
+from torch.distributions import Binomial, Categorical, constraints
 
 from pyro_helm.data.checks import check_rows
 from pyro_helm.data.named_observations import main_name
@@ -21,7 +21,7 @@ from pyro_helm.programs.discrete import elementwise, without_events
 from pyro_helm.programs.first_run import explained
 from pyro_helm.programs.layered import structure_of, visible_units
 from pyro_helm.programs.particles import Program
-from pyro_helm.programs.supports import described
+from pyro_helm.programs.supports import described, values_in_words
 from pyro_helm.runtime.device import placement
 from pyro_helm.runtime.seeding import forked_rng
 
@@ -149,10 +149,8 @@ def _check_site(name: str, site: Site, rows: Mapping[str, Tensor], first: int) -
     if bad.shape != values.shape:
         bad = bad.repeat_interleave(values.shape[-1] // bad.shape[-1], -1)
     found = _at(bad, values, first)
-    binary = isinstance(elementwise(single), Bernoulli)
-    expected = f"0 or 1 at the model's site {site['name']!r}"
-    if not binary:
-        expected = f"a value of the model's site {site['name']!r}, a {described(single)}"
+    wanted, at = values_in_words(single), f"the model's site {site['name']!r}"
+    expected = f"a value of {at}, a {described(single)}" if wanted is None else f"{wanted} at {at}"
     advice = "; let the model mask what is missing" if bool(values[bad].isnan().any()) else ""
     raise ValueError(f"{name} has {found}, expected {expected}{advice}")
 

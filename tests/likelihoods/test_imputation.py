@@ -140,15 +140,10 @@ def test_exact_posteriors_are_those_given_what_is_observed() -> None:
 
 
 GROUPS = (2, 3)
+NA = torch.nan
 ANSWERS = torch.tensor(
-    [
-        [1, 0, 0, 0, 1],
-        [1, 0, *[torch.nan] * 3],
-        [torch.nan, torch.nan, 0, torch.nan, torch.nan],
-        [torch.nan, 1] * 2 + [0],
-    ]
-).double()
-ANSWERS[3, 2:] = torch.tensor([torch.nan, 1, torch.nan])
+    [[1, 0, 0, 0, 1], [1, 0, NA, NA, NA], [NA, NA, 0, NA, NA], [NA, 1, NA, 1, NA]], dtype=torch.float64
+)
 
 
 def test_of_groups_what_is_missing_is_imputed_given_what_is_known_of_them() -> None:
