@@ -52,7 +52,8 @@ def read_table(
 
     A column of 0 and 1, true and false, yes and no, or their first letters becomes a unit. A column of other text
     becomes a group of units ``column=category``, one for each category, of which one is 1. Other numbers stay as they
-    are; where the separator is no comma they may have a decimal comma. Lines and columns are counted from 1, as editors do.
+    are; where the separator is no comma they may have a decimal comma. Lines and columns are counted from 1, as
+    editors do.
 
     Args:
         path: of the file, in UTF-8.

@@ -41,8 +41,8 @@ def read_file(
 
     A .npz may hold `train`, `valid`, `test`, `X` ([data, units] each), `observed` (of the shape of `X`, 0 where a value
     is not known, which is NaN if `missing`) and `image_shape` (two integers). A .npy holds one array, a .csv the rows
-    that :func:`pyro_helm.read_table` reads with the settings `table`; they count as `X`. Headers are read first: arrays of more
-    than 2 GiB are refused before memory is taken for them.
+    that :func:`pyro_helm.read_table` reads with the settings `table`; they count as `X`. Headers are read first: arrays
+    of more than 2 GiB are refused before memory is taken for them.
 
     Raises:
         FileNotFoundError: if there is no such file.

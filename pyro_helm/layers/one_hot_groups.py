@@ -91,6 +91,12 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
         """Probability that each unit is the one that is on, ``[..., units]``."""
         return self.log_probs.exp()
 
+    @property
+    def variance(self) -> Tensor:
+        """Of each unit by itself, ``[..., units]``."""
+        mean = self.mean
+        return mean * (1 - mean)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """In nats, ``[...]``."""
         if self._validate_args:
