@@ -102,7 +102,7 @@ def test_data_of_a_file_are_loaded_as_the_table_is_asked_for(tmp_path: Path) -> 
     assert torch.equal(given.train.nan_to_num(7), written.train.nan_to_num(7))
     with pytest.raises(ValueError, match=r"missing=MARKERS, index=COLUMN and header=true or false, got 'marker=-9'"):
         helm.load_data(f"{tmp_path}/x.csv marker=-9")
-    with pytest.raises(ValueError, match="index are for a .csv file, got 'bars'"):
+    with pytest.raises(ValueError, match=r"index are for a \.csv file, got 'bars'"):
         helm.load_data("bars", index="person")
 
 

@@ -179,14 +179,14 @@ def test_labels_may_be_unknown_in_all_validation_data_or_in_the_first_minibatch(
     helm.fit(model, guide, {"x": X, "label": label}, valid={"x": X, "label": unknown}, **settings)
     result = helm.fit(model, guide, FewLabels(), **settings)
     assert result.history.value.notna().all()
-    with pytest.raises(ValueError, match="data has nan at row 0, column 0 .* and everywhere else"):
+    with pytest.raises(ValueError, match=r"data has nan at row 0, column 0 .* and everywhere else"):
         helm.fit(model, guide, X * torch.nan, **settings)
 
 
 def test_a_guide_without_labels_is_told_which_one_has_them() -> None:
     model = helm.LabelledBeliefNetwork((X.shape[1], 2), labels=3, seed=0)
     guide = helm.FactorialRecognition((X.shape[1], 2), seed=0)
-    with pytest.raises(ValueError, match="no site 'label' to observe; .*; for labelled data use .*LabelledRecognition"):
+    with pytest.raises(ValueError, match=r"no site 'label' to observe; .*; for labelled data use .*LabelledRecognition"):
         helm.fit(model, guide, {"x": X, "label": LABEL}, scheme=helm.WakeSleep(), num_epochs=1, progress=False)
 
 
