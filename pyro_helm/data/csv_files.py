@@ -84,6 +84,7 @@ def read_table(
     if not len(cells):
         raise ValueError(f"{path} has no rows of data, expected at least one")
     cells.columns = pd.Index(names)
+    cells, with_commas = _with_points(cells, markers) if separator != "," else (cells, set())
     of_index = _index(cells, index, has_names, path)
     how = "line 1 was read as names" if has_names else "line 1 was read as data"
     columns: list[Column] = []
@@ -95,10 +96,8 @@ def read_table(
         where = lambda row, number=number, name=name: (  # noqa: E731
             f"{path}, line {row + 1}, column {number + 1}{f' ({name})' if has_names else ''}"
         )
-        cells_of = cells.iloc[:, number]
-        decimal = separator != "," and _has_decimal_commas(cells_of, markers)
-        read_as, found = _units(_with_points(cells_of) if decimal else cells_of, name, markers, where, how)
-        read_as += " (with decimal commas)" * decimal
+        read_as, found = _units(cells.iloc[:, number], name, markers, where, how)
+        read_as += " (with decimal commas)" * (number in with_commas)
         columns.append(Column(name, read_as, tuple(found), int(np.isnan(next(iter(found.values()))).sum())))
         twice = next((unit for unit in found if unit in units), None)
         if twice is not None:
@@ -138,17 +137,18 @@ def _cells(path: Path, separator: str) -> pd.DataFrame:
     return _checked_lines(cells, path)
 
 
-def _has_decimal_commas(cells: pd.Series, markers: Collection[str]) -> bool:
-    """Whether all that is known are numbers once commas are points, and some have a comma."""
-    known = cells[~cells.str.lower().isin(markers)]
-    with_comma = known.str.contains(",")
-    return bool(with_comma.any()) and bool(
-        _with_points(known).map(_number).notna().all() and not (known.str.contains(".", regex=False).any())
-    )
-
-
-def _with_points(cells: pd.Series) -> pd.Series:
-    return cells.str.replace(",", ".", regex=False)
+def _with_points(cells: pd.DataFrame, markers: Collection[str]) -> tuple[pd.DataFrame, set[int]]:
+    """Cells with points in the place of decimal commas, and the columns that had some: numbers without a point."""
+    found: set[int] = set()
+    columns = [cells.iloc[:, number] for number in range(cells.shape[1])]
+    for number, column in enumerate(columns):
+        known = column[~column.str.lower().isin(markers)]
+        pointed = column.str.replace(",", ".", regex=False)
+        if known.str.contains(",").any() and not known.str.contains(".", regex=False).any():
+            if pointed[known.index].map(_number).notna().all():
+                found.add(number)
+                columns[number] = pointed
+    return pd.concat(columns, axis=1), found
 
 
 def _number(cell: str) -> float | None:
