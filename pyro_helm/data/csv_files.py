@@ -144,10 +144,10 @@ def _with_points(cells: pd.DataFrame, markers: Collection[str]) -> tuple[pd.Data
     for number, column in enumerate(columns):
         known = column[~column.str.lower().isin(markers)]
         pointed = column.str.replace(",", ".", regex=False)
-        if known.str.contains(",").any() and not known.str.contains(".", regex=False).any():
-            if pointed[known.index].map(_number).notna().all():
-                found.add(number)
-                columns[number] = pointed
+        has_commas = known.str.contains(",").any() and not known.str.contains(".", regex=False).any()
+        if has_commas and pointed[known.index].map(_number).notna().all():
+            found.add(number)
+            columns[number] = pointed
     return pd.concat(columns, axis=1), found
 
 

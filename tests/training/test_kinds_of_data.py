@@ -186,9 +186,7 @@ def test_labels_may_be_unknown_in_all_validation_data_or_in_the_first_minibatch(
 def test_a_guide_without_labels_is_told_which_one_has_them() -> None:
     model = helm.LabelledBeliefNetwork((X.shape[1], 2), labels=3, seed=0)
     guide = helm.FactorialRecognition((X.shape[1], 2), seed=0)
-    with pytest.raises(
-        ValueError, match=r"no site 'label' to observe; .*; for labelled data use .*LabelledRecognition"
-    ):
+    with pytest.raises(ValueError, match=r"no site 'label' to observe; .*; for labelled data use .*LabelledRec"):
         helm.fit(model, guide, {"x": X, "label": LABEL}, scheme=helm.WakeSleep(), num_epochs=1, progress=False)
 
 
