@@ -108,7 +108,7 @@ def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | No
     check_sizes_agree(*(parts[part][0] if part in parts else None for part in ("model", "guide")))
     for part, (module, found) in parts.items():
         if _prepared(module, described[part]) is not module:
-            module.learn_missing()
+            module.learn_missing()  # type: ignore[operator]  # which _prepared has seen it to have
         module.load_state_dict(found)
     return parts["model"][0], parts["guide"][0] if "guide" in parts else None
 
