@@ -13,7 +13,7 @@ import pandas as pd
 from torch import nn
 
 from pyro_helm.data.sets import Data
-from pyro_helm.experiments.choosing import chosen_settings, paired_by_restart
+from pyro_helm.experiments.choosing import chosen_if_any, chosen_settings, missing_references, paired_by_restart
 from pyro_helm.experiments.data_sets import data_of
 from pyro_helm.experiments.ending import Ended, ending_signals
 from pyro_helm.experiments.grids import Plan
@@ -24,7 +24,7 @@ from pyro_helm.experiments.run_folders import TrainingInterrupted, folder_of, is
 from pyro_helm.experiments.run_plans import Run, having
 from pyro_helm.experiments.scoring import SPLITS
 from pyro_helm.experiments.step_times import kept_step_times, time_steps
-from pyro_helm.experiments.study_folder import keep_plan, kept_words, write_tables
+from pyro_helm.experiments.study_folder import keep_plan, kept_words, planned_runs, write_tables
 from pyro_helm.experiments.study_tables import (
     RunFolder,
     conflicts_table,
@@ -229,11 +229,16 @@ class Study(Shown):
         return kept_step_times(self.folder)
 
     def _card(self) -> Card:
-        name, runs = self.name or self.folder.name, self.runs()
-        try:
-            return study_card(name, runs, self.chosen(), self.varied)
-        except ValueError as error:  # there is no choosing without validation data, but the runs are there
-            return study_card(name, runs, pd.DataFrame(), [], str(error))
+        name, names = self.name or self.folder.name, self.varied
+        chosen, why = chosen_if_any(self.table(), names)
+        notes = [*filter(None, [why]), *missing_references(chosen, self.reference)]
+        return study_card(name, self.runs(), chosen, names, not_begun=self.not_begun, notes=notes)
+
+    @property
+    def not_begun(self) -> int:
+        """Number of runs that are asked for and have not begun, of the plan or of what the folder says."""
+        asked = {run.digest for run in self.plan} or planned_runs(self.folder)
+        return len(asked - {run.digest for run in self._found()[0]})
 
     def runs(self) -> pd.DataFrame:
         """One row per run: labels, every setting, ``state`` and why, seconds and steps of training, folder."""

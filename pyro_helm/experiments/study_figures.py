@@ -83,7 +83,7 @@ def sensitivity_pictures(study: Study, table: pd.DataFrame) -> list[Picture]:
     found = []
     for name in sorted(study.varied, key=lambda name: name != "learning_rate"):
         for labels, group in valid.groupby(PLACE):
-            if group.groupby("scheme")[name].nunique().max() > 1:
+            if group.groupby("scheme")[name].nunique(dropna=False).max() > 1:
                 figure = plots.setting_sensitivity(group, name, others=study.varied)
                 words = name.replace("_", " ")
                 found.append(picture(figure, f"{in_words(labels)}: over the {words}; a ring marks each scheme's best"))

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pyro_helm.experiments.digests import digest_of
 from pyro_helm.experiments.run_folders import RUN_FILE, SCORES, Outcome, outcome_in, read_json
-from pyro_helm.experiments.run_plans import columns_of, varied
+from pyro_helm.experiments.run_plans import columns_of, columns_of_all, varied
 
 GROUP = ["dataset", "machine", "budget"]
 """Within which schemes are compared."""
@@ -79,7 +79,7 @@ def found_runs(folder: Path) -> tuple[list[RunFolder], list[tuple[RunFolder, Run
 
 def varied_settings(runs: Sequence[RunFolder]) -> list[str]:
     """Names of the settings that differ between runs."""
-    return varied([run.settings for run in runs])
+    return varied(columns_of_all([run.description for run in runs]), [tuple(run.labels.values()) for run in runs])
 
 
 def runs_table(runs: Sequence[RunFolder]) -> pd.DataFrame:

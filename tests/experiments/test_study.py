@@ -16,7 +16,9 @@ from filelock import FileLock
 import pyro_helm as helm
 from pyro_helm.experiments import run_folders
 from pyro_helm.experiments.scoring import final_scores
+from pyro_helm.experiments.study_figures import sensitivity_pictures
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.runtime.shown import as_given
 
 ROWS = {"train": 60, "valid": 20, "test": 20}
 BARS = {"data": "bars", **ROWS}
@@ -50,6 +52,18 @@ def test_every_setting_that_differs_is_a_column_of_every_table(done: helm.Study)
     assert done.varied == ["learning_rate", "num_particles"]
     for table in (done.runs(), done.table(), done.history(), done.chosen()):
         assert {"dataset", "machine", "scheme", "budget", *done.varied} <= {*table.columns}
+
+
+@pytest.mark.parametrize(("name", "values"), [("average", [None, 0.9]), ("batch_size", ["all", 30])])
+def test_none_is_a_value_of_a_setting_like_any_other(tmp_path: Path, name: str, values: list[Any]) -> None:
+    asked = study(tmp_path / "none", schemes=["wake_sleep"], settings={name: values}, budget="1 epochs")
+    assert [each.settings[name] for each in asked.only(**{name: values[0]}).plan] == [None]
+    run(asked)
+    assert asked.varied == [name]
+    (row,) = asked.chosen().to_dict("records")
+    assert (row["restarts"], row["settings_tried"]) == (2, 2)  # not four restarts of one setting
+    assert set(asked.table()[name].map(as_given)) == {"none", str(values[1])}
+    assert len(sensitivity_pictures(asked, asked.table())) == 1
 
 
 def test_the_table_has_every_restart_of_every_run_on_both_splits(done: helm.Study) -> None:
