@@ -34,6 +34,7 @@ from pyro_helm.cli.values import (
     chosen_device,
     chosen_schemes,
     imaging_models,
+    is_own,
     lines_of,
     output_folder,
 )
@@ -116,13 +117,14 @@ def compare(
         loaded = helm.load_data(data)
         draws = particles if any(scheme.samples for scheme in chosen) else 1
         model, guide = lines_of(models), lines_of(guides)
+        needing = next((line for line in model if not is_own(line)), model[0])
         layers = checked_sizes(
-            sizes, loaded, model=model[0], restarts=restarts, particles=draws, batch_size=batch_size, device=device
+            sizes, loaded, model=needing, restarts=restarts, particles=draws, batch_size=batch_size, device=device
         )
         comparison = helm.compare(
             loaded,
             schemes=chosen,
-            sizes=layers,
+            sizes=layers if len(layers) > 1 else None,
             imaging=rules,
             model=model,
             guide=guide,

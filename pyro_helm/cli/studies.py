@@ -43,8 +43,6 @@ def print_study(study: Study) -> None:
         print_table(study.differences(), title)
         for sentence in missing_references(chosen, study.reference):
             typer.echo(sentence)
-    if study.not_begun:
-        typer.echo(states_of(study.runs(), study.not_begun))
     times = study.step_times()
     if not times.empty:
         print_table(times.drop(columns="run"), "milliseconds per training step, measured in turns before the study")
@@ -52,6 +50,12 @@ def print_study(study: Study) -> None:
     if not conflicts.empty:
         print_table(conflicts, "runs that are there twice with unlike numbers")
     typer.echo(f"runs and tables: {study.folder}")
+
+
+def print_rest(study: Study) -> None:
+    """How many runs have not begun, if any."""
+    if study.not_begun:
+        typer.echo(states_of(study.runs(), study.not_begun))
 
 
 def _print_runs(runs: pd.DataFrame, table: pd.DataFrame, varied: list[str]) -> None:

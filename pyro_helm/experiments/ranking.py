@@ -46,7 +46,9 @@ def ranking_card(summary: pd.DataFrame, *, interrupted: bool) -> Card:
 def states_of(runs: pd.DataFrame, not_begun: int) -> str:
     """How many runs are in which state, those that have not begun among them."""
     states = [f"{number} {state}" for state, number in runs.state.value_counts().items()]
-    return f"{counted(len(runs) + not_begun, 'run')}: {', '.join(states + [f'{not_begun} not begun'] * (not_begun > 0))}"
+    return (
+        f"{counted(len(runs) + not_begun, 'run')}: {', '.join(states + [f'{not_begun} not begun'] * (not_begun > 0))}"
+    )
 
 
 def study_card(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,8 @@ from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.fitting import fit
 from pyro_helm.training.manifest import described
+from pyro_helm.training.schedules import by_name
+from pyro_helm.training.settings import Settings, checked_settings
 from pyro_helm.training.steps import STEPS
 
 FORMAT = 1
@@ -124,6 +126,7 @@ def run_of(
 ) -> Run:
     """A run, with its description complete; the arguments are those of the entries of a study."""
     chosen = live(settings)
+    _check_values(chosen)
     if not objective.captures and chosen.get("step") in STEPS:
         chosen["step"] = "eager"
     all_settings = settings_of_training(training) | chosen
@@ -146,6 +149,26 @@ def run_of(
     steps = steps_per_epoch(rows, batch_size)
     width = data.train.shape[1]
     return Run(labels, description, build, objective, training, chosen, measure, steps, save_every, width)
+
+
+def _check_values(settings: Mapping[str, Any]) -> None:
+    """Refuse values that a training would refuse, before there is one."""
+    known = {field.name for field in fields(Settings)}
+    checked_settings(Settings(**{name: value for name, value in settings.items() if name in known}), has_valid=True)
+    dtype, schedule, step = (settings.get(name) for name in ("dtype", "schedule", "step"))
+    if not isinstance(dtype, torch.dtype | None):
+        raise ValueError(f"dtype must be one of torch's, such as float64, got {dtype!r}")
+    if isinstance(schedule, str):
+        by_name(schedule, 1)
+    if step is not None and step not in STEPS:
+        raise ValueError(f"step must be one of {', '.join(STEPS)}; got {step!r}")
+
+
+def check_reference(reference: str, runs: Sequence[Run]) -> None:
+    """Refuse a scheme to compare with that no run has."""
+    labels = {run.labels["scheme"] for run in runs}
+    if reference and reference not in labels:
+        raise ValueError(f"reference is {reference!r}, expected one of the schemes {', '.join(sorted(labels))}")
 
 
 def _own_code(machine: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import pandas as pd
@@ -10,8 +11,35 @@ from torch import Tensor, nn
 
 from pyro_helm.data.sets import Data
 from pyro_helm.likelihoods import log_likelihood
+from pyro_helm.likelihoods.scores import METHODS
+from pyro_helm.runtime.arguments import at_least_one
+from pyro_helm.runtime.suggestions import unknown
 
 SPLITS = ("valid", "test")
+_GIVEN = ("model", "guide", "data", "weights", "seed", "resume", "progress")
+
+
+def checked_scores(given: Any) -> dict[str, Any]:
+    """How final numbers are made, complete; refuse what :func:`pyro_helm.log_likelihood` takes from no study.
+
+    Raises:
+        ValueError: for an unknown setting, method or split, or what is no table.
+
+    """
+    if not isinstance(given, Mapping):
+        raise ValueError(f"scores must be a table of settings of log_likelihood, got {given!r:.60}")
+    known = ["splits", *(name for name in signature(log_likelihood).parameters if name not in _GIVEN)]
+    for name in given:
+        if name not in known:
+            raise ValueError(f"scores: {unknown('setting', str(name), known)}")
+    scores = {"num_samples": 1000, "splits": list(SPLITS), **given}
+    at_least_one("num_samples of scores", scores["num_samples"])
+    splits, method = scores["splits"], scores.get("method", METHODS[0])
+    if not isinstance(splits, list) or not splits or not set(map(str, splits)) <= {*SPLITS}:
+        raise ValueError(f"splits of scores must be a list of {' and '.join(SPLITS)}, got {splits!r:.60}")
+    if method not in METHODS:
+        raise ValueError(f"scores: {unknown('method', str(method), METHODS)}")
+    return scores
 
 
 def cases_to_score(data: Data) -> tuple[Tensor, Tensor | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pyro_helm.experiments.choosing import chosen_if_any
+from pyro_helm.experiments.choosing import NoChoice
 from pyro_helm.runtime.shown import counted, listed
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ class Verdict(NamedTuple):
 
 def verdicts(study: Study) -> list[Verdict]:
     """The answer for every data set, machine and budget that has a scored run."""
-    chosen, _ = chosen_if_any(study.table(), study.varied)
+    try:
+        chosen = study.chosen()
+    except NoChoice:
+        return []
     if chosen.empty:
         return []
     leading = leaders(chosen)

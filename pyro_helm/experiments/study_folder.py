@@ -12,8 +12,9 @@ from pyro_helm.experiments.run_plans import Run
 from pyro_helm.experiments.study_tables import RunFolder, final_table, runs_table, varied_settings
 from pyro_helm.runtime.atomic_files import atomic_path
 from pyro_helm.runtime.tables import write_table
+from pyro_helm.training.run_folder import STUDY
 
-STUDY_FILE = "study.json"
+STUDY_FILE = STUDY
 _SAID = ("name", "question", "reference")
 
 

@@ -15,7 +15,7 @@ from pyro_helm.experiments.html_tables import PageTable, page_table
 from pyro_helm.experiments.ranking import states_of
 from pyro_helm.experiments.study import Study
 from pyro_helm.experiments.study_answer import PLACE, headline, leaders, verdicts
-from pyro_helm.experiments.study_figures import curve_pictures, machine_pictures, sensitivity_pictures
+from pyro_helm.experiments.study_figures import curve_pictures, if_possible, machine_pictures, sensitivity_pictures
 from pyro_helm.runtime.atomic_files import atomic_path
 from pyro_helm.runtime.shown import counted, grouped_warnings
 
@@ -73,6 +73,8 @@ def page(study: Study) -> str:
     chosen, why_not = chosen_if_any(table, study.varied)
     chosen = chosen.sort_values(PLACE, kind="stable", ignore_index=True)
     found = verdicts(study)
+    curves, no_curves = if_possible("learning curves", lambda: [] if chosen.empty else curve_pictures(study, chosen))
+    sensitivity, no_sensitivity = if_possible("settings", lambda: sensitivity_pictures(study, table))
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
         files("pyro_helm.experiments").joinpath("study_report.html").read_text(encoding="utf-8")
     )
@@ -83,12 +85,14 @@ def page(study: Study) -> str:
         f"{runs.seconds.sum():.0f} s of training",
         headline=headline(found),
         verdicts=found,
-        no_answer=f"There is no answer: {why_not}." if why_not else "No run is finished yet, so that there is no answer.",
-        notes=_notes(study, runs, chosen),
+        no_answer=f"There is no answer: {why_not}."
+        if why_not
+        else "No run is finished yet, so that there is no answer.",
+        notes=[*_notes(study, runs, chosen), *no_curves, *no_sensitivity],
         counted=counted,
         chosen=_chosen_table(study, chosen),
-        curves=[] if chosen.empty else curve_pictures(study, chosen),
-        sensitivity=[] if table.empty else sensitivity_pictures(study, table),
+        curves=curves,
+        sensitivity=sensitivity,
         machines=machine_pictures(study, chosen, table),
         warnings=_warnings(table, runs),
         no_warnings=_no_warnings(table, _unfinished(study, runs)),
