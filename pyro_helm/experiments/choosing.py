@@ -98,8 +98,8 @@ def _reported(test: pd.DataFrame) -> dict[str, Any]:
 
 
 def stderr_of_median(values: np.ndarray) -> float:
-    """Bootstrap standard error of the median; NaN for fewer than two values."""
-    return float("nan") if len(values) < 2 else _bootstrapped(tuple(values.tolist()))
+    """Bootstrap standard error of the median; NaN for fewer than two values, or one that is NaN."""
+    return float("nan") if len(values) < 2 or np.isnan(values).any() else _bootstrapped(tuple(values.tolist()))
 
 
 @lru_cache(maxsize=1000)
@@ -131,7 +131,8 @@ def paired_by_restart(
         pairs, and the difference is NaN.
 
     """
-    columns = [*GROUP, "scheme", "against", "difference", "stderr", "low", "high", "pairs"]
+    # what tells most stands at the ends, which pandas shows in a narrow terminal too
+    columns = ["scheme", "against", "difference", *GROUP, "stderr", "low", "high", "pairs"]
     if chosen.empty:
         return pd.DataFrame(columns=columns)
     test = wide_table(table, "test", names)

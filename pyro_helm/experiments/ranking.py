@@ -29,7 +29,8 @@ def ranking_card(summary: pd.DataFrame, *, interrupted: bool) -> Card:
     same = [name for name in labels if len(set(summary[name])) == 1 and name != "scheme"]
     common = ", ".join(shortened(str(summary[name].iloc[0])) for name in same)
     differing = [name for name in labels if name not in same]
-    table = summary[differing + [name for name in NUMBERS if name in summary]].rename(columns=NUMBERS)
+    measured = [name for name in NUMBERS if name in summary and (name != "elbo" or summary.elbo.notna().any())]
+    table = summary[differing + measured].rename(columns=NUMBERS)
     restarts = sorted(set(summary.restarts))
     number = counted(restarts[0], "restart") if len(restarts) == 1 else f"{restarts[0]} to {restarts[-1]} restarts"
     facts = [f"medians over {number}, best first; `stderr` is that of the median log p"]

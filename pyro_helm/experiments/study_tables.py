@@ -59,7 +59,7 @@ class RunFolder:
 
 
 def found_runs(folder: Path, asked: Sequence[str] = ()) -> tuple[list[RunFolder], list[tuple[RunFolder, RunFolder]]]:
-    """Runs below a folder, at any depth, and those that are there twice; some digests alone, in their order, if asked."""
+    """Runs below a folder, at any depth, and those that are there twice; of digests that are asked, in their order."""
     runs: dict[str, RunFolder] = {}
     twice = []
     for path in sorted(folder.rglob(RUN_FILE)):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -64,6 +65,37 @@ def test_none_is_a_value_of_a_setting_like_any_other(tmp_path: Path, name: str, 
     assert (row["restarts"], row["settings_tried"]) == (2, 2)  # not four restarts of one setting
     assert set(asked.table()[name].map(as_given)) == {"none", str(values[1])}
     assert len(sensitivity_pictures(asked, asked.table())) == 1
+
+
+def test_a_damaged_table_and_a_file_are_answered_by_a_sentence(done: helm.Study, tmp_path: Path) -> None:
+    shutil.copytree(done.folder, tmp_path / "damaged")
+    scores = sorted(tmp_path.rglob("scores.parquet"))[0]
+    scores.write_bytes(scores.read_bytes()[:50])
+    with pytest.raises(ValueError, match="scores.parquet is damaged; remove its folder to train this run anew"):
+        helm.Study.open(tmp_path / "damaged").table()
+    with pytest.raises(NotADirectoryError, match="a study is a folder, but .*study.json is a file"):
+        helm.report(done.folder / "study.json")
+
+
+def test_machines_without_a_guide_are_studied_and_reported(tmp_path: Path) -> None:
+    asked = study(
+        tmp_path / "alone",
+        machines=[{"machine": "sigmoid 3", "guide": "none"}],
+        schemes=["exact_em", "gibbs"],
+        settings={"batch_size": 30},
+    )
+    assert run(asked).state.tolist() == ["finished", "finished"]
+    assert set(asked.table().metric) == {"log_likelihood", "failed"}
+    model, guide = asked.machine(asked.runs().run[0])
+    assert guide is None
+    data = asked.data(asked.runs().run[0])
+    exact = helm.log_likelihood(model, None, data.valid, method="exact").summary.log_likelihood
+    ours = asked.table().query("split == 'valid' and metric == 'log_likelihood'").value[:2]
+    assert ours.tolist() == pytest.approx(exact.tolist())
+    assert "Not drawn" in helm.report(asked.folder).read_text()
+    how = {"splits": ["test"], "failed": [False] * 2, "seed": 0, "num_chains": 4, "schedule": 20}
+    annealed = final_scores(model, None, data, max_terms=1, **how)
+    assert np.isfinite(annealed.query("metric == 'log_likelihood'").value).all()  # by annealing from the prior
 
 
 def test_the_table_has_every_restart_of_every_run_on_both_splits(done: helm.Study) -> None:
