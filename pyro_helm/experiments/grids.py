@@ -121,7 +121,7 @@ class Plan:
                 measure=self.measure,
             )
 
-    def _check_settings(self, where: str, settings: Mapping[str, Any], kinds: Iterable[Any]) -> None:
+    def _check_settings(self, where: str, settings: Any, kinds: Iterable[Any]) -> None:
         if not isinstance(settings, Mapping):
             raise ValueError(f"settings must be a table of names and values, got {settings!r:.60}")
         known = [*settings_of_training(self.training), *_OF_THE_STUDY]
