@@ -117,9 +117,14 @@ def compare(
         loaded = helm.load_data(data)
         draws = particles if any(scheme.samples for scheme in chosen) else 1
         model, guide = lines_of(models), lines_of(guides)
-        needing = next((line for line in model if not is_own(line)), model[0])
         layers = checked_sizes(
-            sizes, loaded, model=needing, restarts=restarts, particles=draws, batch_size=batch_size, device=device
+            sizes,
+            loaded,
+            model=min(model, key=is_own),
+            restarts=restarts,
+            particles=draws,
+            batch_size=batch_size,
+            device=device,
         )
         comparison = helm.compare(
             loaded,

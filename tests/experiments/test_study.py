@@ -71,7 +71,9 @@ def test_a_damaged_table_and_a_file_are_answered_by_a_sentence(done: helm.Study,
     shutil.copytree(done.folder, tmp_path / "damaged")
     scores = sorted(tmp_path.rglob("scores.parquet"))[0]
     scores.write_bytes(scores.read_bytes()[:50])
-    with pytest.raises(ValueError, match=r"scores\.parquet is damaged; remove its folder to train this run anew"):
+    with pytest.raises(
+        ValueError, match=r"scores\.parquet is damaged or missing; remove its folder to train this run anew"
+    ):
         helm.Study.open(tmp_path / "damaged").table()
     with pytest.raises(NotADirectoryError, match=r"a study is a folder, but .*study\.json is a file"):
         helm.report(done.folder / "study.json")
@@ -93,7 +95,7 @@ def test_machines_without_a_guide_are_studied_and_reported(tmp_path: Path) -> No
     ours = asked.table().query("split == 'valid' and metric == 'log_likelihood'").value[:2]
     assert ours.tolist() == pytest.approx(exact.tolist())
     assert "Not drawn" in helm.report(asked.folder).read_text()
-    how = {"splits": ["test"], "failed": [False] * 2, "seed": 0, "num_chains": 4, "schedule": 20}
+    how: dict[str, Any] = {"splits": ["test"], "failed": [False] * 2, "seed": 0, "num_chains": 4, "schedule": 20}
     annealed = final_scores(model, None, data, max_terms=1, **how)
     assert np.isfinite(annealed.query("metric == 'log_likelihood'").value).all()  # by annealing from the prior
 
