@@ -15,7 +15,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 from pyro_helm.layers.autoregressive import Autoregressive
 from pyro_helm.layers.one_hot_groups import OneHotGroups
 from pyro_helm.layers.through_time import ThroughTime
-from pyro_helm.runtime.one_hot import one_hot
+from pyro_helm.runtime.one_hot_codes import one_hot
 
 _WRAPPERS = (Independent, MaskedDistribution, ExpandedDistribution)
 

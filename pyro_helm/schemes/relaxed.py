@@ -30,7 +30,7 @@ from pyro_helm.programs.recorder import draw_each
 from pyro_helm.programs.site_log_prob import log_prob
 from pyro_helm.programs.unclamped import log_probs, share_of_log_prob, unclamped_log_prob
 from pyro_helm.runtime.arguments import flag, number
-from pyro_helm.runtime.one_hot import one_hot
+from pyro_helm.runtime.one_hot_codes import one_hot
 from pyro_helm.schemes.base import Estimate, Scheme
 
 
