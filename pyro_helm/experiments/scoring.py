@@ -20,6 +20,7 @@ MAX_TERMS = 2**28
 """Terms of an exact log-likelihood that are summed for a machine without a guide: some seconds."""
 
 _GIVEN = ("model", "guide", "data", "weights", "seed", "resume", "progress")
+_KNOWN = ["splits", *(name for name in signature(log_likelihood).parameters if name not in _GIVEN)]
 
 
 def checked_scores(given: Any) -> dict[str, Any]:
@@ -31,10 +32,9 @@ def checked_scores(given: Any) -> dict[str, Any]:
     """
     if not isinstance(given, Mapping):
         raise ValueError(f"scores must be a table of settings of log_likelihood, got {given!r:.60}")
-    known = ["splits", *(name for name in signature(log_likelihood).parameters if name not in _GIVEN)]
     for name in given:
-        if name not in known:
-            raise ValueError(f"scores: {unknown('setting', str(name), known)}")
+        if name not in _KNOWN:
+            raise ValueError(f"scores: {unknown('setting', str(name), _KNOWN)}")
     scores = {"num_samples": 1000, "splits": list(SPLITS), **given}
     at_least_one("num_samples of scores", scores["num_samples"])
     splits, method = scores["splits"], scores.get("method", METHODS[0])
