@@ -276,6 +276,22 @@ def test_it_says_what_the_leak_is_made_of(fixed: float | None, learned: bool, wo
     assert words_of_it in words(plots.weight_diagram(model, FactorialRecognition((6, 4), seed=0)))
 
 
+@pytest.mark.parametrize(("skip", "condition"), [(True, None), (False, 3)])
+def test_of_skip_connections_and_labels_the_weights_of_neighbours_are_drawn(skip: bool, condition: int | None) -> None:
+    model = BeliefNetwork((6, 4, 2), skip=skip, condition=condition, seed=0)
+    guide = FactorialRecognition((6, 4, 2), condition=condition, seed=0)
+    figure = plots.weight_diagram(model, guide, image_shape=SHAPE)
+    for name, weight in (
+        ("generative weights, h1 to x", model.generative[0].weight[0, :4]),
+        ("recognition weights, x to h1", guide.recognition[0].weight[0, :6].mT),
+        ("generative weights, h2 to h1", model.generative[1].weight[0, :2]),
+    ):
+        _, areas, _ = squares(figure, name)
+        values = np.abs(weight.detach().double().numpy().ravel())
+        np.testing.assert_allclose(areas / areas.max(), values / values.max(), atol=1e-6)
+    assert "Weights between layers that are no neighbours, and those from a label, are not drawn." in words(figure)
+
+
 def test_errors_of_weight_diagrams() -> None:
     model, guide = machine()
     for restart in (-1, 2):
