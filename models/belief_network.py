@@ -206,8 +206,8 @@ class BeliefNetwork(PyroModule):  # type: ignore[misc]
             found = "is conditioned on a label" if self.condition else found
             if found:
                 raise TypeError(
-                    "means in the place of states pass through binary layers that depend on the next above alone, but "
-                    f"site {name!r} of the model {found}; use a scheme that samples, or ExactEM"
+                    "MeanField and other rules for means need binary layers that depend only on the next layer above; "
+                    f"site {name!r} {found}; use a scheme that samples, or ExactEM"
                 )
 
     @pyro_method  # type: ignore[untyped-decorator]
@@ -291,7 +291,8 @@ def _checked_groups(
             )
     categorical = [name for name, kind in zip(names, kinds, strict=True) if kind is Categorical]
     by_site = groups if isinstance(groups, Mapping) else {} if groups is None else dict.fromkeys(categorical, groups)
-    if set(by_site) != set(categorical) or (groups is not None and not categorical):
-        wanted = ", ".join(categorical) or "none"
-        raise ValueError(f"groups are of categorical layers, each of which needs them: {wanted}; got groups={groups!r}")
+    if lacking := [name for name in categorical if name not in by_site]:
+        raise ValueError(f"the categorical layer {lacking[0]!r} needs groups=, numbers of units; got groups={groups!r}")
+    if other := [name for name in by_site if name not in categorical] or ["x"] * (groups is not None and not by_site):
+        raise ValueError(f"groups are of categorical layers, and {other[0]!r} is none; got groups={groups!r}")
     return {name: group_sizes(by_site[name], sizes[names.index(name)]) for name in categorical}

@@ -1,6 +1,7 @@
 """The public names, each with where it is defined."""
 
-from .data.csv_files import Table, read_table
+from .data.csv_files import read_table
+from .data.read_tables import Table
 from .data.sets import Data, PatternDistribution, available_data, load_data
 from .experiments import plots
 from .experiments.comparison import Comparison, compare

@@ -71,7 +71,8 @@ def fit(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Imaging model: sigmoid, noisy_or or odds.",
+            help="Imaging model: sigmoid, noisy_or or odds. For other data give --model 'belief_network "
+            "visible=gaussian' (or poisson, or categorical groups=2).",
             autocompletion=imaging_names,
             show_default="sigmoid",
         ),

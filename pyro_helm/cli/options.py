@@ -9,7 +9,8 @@ import typer
 from pyro_helm.cli.completion import data_names, guide_names, model_names
 
 DATA_HELP = (
-    "A data set by name (pyro-helm data lists them), or the path of a .npz, .npy or .csv file of zeros and ones."
+    "A data set by name (pyro-helm data lists them), or the path of a .npz, .npy or .csv file. Of a .csv, settings may "
+    "follow in the same quotes: 'survey.csv missing=-9 index=person header=true'."
 )
 
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+import shlex
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["Column", "Table", "read_table"]
+from pyro_helm.data.read_tables import Column, Table
+
+__all__ = ["read_table"]
 
 MISSING = frozenset({"", "?", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"})
 """Cells that are read as missing, in letters of either case."""
@@ -34,43 +37,7 @@ TRUTHS = (
 SEPARATORS = (";", "\t", "|", ",")
 INDEX_NAMES = ("", "unnamed: 0", "index", "id")
 MOST_CATEGORIES = 200
-
-
-class Column(NamedTuple):
-    """A column of a file: its name, what it was read as, the units that it became, and how many cells are missing."""
-
-    name: str
-    read_as: str
-    units: tuple[str, ...]
-    missing: int
-
-
-@dataclass(frozen=True)
-class Table:
-    """A file of rows, as it was understood.
-
-    Attributes:
-        frame: units as columns, by name, of 0 and 1 or numbers; NaN where missing.
-        columns: of the file, in their order.
-        has_names: whether line 1 was read as names.
-        separator: between cells.
-
-    """
-
-    frame: pd.DataFrame
-    columns: tuple[Column, ...]
-    has_names: bool
-    separator: str
-
-    @property
-    def groups(self) -> dict[str, tuple[str, ...]]:
-        """Units of each column of categories, of which one is 1."""
-        return {column.name: column.units for column in self.columns if column.read_as.startswith("categories")}
-
-    def described(self) -> pd.DataFrame:
-        """What was understood, one row for each column of the file: ``column, read_as, units, missing``."""
-        rows = [(column.name, column.read_as, len(column.units), column.missing) for column in self.columns]
-        return pd.DataFrame(rows, columns=["column", "read_as", "units", "missing"])
+_WITH_SETTINGS = re.compile(r"(?P<path>.*\.csv)(?P<settings>( +[\w]+=.*)+)", re.IGNORECASE)
 
 
 def read_table(
@@ -85,7 +52,8 @@ def read_table(
 
     A column of 0 and 1, true and false, yes and no, or their first letters becomes a unit. A column of other text
     becomes a group of units ``column=category``, one for each category, of which one is 1. Other numbers stay as they
-    are. Lines and columns are counted from 1, as editors do.
+    are; where the separator is no comma they may have a decimal comma. Lines and columns are counted from 1, as
+    editors do.
 
     Args:
         path: of the file, in UTF-8.
@@ -116,6 +84,7 @@ def read_table(
     if not len(cells):
         raise ValueError(f"{path} has no rows of data, expected at least one")
     cells.columns = pd.Index(names)
+    cells, with_commas = _with_points(cells, markers) if separator != "," else (cells, set())
     of_index = _index(cells, index, has_names, path)
     how = "line 1 was read as names" if has_names else "line 1 was read as data"
     columns: list[Column] = []
@@ -128,6 +97,7 @@ def read_table(
             f"{path}, line {row + 1}, column {number + 1}{f' ({name})' if has_names else ''}"
         )
         read_as, found = _units(cells.iloc[:, number], name, markers, where, how)
+        read_as += " (with decimal commas)" * (number in with_commas)
         columns.append(Column(name, read_as, tuple(found), int(np.isnan(next(iter(found.values()))).sum())))
         twice = next((unit for unit in found if unit in units), None)
         if twice is not None:
@@ -165,6 +135,20 @@ def _cells(path: Path, separator: str) -> pd.DataFrame:
     except (pd.errors.ParserError, csv.Error) as error:
         raise ValueError(f"{path} is not a readable .csv file ({error}), expected lines of as many cells") from error
     return _checked_lines(cells, path)
+
+
+def _with_points(cells: pd.DataFrame, markers: Collection[str]) -> tuple[pd.DataFrame, set[int]]:
+    """Cells with points in the place of decimal commas, and the columns that had some: numbers without a point."""
+    found: set[int] = set()
+    columns = [cells.iloc[:, number] for number in range(cells.shape[1])]
+    for number, column in enumerate(columns):
+        known = column[~column.str.lower().isin(markers)]
+        pointed = column.str.replace(",", ".", regex=False)
+        has_commas = known.str.contains(",").any() and not known.str.contains(".", regex=False).any()
+        if has_commas and pointed[known.index].map(_number).notna().all():
+            found.add(number)
+            columns[number] = pointed
+    return pd.concat(columns, axis=1), found
 
 
 def _number(cell: str) -> float | None:
@@ -282,3 +266,31 @@ def _units(
         for category in categories
     }
     return f"categories ({', '.join(categories[:4])}{', ...' if len(categories) > 4 else ''})", group
+
+
+def table_settings(text: str) -> tuple[str, dict[str, Any]]:
+    """A path, and the settings of :func:`read_table` that follow a .csv, as command lines and studies write them.
+
+    Raises:
+        ValueError: for settings that there are not.
+
+    >>> table_settings("survey.csv missing=-9,? index=person header=true")
+    ('survey.csv', {'missing': ['-9', '?'], 'index': 'person', 'header': True})
+    """
+    match = _WITH_SETTINGS.fullmatch(text)
+    if match is None or Path(text).exists():
+        return text, {}
+    settings: dict[str, Any] = {}
+    for part in shlex.split(match["settings"]):
+        name, _, value = part.partition("=")
+        if name == "missing":
+            settings[name] = value.split(",")
+        elif name == "index" and value:
+            settings[name] = value
+        elif name == "header" and value in ("true", "false"):
+            settings[name] = value == "true"
+        else:
+            raise ValueError(
+                f"settings of a .csv file are missing=MARKERS, index=COLUMN and header=true or false, got {part!r:.60}"
+            )
+    return match["path"], settings

@@ -1,4 +1,4 @@
-"""Reading 0/1 arrays from .npz, .npy and .csv files, with errors that say what to mend."""
+"""Reading arrays of numbers from .npz, .npy and .csv files, with errors that say what to mend."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import math
 import stat
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from tokenize import TokenError
+from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pyro_helm.data.checks import check_binary
-from pyro_helm.data.csv_files import Table, read_table
+from pyro_helm.data.checks import check_binary, check_rows
+from pyro_helm.data.csv_files import read_table
+from pyro_helm.data.read_tables import Table
 from pyro_helm.data.splits import EXPECTED_ARRAYS, PARTS
 from pyro_helm.runtime.budget import in_words
 
@@ -31,13 +34,15 @@ _UNREADABLE = (ValueError, EOFError, OSError, MemoryError, NotImplementedError, 
                SyntaxError, TypeError, TokenError, zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 
-def read_file(path: Path, *, missing: bool = False) -> tuple[dict[str, torch.Tensor], tuple[int, int] | None]:
-    """Read the arrays that hold data, checked to be 0, 1 or missing and equally wide, and the image shape if given.
+def read_file(
+    path: Path, *, missing: bool = False, table: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[dict[str, torch.Tensor], tuple[int, int] | None]:
+    """Read the arrays that hold data, checked to be numbers and equally wide, and the image shape if given.
 
     A .npz may hold `train`, `valid`, `test`, `X` ([data, units] each), `observed` (of the shape of `X`, 0 where a value
     is not known, which is NaN if `missing`) and `image_shape` (two integers). A .npy holds one array, a .csv the rows
-    that :func:`pyro_helm.read_table` reads, numbers included; they count as `X`. Headers are read first: arrays of more
-    than 2 GiB are refused before memory is taken for them.
+    that :func:`pyro_helm.read_table` reads with the settings `table`; they count as `X`. Headers are read first: arrays
+    of more than 2 GiB are refused before memory is taken for them.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -56,7 +61,9 @@ def read_file(path: Path, *, missing: bool = False) -> tuple[dict[str, torch.Ten
         raise ValueError(f"{path} is empty, expected rows of 0 and 1")
     if path.suffix.lower() == ".csv":
         _check_bytes(size, str(path))
-        return {"X": _rows_of(read_table(path))}, None
+        return {"X": _rows_of(read_table(path, **table))}, None
+    if table:
+        raise ValueError(f"{', '.join(table)} are for a .csv file, got {path}")
     raw = _read_npz(path) if path.suffix.lower() == ".npz" else {"X": _read_npy(path)}
     shape = raw.pop("image_shape", None)
     tensors = {}
@@ -66,7 +73,10 @@ def read_file(path: Path, *, missing: bool = False) -> tuple[dict[str, torch.Ten
         if key == "observed" and not missing:
             continue
         tensors[key] = _to_tensor(array)
-        check_binary(tensors[key], name=where, width=width, missing=key != "observed")
+        if key == "observed":
+            check_binary(tensors[key], name=where, width=width)
+        else:
+            check_rows(tensors[key], name=where, width=width)  # the model says which numbers it takes
         width = width or tensors[key].shape[1]
     observed = tensors.pop("observed", None)
     if missing and observed is not None and "X" in tensors:
@@ -79,11 +89,11 @@ def read_file(path: Path, *, missing: bool = False) -> tuple[dict[str, torch.Ten
     return tensors, None if shape is None else _image_shape(shape, width, path)
 
 
-def unit_names(path: Path) -> tuple[str, ...] | None:
+def unit_names(path: Path, table: Mapping[str, Any] = MappingProxyType({})) -> tuple[str, ...] | None:
     """Names of the units: the columns of a .csv, or the array `names` of a .npz; None where there are none."""
     if path.suffix.lower() == ".csv":
-        table = read_table(path)
-        return tuple(table.frame.columns) if table.has_names else None
+        read = read_table(path, **table)
+        return tuple(read.frame.columns) if read.has_names else None
     if path.suffix.lower() != ".npz":
         return None
     with np.load(path, allow_pickle=False) as file:

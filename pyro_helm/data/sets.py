@@ -8,15 +8,17 @@ before a file of the same name, a file before a download.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
 from pyro_helm.data.bars import bars_distribution
 from pyro_helm.data.checks import check_binary
+from pyro_helm.data.csv_files import table_settings
 from pyro_helm.data.files import SUFFIXES, array_shapes, read_file, unit_names
 from pyro_helm.data.patterns import PatternDistribution, draw
 from pyro_helm.data.remote import PublishedData, fetch, published_data
@@ -55,7 +57,7 @@ class Data(Shown):
 
     Attributes:
         name: the name asked for, or the stem of the file.
-        train, valid, test: [data, units], values 0 and 1, NaN where missing; of a .csv, numbers too.
+        train, valid, test: [data, units], values 0 and 1, or numbers; NaN where missing.
         image_shape: (rows, columns) of the picture that the units make, if they do.
         distribution: the exact distribution of a generated set, else None.
         unit_names: names of the units, if they have any.
@@ -75,9 +77,7 @@ class Data(Shown):
         image = "" if self.image_shape is None else " that make an image of {} x {}".format(*self.image_shape)
         facts = ["rows: " + ", ".join(f"{name} {len(rows)}" for name, rows in parts.items())]
         if len(self.train):
-            on = float(self.train.nanmean())
-            missing = float(self.train.isnan().double().mean())
-            facts[0] += f"; of the train values {on:.1%} are 1" + f", {missing:.1%} are missing" * (missing > 0)
+            facts[0] += f"; of the train values {_spread(self.train)}"
         if self.distribution is not None:
             entropy = self.distribution.entropy
             facts.append(f"the exact distribution is known: {len(self.distribution.patterns)} patterns, entropy "
@@ -89,8 +89,23 @@ class Data(Shown):
         return images_svg(self.train[:10].double().reshape(-1, *shape).cpu().numpy())
 
 
+def _spread(values: torch.Tensor) -> str:
+    """How many are 1, or from where to where they go, and how many are missing."""
+    known = values[~values.isnan()].double()
+    missing = 1 - len(known) / values.numel()
+    parts = [f"{missing:.1%} are missing"] if missing else []
+    if bool(((known == 0) | (known == 1)).all()):
+        return ", ".join([f"{float(known.mean()):.1%} are 1"] * bool(len(known)) + parts)
+    return ", ".join([f"the least is {float(known.min()):g}, the largest {float(known.max()):g}", *parts])
+
+
 def load_data(
-    name_or_path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32, missing: bool = False
+    name_or_path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    missing: bool | Collection[str] = False,
+    index: str | None = None,
+    header: bool | None = None,
 ) -> Data:
     """Load a data set by its name, or by the path of a file.
 
@@ -101,7 +116,8 @@ def load_data(
       70 % train, 10 % valid, 20 % test. Both splits follow `numpy.random.default_rng(0).permutation`. A
       `.npz` may hold `observed`, 0 where a value of `X` is not known, `names` of the units and `image_shape`, two
       integers; other arrays are ignored. A file may hold 2 GiB.
-    - A `.csv` is read by :func:`read_table`, which says what it has understood of each column.
+    - A `.csv` is read by :func:`read_table`, which says what it has understood of each column. Where a data set is
+      named in text, in a command or a study, its settings may follow: `"survey.csv missing=-9 index=person"`.
     - The published sets of `available_data()`, where that folder has no such file: downloaded from the
       publisher into a cache (the folder `PYRO_HELM_CACHE`, or the system's for caches), checked by their SHA-256.
 
@@ -110,13 +126,16 @@ def load_data(
             of the three suffixes).
         dtype: of the tensors.
         missing: whether values of `X` that a file says are not `observed` are NaN, missing; else they are as in `X`.
+            Of a `.csv`, more markers of missing values, `["-9"]` say.
+        index: of a `.csv`, as for :func:`read_table`.
+        header: likewise.
 
     Raises:
         FileNotFoundError: if a file does not exist, or the folder `PYRO_HELM_DATA` gives; or for a published set
             that cannot be downloaded.
         ConnectionError: if a download fails; the sentence says where to place the file by hand.
-        ValueError: for an unknown name, a download that differs from the published file, or a file whose content is
-            not 0/1 data: one sentence with the file, the place, what was found and what is expected.
+        ValueError: for an unknown name, a download that differs from the published file, or a file that does not hold
+            rows of numbers: one sentence with the file, the place, what was found and what is expected.
 
     Example:
         >>> data = load_data("shifter")
@@ -130,10 +149,17 @@ def load_data(
         raise TypeError(f"name_or_path must be the name of a data set or a path, got {name_or_path!r:.60}")
     if not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype must be a type of torch, such as torch.float32, got {dtype!r}")
+    table: dict[str, Any] = {}
+    if isinstance(name_or_path, str):
+        name_or_path, table = table_settings(name_or_path)
+    given = {"index": index, "header": header, "missing": None if isinstance(missing, bool) else list(missing)}
+    table |= {name: value for name, value in given.items() if value is not None}
     path = expanded(name_or_path)
     is_name = path.name == name_or_path and path.suffix.lower() not in SUFFIXES
     if not is_name:
-        return _load_file(path, dtype, missing)
+        return _load_file(path, dtype, missing is True, table)
+    if table:
+        raise ValueError(f"{', '.join(table)} are for a .csv file, got {path.name!r}")
     if path.name in _GENERATED:
         return _generate(path.name, dtype)
     if path.name == "digits":
@@ -141,7 +167,7 @@ def load_data(
     published = published_data().get(path.name)
     if published is not None and path.name not in _files():
         return _split(path.name, fetch(published), dtype, _KNOWN_SHAPES.get(path.name), where=path.name)
-    return _load_file(_find(path.name), dtype, missing)
+    return _load_file(_find(path.name), dtype, missing is True, {})
 
 
 def available_data() -> pd.DataFrame:
@@ -207,14 +233,14 @@ def _load_digits(dtype: torch.dtype) -> Data:
     return _split("digits", {"X": pixels >= _DIGITS_THRESHOLD}, dtype, _DIGITS_SHAPE, where="digits")
 
 
-def _load_file(path: Path, dtype: torch.dtype, missing: bool) -> Data:
-    arrays, image_shape = read_file(path, missing=missing)
+def _load_file(path: Path, dtype: torch.dtype, missing: bool, table: Mapping[str, Any]) -> Data:
+    arrays, image_shape = read_file(path, missing=missing, table=table)
     known = _KNOWN_SHAPES.get(path.stem)
     if image_shape is None and known is not None and arrays:
         units = next(iter(arrays.values())).shape[1]
         image_shape = known if known[0] * known[1] == units else None
     data = _split(path.stem, arrays, dtype, image_shape, where=str(path))
-    names = unit_names(path)
+    names = unit_names(path, table)
     return replace(data, unit_names=names) if names is not None and len(names) == data.train.shape[1] else data
 
 

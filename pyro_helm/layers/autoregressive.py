@@ -54,6 +54,11 @@ class Autoregressive(TorchDistribution):  # type: ignore[misc]
         """Distribution of the units as if there were no lateral connections."""
         return self.family(self.drive, slice(None))
 
+    def units_given(self, value: Tensor) -> TorchDistribution:
+        """Distribution of each unit given the units of a value ``[..., units]`` that are in earlier blocks."""
+        rows = value[None] if value.dim() == 1 and self.lateral.dim() > 2 else value
+        return self.family(self.drive + rows @ self.lateral, slice(None))
+
     @property
     def support(self) -> constraints.Constraint:
         """That of the units."""
@@ -69,8 +74,7 @@ class Autoregressive(TorchDistribution):  # type: ignore[misc]
         """In nats, ``[...]``."""
         if self._validate_args:
             self._validate_sample(value)
-        rows = value[None] if value.dim() == 1 and self.lateral.dim() > 2 else value
-        units = self.family(self.drive + rows @ self.lateral, slice(None))
+        units = self.units_given(value)
         log_prob: Tensor = units.log_prob(value)
         return log_prob if units.event_dim else log_prob.sum(-1)
 

@@ -50,8 +50,8 @@ def without_missing(layer: TorchDistribution, values: Tensor) -> tuple[TorchDist
     """A layer whose log-probability leaves missing units out, and values of it with 0 in their place.
 
     What is left out is exact: the units of a layer are independent given the one above, so that the sum over a unit
-    that is missing is 1. Of a categorical layer a group goes as a whole, if any unit of it is missing. No gradient sees
-    the NaN.
+    that is missing is 1. Of a group of a categorical layer the sum is over the units that may be on, given those that
+    are known. No gradient sees the NaN.
 
     Args:
         layer: distribution with the units as its event.

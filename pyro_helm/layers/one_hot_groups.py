@@ -22,12 +22,15 @@ class OneOfEach(constraints.Constraint):  # type: ignore[misc]
         self.groups = tuple(groups)
         self.observed = observed
 
+    def __str__(self) -> str:
+        return "exactly one 1 in each group of units"
+
     def check(self, value: Tensor) -> Tensor:
         """Whether the vector is in it, ``[...]`` of ``[..., units]``."""
         ones = torch.stack([group.sum(-1) for group in value.split(self.groups, -1)], -1)
         if self.observed is not None:
-            seen = torch.stack([group[..., 0] for group in self.observed.split(self.groups, -1)], -1)
-            ones = torch.where(seen, ones, 1)
+            seen = torch.stack([group.all(-1) for group in self.observed.split(self.groups, -1)], -1)
+            ones = torch.where(seen | (ones > 1), ones, 1)
         inside: Tensor = ((value == 0) | (value == 1)).all(-1) & (ones == 1).all(-1)
         return inside
 
@@ -40,7 +43,8 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
     Args:
         logits: ``[..., units]``, up to a constant for each group.
         groups: number of units in each group.
-        observed: ``[..., units]``, which units count, whole groups of them; None for all.
+        observed: ``[..., units]``, which units are observed; None for all. Of a group of which some are, what counts is
+            the probability of what is observed of it.
         validate_args: whether to check values; Pyro's setting if None.
 
     Raises:
@@ -87,18 +91,40 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
         """Probability that each unit is the one that is on, ``[..., units]``."""
         return self.log_probs.exp()
 
+    @property
+    def variance(self) -> Tensor:
+        """Of each unit by itself, ``[..., units]``."""
+        mean = self.mean
+        return mean * (1 - mean)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """In nats, ``[...]``."""
         if self._validate_args:
             self._validate_sample(value)
-        value = value if self.observed is None else torch.where(self.observed, value, 0.0)
-        log_prob: Tensor = (value * self.log_probs).sum(-1)
-        return log_prob
+        if self.observed is None:
+            log_prob: Tensor = (value * self.log_probs).sum(-1)
+            return log_prob
+        possible = self.log_probs.masked_fill(~self._possible(value), -torch.inf)
+        return self._in_groups(possible, -torch.inf).logsumexp(-1).sum(-1)
 
     def leaving_out(self, observed: Tensor) -> OneHotGroups:
-        """The same without the groups of which some unit is not observed, ``[..., units]``."""
-        whole = [group.all(-1, keepdim=True).expand(group.shape) for group in observed.split(self.groups, -1)]
-        return OneHotGroups(self.logits, self.groups, observed=torch.cat(whole, -1), validate_args=False)
+        """The distribution of the units that are observed, ``[..., units]``, summed over what the others may be."""
+        return OneHotGroups(self.logits, self.groups, observed=observed, validate_args=False)
+
+    def given(self, value: Tensor) -> OneHotGroups:
+        """The distribution of all units given those of a value that are observed, ``[..., units]``."""
+        logits = torch.where(self._possible(value), self.logits, -torch.inf)
+        return OneHotGroups(logits, self.groups, validate_args=False)
+
+    def _possible(self, value: Tensor) -> Tensor:
+        """Which units may be on: one that is observed to be, or of a group without such a one any unobserved."""
+        on = value == 1
+        if self.observed is None:
+            return on
+        on = on & self.observed
+        is_known = self._in_groups(on, False).any(-1, keepdim=True)
+        width = max(self.groups)
+        return on | ~(self.observed | self._flat(is_known.expand(*is_known.shape[:-1], width)))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Zeros and ones, ``[*sample_shape, *batch_shape, units]``, one on in each group."""
@@ -113,11 +139,14 @@ class OneHotGroups(TorchDistribution):  # type: ignore[misc]
 
     def _grouped(self) -> Tensor:
         """Logits ``[..., groups, largest group]``, minus infinity where a smaller group has none."""
-        logits: Tensor = self.logits
+        return self._in_groups(self.logits, -torch.inf)
+
+    def _in_groups(self, flat: Tensor, filler: float) -> Tensor:
+        """Values of units ``[..., units]`` as ``[..., groups, largest group]``."""
         if len(set(self.groups)) == 1:
-            return logits.reshape(*logits.shape[:-1], len(self.groups), self.groups[0])
-        filled = torch.cat([logits, logits.new_full((*logits.shape[:-1], 1), -torch.inf)], -1)
-        return filled[..., _places(self.groups, logits.device)[0]]
+            return flat.reshape(*flat.shape[:-1], len(self.groups), self.groups[0])
+        filled = torch.cat([flat, flat.new_full((*flat.shape[:-1], 1), filler)], -1)
+        return filled[..., _places(self.groups, flat.device)[0]]
 
     def _flat(self, grouped: Tensor) -> Tensor:
         flat: Tensor = grouped.flatten(-2)

@@ -58,10 +58,18 @@ class ThroughTime(TorchDistribution):  # type: ignore[misc]
         """In nats, ``[...]``."""
         if self._validate_args:
             self._validate_sample(value)
+        log_prob: Tensor = self._given(value).log_prob(value).sum(-1)
+        return (log_prob if self.inside is None else torch.where(self.inside, log_prob, 0.0)).sum(-1)
+
+    def units_given(self, value: Tensor) -> TorchDistribution:
+        """Distribution of each unit given the step before it of a value ``[..., steps, units]``; 0 after the end."""
+        units = self._given(value)
+        return units if self.inside is None else Bernoulli(units.probs * self.inside[..., None], validate_args=False)
+
+    def _given(self, value: Tensor) -> TorchDistribution:
         last = torch.cat([torch.zeros_like(value[..., :1, :]), value[..., :-1, :]], -2)
         before = self.before if self.before.dim() == 2 else self.before[:, None]
-        log_prob: Tensor = Bernoulli(logits=self.drive + last @ before, validate_args=False).log_prob(value).sum(-1)
-        return (log_prob if self.inside is None else torch.where(self.inside, log_prob, 0.0)).sum(-1)
+        return Bernoulli(logits=self.drive + last @ before, validate_args=False)
 
     def num_inside(self) -> Tensor:
         """Units that are not masked, ``[...]``."""

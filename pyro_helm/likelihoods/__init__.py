@@ -5,12 +5,11 @@ from pyro_helm.likelihoods.gap import Gap, log_likelihood_gap
 from pyro_helm.likelihoods.imputation import Imputation, impute
 from pyro_helm.likelihoods.machine_tables import (
     codes,
-    dreams,
     posterior_draws,
     posterior_predictive,
     reconstructions,
-    weight_table,
 )
+from pyro_helm.likelihoods.model_tables import dreams, weight_table
 from pyro_helm.likelihoods.paired import paired_differences
 from pyro_helm.likelihoods.posterior import Posterior, exact_posterior
 from pyro_helm.likelihoods.proposals import mean_field, mixed_with_prior, prior, tempered

@@ -11,15 +11,19 @@ Monte Carlo theory, methods and examples, 2013, chapter 9).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import pyro
 import torch
 from torch import Tensor
 
-from pyro_helm.data.named_observations import DataLike, observed_data
-from pyro_helm.programs.discrete import elementwise
+from pyro_helm.data.named_observations import DataLike, main_name, observed_data, unit_names
+from pyro_helm.layers.one_hot_groups import OneHotGroups
+from pyro_helm.likelihoods.unit_frames import framed
+from pyro_helm.programs.discrete import elementwise, units_given
 from pyro_helm.programs.layered import check_sizes_agree
 from pyro_helm.programs.module_state import evaluating
 from pyro_helm.programs.observations import as_observed, check_data, observing
@@ -39,6 +43,9 @@ NUMBERS_AT_ONCE = 4_000_000
 """Numbers (samples x restarts x data x units) held in memory at a time."""
 
 
+_PARTS = ("mean", "std", "stderr", "draws")
+
+
 @dataclass(frozen=True, repr=False)
 class Imputation(Shown):
     """What missing values may be; observed ones are unchanged.
@@ -51,6 +58,7 @@ class Imputation(Shown):
         stderr: standard errors of ``mean`` for the number of samples, 0 where a value is observed.
         draws: ``[draws, ...]`` whole rows from the posterior, with what is dependent drawn together.
         ess: effective number of samples, ``[data]``; means of few are not to be trusted.
+        rows: the data that were given; :meth:`table` has the names of a DataFrame.
 
     """
 
@@ -59,6 +67,27 @@ class Imputation(Shown):
     stderr: Tensor
     draws: Tensor
     ess: Tensor
+    rows: Any = None
+
+    def table(self, which: str = "mean") -> pd.DataFrame:
+        """A part as a DataFrame, with the names of rows and units of the data.
+
+        Args:
+            which: ``"mean"``, ``"std"``, ``"stderr"`` or ``"draws"``, of which each row is a ``draw`` of a ``datum``,
+                with ``restart`` between where there are several.
+
+        Raises:
+            ValueError: for another part.
+
+        """
+        if which not in _PARTS:
+            raise ValueError(f"which must be one of {', '.join(_PARTS)}, got {which!r}")
+        value: Tensor = getattr(self, which)
+        value = value if which == "draws" else value[None]
+        value = value[:, None] if self.ess.dim() == 1 else value
+        name = main_name(self.rows) if isinstance(self.rows, Mapping) else "x"
+        data = self.rows[name] if isinstance(self.rows, Mapping) else self.rows
+        return framed({name: value}, data, unit_names(data))
 
     def _card(self) -> Card:
         shape, ess = tuple(self.mean.shape), self.ess.double()
@@ -92,15 +121,17 @@ def impute(
         model: a :class:`BeliefNetwork`, or any Pyro model that takes ``observations={"x": ...}`` and masks its missing
             values.
         guide: its guide, or any proposal.
-        x: as for :func:`log_likelihood`, NaN where missing; of several observations ``x`` is imputed.
+        x: as for :func:`log_likelihood`, NaN where missing; of several observations ``x`` is imputed. Of a group of
+            units of which one is on, what is missing is imputed given what is observed of the group: where another unit
+            is known to be on it is 0, and else one of those that are missing is 1 in every draw.
         num_samples: weighted draws per datum and restart.
         num_draws: draws from the posterior per datum and restart.
         seed: of the draws; the caller's random state is left alone.
         rows: as for :func:`log_likelihood`.
 
     Raises:
-        ValueError: for data that the model can't take, settings out of range, or a model with several observed sites of
-            which none is called ``x``.
+        ValueError: for data that the model can't take, settings out of range, or several observations of which none is
+            called ``x``.
 
     >>> model, guide = BeliefNetwork((3, 2), seed=0), FactorialRecognition((3, 2), seed=0)
     >>> x = torch.tensor([[1.0, torch.nan, 0.0]])
@@ -110,46 +141,56 @@ def impute(
     """
     check_scored(model, guide)
     observations, _ = observed_data(x)
-    if "x" not in observations:
-        raise ValueError(f"there is no observation 'x' to impute, but {', '.join(observations)}")
+    name = main_name(observations)
+    if len(observations) > 1 and name != "x":
+        raise ValueError(f"nothing is called 'x'; the data have {', '.join(map(repr, observations))}")
     num_samples, num_draws = at_least_one("num_samples", num_samples), at_least_one("num_draws", num_draws)
     seed, divided, restarts = checked_seed(seed), may_be_divided(rows, model, guide), restarts_of(model)
     with evaluating(model, guide), stores_apart(model, guide):
         check_data(model, observations, divided=divided)
         check_sizes_agree(model, guide)
-        seen = as_observed(model, observations["x"])
+        seen = as_observed(model, observations[name], name)
         packed_model, packed_guide, packed = as_rows(model, guide, observations)
         assert packed_guide is not None
         at_once = max(1, NUMBERS_AT_ONCE // (restarts * seen[0].numel()))
         with forked_rng(seed, seen.device), torch.no_grad(), pyro.validation_enabled(False):
             pieces = [
-                _of_rows(packed_model, packed_guide, some, its_x, num_samples, num_draws, max(1, at_once // len(some)))
+                _of_rows(
+                    packed_model, packed_guide, some, its_x, name, num_samples, num_draws, max(1, at_once // len(some))
+                )
                 for some, its_x in zip(
                     *(rows.split(max(1, at_once // num_samples) if divided else len(rows)) for rows in (packed, seen)),
                     strict=True,
                 )
             ]
     wholes = []
-    for name, parts in zip((part.name for part in fields(Imputation)), zip(*pieces, strict=True), strict=True):
-        leading = int(name == "draws")
-        whole = torch.cat(parts, dim=leading + 1)
+    for part, pieces_of in zip((*_PARTS, "ess"), zip(*pieces, strict=True), strict=True):
+        leading = int(part == "draws")
+        whole = torch.cat(pieces_of, dim=leading + 1)
         wholes.append(whole.squeeze(leading) if restarts == 1 else whole)
-    return Imputation(*wholes)
+    return Imputation(*wholes, rows=x)
 
 
 def _of_rows(
-    model: Program, guide: Program, rows: Tensor, x: Tensor, num_samples: int, num_draws: int, samples_at_once: int
+    model: Program,
+    guide: Program,
+    rows: Tensor,
+    x: Tensor,
+    name: str,
+    num_samples: int,
+    num_draws: int,
+    samples_at_once: int,
 ) -> tuple[Tensor, ...]:
     """Mean, std, stderr, draws and ess of some rows, each with restarts in front (draws before them)."""
-    sums = _Sums(num_draws)
+    sums = _Sums(name, num_draws)
     for done in range(0, num_samples, samples_at_once):
         number = min(samples_at_once, num_samples - done)
         sums.add(draw_from_guide(model, guide, number, kwargs=observing(rows)), x)
     missing = x.isnan()
     mean, std, stderr, ess = (value.to(x.dtype) for value in sums.moments())
     # of each draw's state, in which what is dependent is drawn together
-    site = observed_site(score(model, sums.states, kwargs=observing(rows)))
-    draws = _shaped(site["fn"].sample(), (num_draws, *mean.shape))
+    site = observed_site(score(model, sums.states, kwargs=observing(rows)), name)
+    draws = _shaped(_completed(site["fn"], site["value"]).sample(), (num_draws, *mean.shape))
     kept = x.expand(mean.shape)
     nothing = torch.zeros_like(mean)
     return (
@@ -164,7 +205,8 @@ def _of_rows(
 class _Sums:
     """Sums of weighted draws, read in pieces, relative to the largest weight so far."""
 
-    def __init__(self, num_draws: int) -> None:
+    def __init__(self, name: str, num_draws: int) -> None:
+        self.name = name
         self.num_draws = num_draws
         self.states: dict[str, Tensor] = {}
         self.peak: Tensor | None = None
@@ -172,10 +214,10 @@ class _Sums:
 
     def add(self, particles: Particles, x: Tensor) -> None:
         """Read some more, of data ``[data, *event]``."""
-        site = observed_site(particles)
+        site = observed_site(particles, self.name)
         log_weight = particles.log_weight
         log_weight = log_weight.expand(-1, particles.restarts, len(x)).double()
-        single = elementwise(site["fn"])
+        single = units_given(_completed(site["fn"], site["value"]), site["value"])
         shape = (*log_weight.shape, *x.shape[1:])
         mean, variance = (_shaped(value, shape).double() for value in (single.mean, single.variance))
         peak = log_weight.amax(0) if self.peak is None else torch.maximum(self.peak, log_weight.amax(0))
@@ -229,9 +271,15 @@ def _shaped(value: Tensor, shape: tuple[int, ...]) -> Tensor:
     return value.reshape(*[1] * (len(shape) - value.dim()), *value.shape).expand(shape)
 
 
-def observed_site(particles: Particles) -> dict[str, Any]:
-    """The site that has observed ``x``: the one of that name, or the only one."""
-    observed = {name: site for name, site in particles.model_sites.items() if site["is_observed"]}
-    if "x" not in observed and len(observed) != 1:
-        raise ValueError(f"the model observes {', '.join(observed)}, but nothing called 'x', which is to be imputed")
-    return dict(observed["x"] if "x" in observed else next(iter(observed.values())))
+def _completed(fn: Any, value: Tensor) -> Any:
+    """A site's distribution; of groups of which one unit is on, given the units of the value that are observed."""
+    single = elementwise(fn)
+    return single.given(value) if isinstance(single, OneHotGroups) else fn
+
+
+def observed_site(particles: Particles, name: str = "x") -> dict[str, Any]:
+    """The site that has observed the data: the one of their name, or the only one."""
+    observed = {site: found for site, found in particles.model_sites.items() if found["is_observed"]}
+    if name not in observed and len(observed) != 1:
+        raise ValueError(f"nothing is called {name!r}; the model observes {', '.join(map(repr, observed))}")
+    return dict(observed[name] if name in observed else next(iter(observed.values())))

@@ -41,13 +41,27 @@ def without_events(fn: Any) -> Any:
     return fn
 
 
-def unit_means(fn: Any) -> Tensor:
+def units_given(fn: Any, value: Tensor) -> Distribution:
+    """As :func:`elementwise`, of each element given those of a value that it depends on within the site."""
+    single = elementwise(fn)
+    return elementwise(single.units_given(value)) if isinstance(single, (Autoregressive, ThroughTime)) else single
+
+
+def unit_means(fn: Any, value: Tensor | None = None) -> Tensor:
     """Means of a site's units, ``[..., *event]``; a Categorical has a unit for each of its values, ``[..., values]``.
+
+    Args:
+        fn: distribution of the site.
+        value: a draw of it. Where units depend on each other, by lateral connections or from step to step, each has its
+            mean given those that it depends on in the draw; over draws these average to the mean. None draws one.
 
     >>> unit_means(Categorical(torch.tensor([0.25, 0.75])))
     tensor([0.2500, 0.7500])
     """
     single = elementwise(fn)
+    if isinstance(single, (Autoregressive, ThroughTime)):
+        given: Tensor = units_given(fn, fn.sample() if value is None else value).mean
+        return given
     means: Tensor = single.probs if isinstance(single, Categorical) else fn.mean
     return means
 

@@ -76,7 +76,10 @@ def checked_observations(
     checked = {}
     for name, value in (observations or {}).items():
         if name not in widths:
-            raise ValueError(f"there is no site {name!r} to observe; the sites are {', '.join(widths)}")
+            advice = "; for labelled data use LabelledBeliefNetwork and LabelledRecognition, or condition="
+            raise ValueError(
+                f"there is no site {name!r} to observe; the sites are {', '.join(widths)}{advice * (name == 'label')}"
+            )
         if not isinstance(value, Tensor):
             raise TypeError(f"observations of {name!r} must be a tensor, got {type(value).__name__}")
         if value.dim() < 2 or value.shape[-1] != widths[name]:

@@ -12,15 +12,16 @@ from pyro.distributions import MaskedDistribution
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions import Bernoulli, Binomial, Categorical, constraints
+from torch.distributions import Binomial, Categorical, constraints
 
 from pyro_helm.data.checks import check_rows
+from pyro_helm.data.named_observations import main_name
 from pyro_helm.programs.contract import Site, check_observes
 from pyro_helm.programs.discrete import elementwise, without_events
 from pyro_helm.programs.first_run import explained
 from pyro_helm.programs.layered import structure_of, visible_units
 from pyro_helm.programs.particles import Program
-from pyro_helm.programs.supports import described
+from pyro_helm.programs.supports import described, values_in_words
 from pyro_helm.runtime.device import placement
 from pyro_helm.runtime.seeding import forked_rng
 
@@ -51,6 +52,7 @@ def check_data(
     divided: bool = False,
     name: str = "data",
     rows_at_once: int = _ROWS_AT_ONCE,
+    is_part: bool = False,
 ) -> None:
     """Refuse data that the model does not take.
 
@@ -60,6 +62,7 @@ def check_data(
         divided: whether the model may be shown some rows at a time.
         name: of the argument, for errors.
         rows_at_once: how many it is then shown.
+        is_part: whether there are more rows than these, so that all of these may be missing.
 
     Raises:
         ValueError: for a model that observes nothing, infinities, another shape than the model's observed sites have,
@@ -72,7 +75,7 @@ def check_data(
         shown = f"{name}[{key!r}]" if len(observations) > 1 else name
         if len(observations) == 1 or (key == "x" and visible_units(model) is not None):
             check_rows(value, name=shown, width=visible_units(model))
-        if bool(value.isnan().all()):
+        if key == main_name(observations) and not is_part and bool(value.isnan().all()):
             raise ValueError(
                 f"{shown} has {_at(value.isnan(), value)} and everywhere else, expected some that is known"
             )
@@ -146,10 +149,8 @@ def _check_site(name: str, site: Site, rows: Mapping[str, Tensor], first: int) -
     if bad.shape != values.shape:
         bad = bad.repeat_interleave(values.shape[-1] // bad.shape[-1], -1)
     found = _at(bad, values, first)
-    binary = isinstance(elementwise(single), Bernoulli)
-    expected = f"0 or 1 at the model's site {site['name']!r}"
-    if not binary:
-        expected = f"a value of the model's site {site['name']!r}, a {described(single)}"
+    wanted, at = values_in_words(single), f"the model's site {site['name']!r}"
+    expected = f"a value of {at}, a {described(single)}" if wanted is None else f"{wanted} at {at}"
     advice = "; let the model mask what is missing" if bool(values[bad].isnan().any()) else ""
     raise ValueError(f"{name} has {found}, expected {expected}{advice}")
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from pyro.distributions import Delta, TransformedDistribution, constraints
 from torch import Tensor
-from torch.distributions import AffineTransform, Bernoulli
+from torch.distributions import AffineTransform, Bernoulli, Poisson
 
 from pyro_helm.layers.one_hot_groups import OneHotGroups
 from pyro_helm.programs.discrete import elementwise, num_values, single_units
@@ -86,6 +86,16 @@ def described(fn: Any) -> str:
     fn = elementwise(fn)
     count = num_values(fn)
     return f"{type(fn).__name__} " + (f"on {fn.support}" if count is None else f"of {count} values")
+
+
+def values_in_words(fn: Any) -> str | None:
+    """The values of the most common observations, for a sentence; None for others."""
+    single = elementwise(fn)
+    if isinstance(single, OneHotGroups):
+        return str(single.support)
+    if isinstance(single, Bernoulli):
+        return "0 or 1"
+    return "a whole number from 0" if isinstance(single, Poisson) else None
 
 
 def _values(fn: Any) -> _Values | None:

@@ -97,7 +97,9 @@ def cases_of(name: str, data: DataLike) -> Cases:
     return Cases(observations.pop(main), weights, name=main, others=observations)
 
 
-def checked_cases(name: str, data: DataLike, model: Any, guide: Any, batch_size: int | None) -> Cases:
+def checked_cases(
+    name: str, data: DataLike, model: Any, guide: Any, batch_size: int | None, *, is_part: bool = False
+) -> Cases:
     """The cases, if the model can observe them; a recognition network that can learns to see which values are missing.
 
     Args:
@@ -106,10 +108,11 @@ def checked_cases(name: str, data: DataLike, model: Any, guide: Any, batch_size:
         model: generative model.
         guide: its guide, or None.
         batch_size: rows of a minibatch; None for all.
+        is_part: whether there are more rows than these, of which some more may be known.
 
     """
     cases = cases_of(name, data)
-    check_can_observe(model, cases.observations, name, batch_size)
+    check_can_observe(model, cases.observations, name, batch_size, is_part=is_part)
     missing = any(bool(value.isnan().any()) for value in cases.observations.values())
     if bool(cases.values.isnan().any()) and hasattr(guide, "learn_missing"):
         guide.learn_missing()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import warnings
@@ -67,7 +68,8 @@ def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | No
     """Load the model and guide that :func:`save` or :func:`pyro_helm.fit` wrote.
 
     A file knows the class of each part and, of this library's, its sizes, imaging models, leaks and restarts. A part
-    that is passed must agree with all of it.
+    that is passed must agree with all of it, but for the weights that :func:`pyro_helm.fit` adds to a guide where data
+    are missing: it is given them.
 
     Args:
         path: file, or folder that holds ``machine.safetensors``.
@@ -100,11 +102,13 @@ def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | No
         if module is None:
             module = _rebuild(file, part, described[part], found)
         else:
-            _check_described(file, part, described[part], module)
-        _check_tensors(file, part, found, module)
+            _check_described(file, part, described[part], _prepared(module, described[part]))
+        _check_tensors(file, part, found, _prepared(module, described[part]))
         parts[part] = module, found
     check_sizes_agree(*(parts[part][0] if part in parts else None for part in ("model", "guide")))
-    for module, found in parts.values():
+    for part, (module, found) in parts.items():
+        if _prepared(module, described[part]) is not module:
+            module.learn_missing()
         module.load_state_dict(found)
     return parts["model"][0], parts["guide"][0] if "guide" in parts else None
 
@@ -188,6 +192,16 @@ def _check_size(file: Path, part: str, config: dict[str, Any], found: dict[str, 
             f"the {part} in {file} has {held} numbers, but its header asks for at least {asked}: sizes "
             f"{_shortened(sizes)} and restarts {restarts}"
         )
+
+
+def _prepared(module: Any, described: dict[str, Any]) -> Any:
+    """The module, or a copy that sees missing values, if :func:`pyro_helm.fit` let the one of the file do so."""
+    learnt = bool((described["config"] or {}).get("missing")) and hasattr(module, "learn_missing")
+    if not learnt or module.config.get("missing"):
+        return module
+    module = copy.deepcopy(module)
+    module.learn_missing()
+    return module
 
 
 def _check_described(file: Path, part: str, described: dict[str, Any], module: nn.Module) -> None:

@@ -122,7 +122,14 @@ def check_programs(model: Any, guide: Any, scheme: Any) -> None:
     check_names_differ(model, guide)
 
 
-def check_can_observe(model: nn.Module, observations: Mapping[str, Tensor], name: str, batch_size: int | None) -> None:
+def check_can_observe(
+    model: nn.Module,
+    observations: Mapping[str, Tensor],
+    name: str,
+    batch_size: int | None,
+    *,
+    is_part: bool = False,
+) -> None:
     """Refuse data that the model's own sites can't take, shown to it as in training, in evaluation mode.
 
     Args:
@@ -130,10 +137,12 @@ def check_can_observe(model: nn.Module, observations: Mapping[str, Tensor], name
         observations: by name, each ``[data, ...]``.
         name: of the argument, for errors.
         batch_size: rows of a minibatch; None for all.
+        is_part: whether there are more rows than these.
 
     """
     with evaluating(model), own_param_store(), Buffers([model]).restored():
-        check_data(model, observations, name=name, divided=batch_size is not None, rows_at_once=batch_size or 0)
+        divided = batch_size is not None
+        check_data(model, observations, name=name, divided=divided, rows_at_once=batch_size or 0, is_part=is_part)
 
 
 def _check_has_shapes(part: str, module: nn.Module | None) -> None:

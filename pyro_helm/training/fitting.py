@@ -114,7 +114,7 @@ def fit(
         the trained machine and its history; ``model`` and ``guide`` themselves are trained in place.
 
     Raises:
-        ValueError: for data that are not zeros and ones, settings out of range or that don't go together, parameters
+        ValueError: for data that the model can't take, settings out of range or that don't go together, parameters
             or changing buffers without a restart dimension, or parameters that are all frozen; for a folder that holds
             another run, or one that another process is writing.
         TypeError: if the model or guide is not a module, or the scheme not a :class:`Scheme`.

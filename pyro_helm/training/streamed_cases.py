@@ -122,5 +122,5 @@ def training_cases(data: DataLike, model: Any, guide: Any, settings: Settings) -
         raise ValueError(f"steps that are {settings.step} find all data in memory; with a data set use step='eager'")
     cases = StreamedCases(data, "data")
     first = cases.of(slice(settings.batch_size))
-    checked_cases("data", first, model, guide, settings.batch_size)
+    checked_cases("data", first, model, guide, settings.batch_size, is_part=True)
     return cases

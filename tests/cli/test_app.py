@@ -325,3 +325,26 @@ def test_data_says_column_by_column_what_a_csv_was_read_as(tmp_path: Path) -> No
     read_as = "categories (left, right)", "n and y (0 and 1)", "names of the rows"
     for words in ("3 rows of 3 units", "semicolon", *read_as):
         assert words in " ".join(shown.split())
+
+
+def test_a_table_with_markers_is_trained_on_scored_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{k},{k % 2},{k // 2 % 2},{-9 if k % 5 == 0 else k % 2}" for k in range(40)]
+    Path("survey.csv").write_text("\n".join(["person,a,b,c", *rows]))
+    source = "survey.csv missing=-9 index=person"
+    settings = ["--sizes", "2", "--epochs", "1", "--restarts", "1", "--particles", "2"]
+    assert RUNNER.invoke(app, ["fit", source, *settings, "--out", "run"]).exit_code == 0
+    for again in (
+        ["loglik", "run", "--data", source, "--samples", "5"],
+        ["draw", "run", "--data", source, "--out", "d"],
+    ):
+        found = RUNNER.invoke(app, again)
+        assert found.exit_code == 0, found.output
+
+
+def test_counts_in_a_file_of_numpy_are_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("counts.npy", np.arange(80).reshape(20, 4) % 5)
+    settings = ["--sizes", "2", "--epochs", "1", "--restarts", "1", "--particles", "2", "--out", "run"]
+    found = RUNNER.invoke(app, ["fit", "counts.npy", "--model", "belief_network visible=poisson", *settings])
+    assert found.exit_code == 0, found.output

@@ -67,7 +67,51 @@ def test_every_column_is_what_its_cells_say(tmp_path: Path) -> None:
         "names of the rows", "categories (blue, red)", "n and y (0 and 1)", "numbers", "0 and 1",
     ]  # fmt: skip
     assert described.missing.tolist() == [0, 1, 1, 1, 1]
-    assert found.groups == {"party": ("party=blue", "party=red")}
+    assert found.categories == {"party": ("party=blue", "party=red")}
+    with pytest.raises(
+        ValueError, match=r"groups need columns of two .*, but column 'the; budget' was read as n and y"
+    ):
+        _ = found.groups
+    lines = str(found).splitlines()
+    assert lines[0] == "Table of 4 rows and 5 units"
+    assert max(map(len, lines)) <= 80
+
+
+def test_groups_of_a_table_are_those_that_a_network_takes(tmp_path: Path) -> None:
+    found = table(tmp_path, "eye,hair\nblue,red\ngreen,dark\nbrown,red\nblue,dark\n")
+    assert found.groups == (3, 2)
+    model = helm.BeliefNetwork((found.frame.shape[1], 2), visible="categorical", groups=found.groups, seed=0)
+    assert np.isfinite(helm.log_likelihood(model, None, found.frame, method="exact").table.log_likelihood).all()
+
+
+def test_decimal_commas_are_numbers_where_no_comma_separates(tmp_path: Path) -> None:
+    found = table(tmp_path, "size;weight;kind\n1,5;2;a,b\n-2,25;3;c\n?;0,5;c\n")
+    np.testing.assert_array_equal(found.frame[["size", "weight"]], [[1.5, 2], [-2.25, 3], [NAN, 0.5]])
+    assert found.described().read_as.tolist()[:2] == ["numbers (with decimal commas)"] * 2
+    assert found.categories == {"kind": ("kind=a,b", "kind=c")}
+    with pytest.raises(ValueError, match=r"has '1,5' in a column of numbers"):  # either may be the flaw
+        table(tmp_path, "size;x\n1,5;0\n1.5;1\n2,5;1\n2,5;1\n")
+
+
+def test_data_of_a_file_are_loaded_as_the_table_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("person;a;b\n" + "".join(f"{k};{k % 2};{-9 if k % 3 else 1}\n" for k in range(20)))
+    given = helm.load_data(tmp_path / "x.csv", index="person", missing=["-9"], header=True)
+    assert given.unit_names == ("a", "b")
+    assert given.train[:, 1].nansum() == (~given.train[:, 1].isnan()).sum()
+    written = helm.load_data(f"{tmp_path}/x.csv index=person missing=-9 header=true")
+    assert torch.equal(given.train.nan_to_num(7), written.train.nan_to_num(7))
+    with pytest.raises(ValueError, match=r"missing=MARKERS, index=COLUMN and header=true or false, got 'marker=-9'"):
+        helm.load_data(f"{tmp_path}/x.csv marker=-9")
+    with pytest.raises(ValueError, match=r"index are for a \.csv file, got 'bars'"):
+        helm.load_data("bars", index="person")
+
+
+def test_data_of_numbers_print_from_where_to_where_they_go(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a,b\n" + "".join(f"{30 + k},{k % 2}\n" for k in range(20)))
+    assert "of the train values the least is 0, the largest" in " ".join(
+        str(helm.load_data(tmp_path / "x.csv")).split()
+    )
+    assert "% are 1" in str(helm.load_data("bars"))
 
 
 def test_a_first_line_of_categories_is_data_if_they_come_again(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -203,3 +206,24 @@ def test_estimates_stand_at_their_distance_below_the_upper_bound() -> None:
 def test_without_a_guide_annealing_stands_alone() -> None:
     alone = helm.Gap(GAP.table, GAP.summary.drop(columns=["shortfall", "shortfall_stderr", "importance"]))
     assert len(axes(plots.bound_sandwich(alone)).containers) == 1
+
+
+def test_pictures_take_what_fit_takes() -> None:
+    model = helm.BeliefNetwork((4, 3), seed=0)
+    guide = helm.FactorialRecognition((4, 3), seed=0)
+    x = (torch.rand(12, 4, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    kinds = {"tensor": x, "array": x.numpy(), "frame": pd.DataFrame(x.numpy()), "mapping": {"x": x}}
+    sheet: dict[str, Any] = {name: data for name, data in kinds.items() if name != "mapping"}
+    helm.plots.dream_sheet(sheet | {"dreams": helm.dreams(model, 3)}, image_shape=(2, 2))
+    for draw in (partial(helm.plots.reconstruction_sheet, image_shape=(2, 2)), helm.plots.code_map):
+        shown = {name: png(draw(model, guide, data)) for name, data in kinds.items()}
+        assert len(set(shown.values())) == 1
+    sequences = {"x": x.reshape(3, 4, 4), "length": torch.tensor([4, 2, 1])}
+    temporal = helm.TemporalBeliefNetwork((4, 2), seed=0), helm.TemporalRecognition((4, 2), seed=0)
+    helm.plots.code_map(*temporal, sequences, labels=["a", "b", "b"])
+
+
+def png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=30)
+    return file.getvalue()

@@ -111,3 +111,12 @@ def test_what_is_no_trunk_is_refused_in_a_sentence() -> None:
         helm.FactorialRecognition((4, 2), trunk=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"features \[rows, features\] of rows \[2, 4\], but it made \[2, 2, 2\]"):
         helm.FactorialRecognition((4, 2), trunk=nn.Unflatten(-1, (2, 2)))
+
+
+def test_batch_normalisation_has_the_statistics_of_each_restart() -> None:
+    x = torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
+    stacked = Trunk(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, momentum=1.0)), 4, restarts=2, seed=0)
+    stacked(x)
+    weight, bias = (stacked.get_parameter(f"0:{name}") for name in ("weight", "bias"))
+    expected = (x @ weight.mT + bias[:, None]).mean(1)
+    assert torch.allclose(stacked.get_buffer("1:running_mean"), expected, atol=1e-6)

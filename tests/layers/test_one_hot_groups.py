@@ -28,13 +28,34 @@ def test_each_group_is_a_categorical_of_its_own(groups: tuple[int, ...]) -> None
     assert float(z_scores(drawn, given.mean)[spread].abs().max()) < 4.5  # z-threshold
 
 
-def test_a_group_is_left_out_as_a_whole() -> None:
-    given = OneHotGroups(torch.randn(5), (2, 3))
-    without = given.leaving_out(torch.tensor([True, True, False, True, True]))
-    value = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0])
-    assert torch.allclose(without.log_prob(value), given.mean[0].log())
-    assert bool(without.support.check(torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0])))
-    assert not bool(without.support.check(torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0])))
+@pytest.mark.parametrize("groups", [(2, 3), (3, 3)], ids=str)
+def test_what_is_observed_of_a_group_counts_as_the_sum_over_what_else_may_be_on(groups: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    size = sum(groups)
+    whole = OneHotGroups(torch.randn(size, dtype=torch.float64, requires_grad=True), groups)
+    rows = torch.cartesian_prod(*(torch.arange(group) for group in groups)) + torch.tensor([0, groups[0]])
+    rows = torch.zeros(len(rows), size, dtype=torch.float64).scatter_(1, rows, 1.0)
+    for seed in range(8):
+        observed = torch.rand(size, generator=torch.Generator().manual_seed(seed)) < 0.5
+        part = whole.leaving_out(observed)
+        assert bool(torch.autograd.grad(part.log_prob(rows).sum(), whole.logits, retain_graph=True)[0].isfinite().all())
+        for row in rows[::2]:
+            alike = ((rows == row) | ~observed).all(-1)  # rows that agree with what is observed of this one
+            expected = whole.log_prob(rows[alike]).logsumexp(0)
+            value = torch.where(observed, row, 0.0)
+            torch.testing.assert_close(part.log_prob(value), expected)
+            assert bool(part.support.check(value))
+            chance = (whole.log_prob(rows[alike]) - expected).exp()
+            torch.testing.assert_close(part.given(value).mean, chance @ rows[alike])
+            assert bool(part.log_prob(value).isfinite())
+
+
+def test_two_units_of_a_group_or_none_are_refused_where_they_are_observed() -> None:
+    part = OneHotGroups(torch.zeros(5), (2, 3)).leaving_out(torch.tensor([True, True, False, True, True]))
+    assert bool(part.support.check(torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0])))
+    assert not bool(part.support.check(torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0])))
+    assert not bool(part.support.check(torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0])))
+    assert not bool(part.support.check(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0])))
 
 
 def test_what_does_not_add_up_or_is_not_one_hot_is_refused() -> None:

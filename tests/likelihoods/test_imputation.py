@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -14,6 +15,7 @@ import pyro_helm as helm
 from pyro_helm.likelihoods import imputation
 from tests.oracle import Machine, binary_rows
 from tests.schemes.test_missing_values import DATA, Incomplete, completions, machine, many
+from tests.suite.members import far_from_the_start
 
 NUM_SAMPLES = 5000
 
@@ -135,3 +137,63 @@ def test_exact_posteriors_are_those_given_what_is_observed() -> None:
     assert torch.allclose(found.marginals["h1"][0], post @ exact.states[0])
     assert torch.allclose(kl[0], (log_q.exp() * (log_q - post.log())).sum(-1))
     assert torch.allclose(found.log_likelihood[0], exact.log_evidence(DATA).detach())
+
+
+GROUPS = (2, 3)
+NA = torch.nan
+ANSWERS = torch.tensor(
+    [[1, 0, 0, 0, 1], [1, 0, NA, NA, NA], [NA, NA, 0, NA, NA], [NA, 1, NA, 1, NA]], dtype=torch.float64
+)
+
+
+def test_of_groups_what_is_missing_is_imputed_given_what_is_known_of_them() -> None:
+    model = far_from_the_start(helm.BeliefNetwork((5, 2), visible="categorical", groups=GROUPS, seed=0))
+    guide = far_from_the_start(helm.FactorialRecognition((5, 2), missing=True, seed=0), seed=5)
+    every = torch.tensor([[a == 0, a == 1, b == 0, b == 1, b == 2] for a in range(2) for b in range(3)]).double()
+    joint = torch.tensor(helm.log_likelihood(model, None, every, method="exact").table.log_likelihood.to_numpy())
+    found = helm.impute(model, guide, ANSWERS, num_samples=NUM_SAMPLES, num_draws=2000)
+    observed = helm.log_likelihood(model, None, ANSWERS, method="exact").table.log_likelihood
+    for row, mean, error, std, draws, log_p in zip(
+        ANSWERS, found.mean, found.stderr, found.std, found.draws.movedim(1, 0), observed, strict=True
+    ):
+        alike = ((every == row) | row.isnan()).all(-1)
+        assert log_p == pytest.approx(joint[alike].logsumexp(0).item(), abs=1e-9)
+        chance, rows = joint[alike].softmax(0), every[alike]
+        expected = chance @ rows
+        assert bool(((mean - expected).abs() <= 4.5 * error + 1e-9).all())
+        assert torch.allclose(std, (expected * (1 - expected)).sqrt(), atol=0.02)
+        share = (draws[:, None] == rows).all(-1).double().mean(0)
+        assert share.sum().item() == pytest.approx(1)  # every draw has one on in each group
+        assert bool(((share - chance).abs() < 4.8 * (chance * (1 - chance) / 2000).sqrt() + 1e-9).all())
+    whole = helm.impute(model, guide, every, num_samples=10)
+    assert torch.equal(whole.mean, every)
+    assert not whole.std.any()
+
+
+def test_names_of_rows_and_units_are_kept_and_other_names_of_the_data_taken() -> None:
+    exact = machine("sigmoid")
+    frame = pd.DataFrame(DATA.numpy(), columns=["a", "b", "c"], index=[f"row {k}" for k in range(len(DATA))])
+    found = helm.impute(exact.model, exact.guide, frame, num_samples=50, num_draws=2)
+    table = found.table()
+    assert table.columns.tolist() == ["a", "b", "c"]
+    assert table.index.tolist() == frame.index.tolist()
+    assert (table.to_numpy() == found.mean.numpy()).all()
+    assert found.table("draws").index.names == ["draw", "datum"]
+    with pytest.raises(ValueError, match="which must be one of mean, std, stderr, draws, got 'ess'"):
+        found.table("ess")
+    words = torch.tensor([[9.0, torch.nan]])
+    named = helm.impute(named_counts, named_even, {"words": words}, num_samples=50)
+    assert named.mean[0, 1].item() == pytest.approx(10, abs=1e-3)
+    assert helm.impute(
+        named_counts, named_even, {"words": pd.DataFrame(words.numpy())}, num_samples=9
+    ).table().shape == (1, 2)
+    with pytest.raises(ValueError, match="nothing is called 'x'; the data have 'words', 'label'"):
+        helm.impute(named_counts, named_even, {"words": words, "label": torch.zeros(1)})
+
+
+def named_counts(observations: dict[str, Tensor]) -> None:
+    counts({"x": observations["words"]})
+
+
+def named_even(observations: dict[str, Tensor]) -> None:
+    even({"x": observations["words"]})

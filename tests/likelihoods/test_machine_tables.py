@@ -12,6 +12,7 @@ from torch import Tensor
 import pyro_helm as helm
 from tests.checker import replicates, tiny_machine
 from tests.oracle import Machine, binary_rows
+from tests.suite.members import far_from_the_start
 from tests.training.test_kinds_of_data import LABEL, Labelled, Reading
 from tests.training.test_kinds_of_data import X as PIXELS
 
@@ -129,7 +130,43 @@ def test_what_only_layered_networks_have_is_refused_of_other_programs() -> None:
             refused()
 
 
-def test_dreams_of_sequences_have_a_column_for_each_unit_of_each_step() -> None:
-    model = helm.TemporalBeliefNetwork((3, 2), seed=0)
-    steps = model(num_data=1).shape[-2]
-    assert helm.dreams(model, 5).shape == (5, 3 * steps)
+def test_codes_of_sequences_are_means_of_the_guide_or_of_the_posterior() -> None:
+    model = far_from_the_start(helm.TemporalBeliefNetwork((2, 1), seed=0))
+    guide = far_from_the_start(helm.TemporalRecognition((2, 1), seed=0), seed=5)
+    x = torch.tensor([[[1.0, 0], [0, 1]], [[1, 1], [0, 0]]], dtype=torch.float64)
+    data = {"x": x, "length": torch.tensor([2, 1])}
+    exact = helm.exact_posterior(model, guide, data)
+    weighted = helm.codes(model, guide, data, method="importance", num_samples=8000)
+    assert weighted.columns.tolist() == ["h1.0.0", "h1.1.0"]
+    inside = torch.tensor([[True, True], [True, False]])
+    expected = torch.where(inside, exact.marginals["h1"][0].flatten(1).double(), 0.0)
+    assert torch.allclose(torch.tensor(weighted.to_numpy()), expected, atol=0.03)  # 5 standard errors
+    by_guide = helm.codes(model, guide, data, num_samples=8000)
+    layer = guide.recognition[0]
+    start = torch.sigmoid(x[:, 0] @ layer.weight[0] + layer.leak[0] + layer.first_leak[0]).detach()
+    later = x[:, 1] @ layer.weight[0] + layer.leak[0]
+    mean = start * torch.sigmoid(later + layer.before[0]) + (1 - start) * torch.sigmoid(later)
+    assert torch.allclose(torch.tensor(by_guide.to_numpy())[:, :1], start, atol=1e-6)
+    assert torch.allclose(torch.tensor(by_guide.to_numpy())[:1, 1:], mean.detach()[:1], atol=0.02)
+    assert by_guide.loc[1, "h1.1.0"] == 0  # after the end
+    assert helm.reconstructions(model, guide, data).shape == (2, 4)
+    assert helm.posterior_draws(model, guide, data, num_draws=3).shape == (6, 2)
+    assert helm.posterior_predictive(model, guide, data, num_draws=3).shape == (6, 4)
+
+
+def test_layers_with_lateral_connections_have_codes_and_reconstructions() -> None:
+    model = far_from_the_start(helm.BeliefNetwork((3, 2), lateral=True, seed=0))
+    guide = far_from_the_start(helm.AutoregressiveRecognition((3, 2), seed=0), seed=5)
+    data = X[:1]
+    states = binary_rows(2)
+    layer = guide.recognition[0]
+    drive = data @ layer.weight[0] + layer.leak[0] + states @ layer.lateral_weight
+    q = dist.Bernoulli(logits=drive).log_prob(states).sum(-1).exp().detach()
+    codes = torch.tensor(helm.codes(model, guide, data, num_samples=8000).to_numpy())
+    assert torch.allclose(codes, (q @ states)[None], atol=0.03)
+    every = binary_rows(3)
+    visible = model.generative[0]
+    drives = (states @ visible.weight[0] + visible.leak[0])[:, None] + every @ visible.lateral_weight
+    given = dist.Bernoulli(logits=drives).log_prob(every).sum(-1).exp().detach()
+    found = torch.tensor(helm.reconstructions(model, guide, data, num_samples=8000).to_numpy())
+    assert torch.allclose(found, (q @ given @ every)[None], atol=0.03)

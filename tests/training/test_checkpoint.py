@@ -259,3 +259,16 @@ def test_a_path_may_begin_with_the_home_folder(tmp_path: Path, monkeypatch: pyte
     helm.save("~/deep/a", *machine())
     assert (tmp_path / "deep" / "a").is_file()
     helm.load("~/deep/a")
+
+
+def test_a_machine_that_has_learned_of_missing_values_is_filled_into_one_that_has_not(tmp_path: Path) -> None:
+    model, guide = machine()
+    guide.learn_missing()
+    helm.save(tmp_path / "a.safetensors", model, guide)
+    fresh, other = machine(1)
+    helm.load(tmp_path / "a.safetensors", fresh, other)
+    assert torch.equal(other.recognition[0].missing_weight, guide.recognition[0].missing_weight)
+    small = FactorialRecognition((6, 3, 2), restarts=2, seed=0)
+    with pytest.raises(ValueError, match="sizes"):
+        helm.load(tmp_path / "a.safetensors", fresh, small)
+    assert "missing" not in small.config

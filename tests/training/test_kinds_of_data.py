@@ -163,6 +163,49 @@ def test_a_data_set_of_tensors_is_x() -> None:
     pd.testing.assert_frame_equal(helm.log_likelihood(model, guide, TensorDataset(X), num_samples=5).table, expected)
 
 
+class FewLabels(Rows):
+    """None of the first minibatch is labelled."""
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        return {"x": self.x[row], "label": torch.tensor(row % 3 if row >= 5 else torch.nan)}
+
+
+def test_labels_may_be_unknown_in_all_validation_data_or_in_the_first_minibatch() -> None:
+    sizes, unknown = (X.shape[1], 2), torch.full((len(X),), torch.nan)
+    model, guide = (kind(sizes, labels=3, seed=0) for kind in (helm.LabelledBeliefNetwork, helm.LabelledRecognition))
+    settings: dict[str, Any] = {"scheme": helm.WakeSleep(), "num_epochs": 1, "batch_size": 4, "progress": False}
+    few = [FewLabels()[row] for row in range(len(X))]
+    label = torch.stack([row["label"] for row in few])
+    helm.fit(model, guide, {"x": X, "label": label}, valid={"x": X, "label": unknown}, **settings)
+    result = helm.fit(model, guide, FewLabels(), **settings)
+    assert result.history.value.notna().all()
+    with pytest.raises(ValueError, match=r"data has nan at row 0, column 0 .* and everywhere else"):
+        helm.fit(model, guide, X * torch.nan, **settings)
+
+
+def test_a_guide_without_labels_is_told_which_one_has_them() -> None:
+    model = helm.LabelledBeliefNetwork((X.shape[1], 2), labels=3, seed=0)
+    guide = helm.FactorialRecognition((X.shape[1], 2), seed=0)
+    with pytest.raises(ValueError, match=r"no site 'label' to observe; .*; for labelled data use .*LabelledRec"):
+        helm.fit(model, guide, {"x": X, "label": LABEL}, scheme=helm.WakeSleep(), num_epochs=1, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("visible", "sentence"),
+    [
+        ({"visible": "poisson"}, "data has 0.5 at row 0, column 0 .*, expected a whole number from 0 at the model's"),
+        (
+            {"visible": "categorical", "groups": 2},
+            "expected exactly one 1 in each group of units at the model's site 'x'",
+        ),
+    ],
+)
+def test_what_is_expected_is_told_in_words(visible: dict[str, Any], sentence: str) -> None:
+    model = helm.BeliefNetwork((2, 2), seed=0, **visible)
+    with pytest.raises(ValueError, match=sentence):
+        helm.log_likelihood(model, None, torch.full((3, 2), 0.5), method="exact")
+
+
 def test_what_a_model_can_not_observe_is_refused_by_what_its_sites_say() -> None:
     halves = X.clone()
     halves[7, 2] = 0.5

@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from pyro_helm.data.named_observations import DataLike
 from pyro_helm.experiments.plots.recognition_means import recognised
 from pyro_helm.programs.particles import Program
 from pyro_helm.runtime.figures import axes_of, figure_of
@@ -21,7 +22,7 @@ from pyro_helm.runtime.pictures import COLOURS
 def code_map(
     model: Program,
     guide: Program,
-    data: Tensor,
+    data: DataLike,
     labels: ArrayLike | None = None,
     *,
     sites: Sequence[str] | None = None,
@@ -38,7 +39,7 @@ def code_map(
     Args:
         model: any Pyro model.
         guide: its guide.
-        data: ``[data, units]``, two or more.
+        data: as for :func:`log_likelihood`, a tensor, array or DataFrame say; two or more.
         labels: ``[data]``, of any kind; None for one colour.
         sites: latent sites that make the code; None for all.
         restart: which restart.
@@ -53,15 +54,16 @@ def code_map(
     >>> model, guide = BeliefNetwork((16, 8), seed=0), FactorialRecognition((16, 8), seed=0)
     >>> figure = code_map(model, guide, data.test[:50], labels=data.test[:50].sum(1))
     """
-    units = recognised(model, guide, data, restart=restart, num_draws=num_draws, seed=seed).units
+    found = recognised(model, guide, data, restart=restart, num_draws=num_draws, seed=seed)
+    units, number = found.units, len(found.data)
     chosen = list(units) if sites is None else list(sites)
     unknown = [name for name in chosen if name not in units]
     if unknown:
         raise ValueError(f"the guide has no site {unknown[0]!r}; it has {', '.join(units)}")
-    names = np.zeros(len(data), dtype=int) if labels is None else np.asarray(labels)
-    if names.shape != (len(data),):
-        raise ValueError(f"labels must be one per datum, {len(data)}, got an array of shape {names.shape}")
-    code = torch.cat([units[name].reshape(len(data), -1).double() for name in chosen], dim=1)
+    names = np.zeros(number, dtype=int) if labels is None else np.asarray(labels)
+    if names.shape != (number,):
+        raise ValueError(f"labels must be one per datum, {number}, got an array of shape {names.shape}")
+    code = torch.cat([units[name].reshape(number, -1).double() for name in chosen], dim=1)
     if min(code.shape) < 2:
         raise ValueError(f"a map needs two data and two hidden units or more, got {code.shape[0]} and {code.shape[1]}")
     places, shares = _principal_components(code)

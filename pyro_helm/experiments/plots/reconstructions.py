@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
+from pyro_helm.data.named_observations import DataLike
 from pyro_helm.experiments.plots.dreams import dream_sheet
 from pyro_helm.experiments.plots.recognition_means import recognised
 from pyro_helm.programs.particles import Program
@@ -14,7 +14,7 @@ from pyro_helm.programs.particles import Program
 def reconstruction_sheet(
     model: Program,
     guide: Program,
-    data: Tensor,
+    data: DataLike,
     *,
     image_shape: tuple[int, int],
     restart: int = 0,
@@ -31,7 +31,7 @@ def reconstruction_sheet(
     Args:
         model: any Pyro model of an observed site ``x``.
         guide: its guide.
-        data: ``[data, units]`` of zeros and ones.
+        data: as for :func:`log_likelihood`, a tensor, array or DataFrame say.
         image_shape: rows and columns of the image that the units make.
         restart: which restart.
         num_draws: draws of recognition per case.
@@ -47,7 +47,7 @@ def reconstruction_sheet(
     """
     found = recognised(model, guide, data, restart=restart, num_draws=num_draws, seed=seed)
     groups = {
-        "data": data.cpu(),
+        "data": found.data,
         "mean picture, given what recognition makes of the datum": found.mean,
         "a dream from one draw of recognition": found.dream,
     }
