@@ -70,7 +70,7 @@ def polished(data: helm.Data, *, quick: bool = False) -> Machine:
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the machine.")] = Path("results/paper"),
     quick: Annotated[bool, typer.Option("--quick", help="A few steps.")] = False,
-    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:
     """Set, polish, save and print."""
     torch.set_num_threads(threads)

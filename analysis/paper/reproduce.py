@@ -17,10 +17,10 @@ from analysis.paper import architecture, free_energy_surface, shifter_patterns, 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for figures, tables and machines.")] = Path("results/paper"),
     quick: Annotated[bool, typer.Option("--quick", help="A few steps of each, to see that all works.")] = False,
-    threads: Annotated[int, typer.Option(help="Threads of torch, or processes that train at a time.")] = 2,
+    threads: Annotated[int, typer.Option(help="Processes that train at a time, one thread each.")] = 2,
 ) -> None:
     """Draw, train, draw."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # a second would wait for the first, the tensors being small
     for script in (shifter_patterns, free_energy_surface, architecture):
         typer.echo(script.draw(out, quick=quick))
     restarts = 2 if quick else 64

@@ -55,7 +55,7 @@ def builder_of(machine: Any, arguments: Mapping[str, Any]) -> Builder:
     imaging, _, sizes = machine.strip().rpartition(" ")
     units = [int(size) if size.isdecimal() and len(size) < 10 else 0 for size in sizes.split("-")]
     if 0 in units or not (imaging or "model" in arguments):
-        raise ValueError(f"machine {machine!r} is none; {_EXPECTED}")
+        raise ValueError(f"machine {machine!r} can't be read; {_EXPECTED}")
     rules = imaging.strip().split("/") if imaging else []
     for layer in rules:
         if layer not in IMAGING:

@@ -43,7 +43,7 @@ def read_line(text: str, what: str) -> tuple[str, dict[str, Any]]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key.isidentifier():
-            raise ValueError(f"{what} {text!r}: {word!r} is no setting; expected name=value")
+            raise ValueError(f"{what} {text!r}: {word!r} is not name=value")
         if key in settings:
             raise ValueError(f"{what} {text!r}: setting {key!r} stands there twice")
         settings[key] = _value(value, f"{what} {text!r}: {word!r}")

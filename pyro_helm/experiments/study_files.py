@@ -39,7 +39,7 @@ def study_from_file(path: str | Path, folder: str | Path | None = None) -> Study
     try:
         said: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # of TOML, or of the encoding
-        raise ValueError(f"{path} is no study file: {error}") from error
+        raise ValueError(f"{path} can't be read as TOML: {error}") from error
     make_importable(path.parent)
     return _study(said, path, folder or path.with_suffix(""))
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import pyro_helm as helm
-from analysis.benchmarks import hand_written_torch
+from analysis.benchmarks import hand_written_torch, lateral_blocks
 from analysis.benchmarks import helm_machine as ours
 from analysis.benchmarks.contenders import (
     EAGER,
@@ -242,3 +242,12 @@ def test_goals_say_what_is_met_what_falls_short_and_what_was_not_measured() -> N
     assert goals.loc["32-24-2: compiled / JAX", "measured"] == 2
     assert goals.loc["32-24-2: compiled / JAX", "verdict"] == "falls short"
     assert goals.loc["64-32-16: compiled / JAX", "verdict"] == "not measured"
+
+
+@pytest.mark.parametrize("where", lateral_blocks.WHERE)
+def test_lateral_connections_are_where_the_benchmark_says(where: str, tmp_path: Path) -> None:
+    machines = [lateral_blocks.machine(blocks, where) for blocks in (None, 4)]
+    study = helm.Study(tmp_path, datasets=["digits"], machines=machines, schemes=["wake_sleep"])
+    (_, plain_guide), (model, guide) = (run.build(64, seed=0, restarts=1) for run in study.plan)
+    assert model.blocks == (4 if where != "guide" else None,) * 3
+    assert (type(guide) is type(plain_guide)) == (where == "model")

@@ -127,7 +127,7 @@ WRONG = [
     ("model", "own_parts_a:", "expected module:name, such as my_file:MyClass"),
     ("model", "belief", "unknown model 'belief'; "),
     ("model", "belief_network laterals=true", "unknown setting of belief_network 'laterals'; did you mean lateral?"),
-    ("model", "belief_network lateral", "'lateral' is no setting; expected name=value"),
+    ("model", "belief_network lateral", "'lateral' is not name=value"),
     ("model", "belief_network blocks=(2", "'blocks=\\(2' has no value that can be read"),
     ("model", "belief_network seed=3", "belief_network: seed is given elsewhere, got seed=3"),
     ("model", "belief_network fixed_leak=nan skip={x=[]} skip=true", "setting 'skip' stands there twice"),

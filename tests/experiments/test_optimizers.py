@@ -30,7 +30,7 @@ def test_settings_reach_the_optimiser_beside_the_learning_rate() -> None:
         ("adma", "unknown optimizer 'adma'; did you mean adam?"),
         ("adamw weight_dcay=0.1", "unknown setting of adamw 'weight_dcay'; did you mean weight_decay?"),
         ("adam params=3", "unknown setting of adam 'params'"),
-        ("adam 0.1", "'0.1' is no setting; expected name=value"),
+        ("adam 0.1", "'0.1' is not name=value"),
     ],
 )
 def test_what_is_no_optimiser_is_refused_in_a_sentence(line: str, sentence: str) -> None:

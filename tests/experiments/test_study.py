@@ -303,7 +303,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"settings": {"optimizer": "sgd"}}, "unknown optimizer 'sgd'"),
     ({"settings": {"on_distribution": True}, "datasets": ["digits"]}, "has no distribution"),
     ({"machines": ["odd 4"]}, "unknown imaging model 'odd'; did you mean odds"),
-    ({"machines": ["odds"]}, "machine 'odds' is none; expected a line"),
+    ({"machines": ["odds"]}, "machine 'odds' can't be read; expected a line"),
     ({"machines": ["nowhere:machine"]}, "machine 'nowhere:machine' can't be found"),
     ({"machines": []}, "machines must be a list of one or more"),
     ({"datasets": ["bar"]}, "unknown data set 'bar'"),

@@ -67,7 +67,7 @@ def test_a_file_says_what_is_crossed(tmp_path: Path) -> None:
         ("schemes =", "scheme =", "unknown key 'scheme'; did you mean schemes"),
         ("learning_rate = [", "learning_rates = [", "unknown setting 'learning_rates'; did you mean learning_rate"),
         ('"wake_sleep"', '"wake_slep"', "unknown scheme 'wake_slep'"),
-        ("restarts = 2", "restarts = ", "is no study file"),
+        ("restarts = 2", "restarts = ", "can't be read as TOML"),
         ("own_study_scheme:Mine", "own_study_scheme:Nine", "scheme 'own_study_scheme:Nine' can't be found"),
         ("[[datasets]]", "[[data]]", "unknown key 'data'"),
     ],
