@@ -11,12 +11,12 @@ from pyro import poutine
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import Categorical
-from torch.nn.functional import one_hot
 
 from pyro_helm.layers.one_hot_groups import OneHotGroups
 from pyro_helm.programs.discrete import elementwise, num_values, single_units, uniform_log_prob
 from pyro_helm.programs.particles import Particles, Program, score
 from pyro_helm.programs.site_log_prob import log_prob
+from pyro_helm.runtime.one_hot_codes import one_hot
 
 
 class DiscreteSite(NamedTuple):

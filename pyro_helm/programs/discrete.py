@@ -11,11 +11,11 @@ from pyro.distributions import ExpandedDistribution, MaskedDistribution
 from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent
-from torch.nn.functional import one_hot
 
 from pyro_helm.layers.autoregressive import Autoregressive
 from pyro_helm.layers.one_hot_groups import OneHotGroups
 from pyro_helm.layers.through_time import ThroughTime
+from pyro_helm.runtime.one_hot_codes import one_hot
 
 _WRAPPERS = (Independent, MaskedDistribution, ExpandedDistribution)
 

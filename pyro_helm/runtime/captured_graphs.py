@@ -2,13 +2,14 @@
 
 What :func:`jax.jit` does for a function, on Pyro programs: the function runs once, and the tensor operations under its
 handlers, autograd included, are recorded. The graph draws random numbers as the function does, so that it gives the
-same numbers; only draws from which nothing is computed are left out.
+same numbers; only draws aside (:func:`drawn_aside`) are left out.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeAlias, cast
 
@@ -23,6 +24,7 @@ Graph: TypeAlias = Callable[..., Any]
 
 
 _CAPTURING = ContextVar("_CAPTURING", default=False)
+_ASIDE = "drawn aside"
 
 
 def is_capturing() -> bool:
@@ -67,6 +69,29 @@ def capture(function: Callable[..., Any], *example: Tensor | None) -> GraphModul
     return graph
 
 
+@contextmanager
+def drawn_aside(seed: int, device: torch.device) -> Iterator[None]:
+    """:func:`forked_rng` for draws that decide nothing, such as those that show what a program is made of.
+
+    A graph leaves them out; one that computes something from them is refused.
+    """
+    before = len(_nodes())
+    with forked_rng(seed, device):
+        yield
+    for node in _nodes()[before:]:
+        node.meta[_ASIDE] = True
+
+
+def _nodes() -> list[Node]:
+    """Of the graph that is being recorded, if one is."""
+    if not is_capturing():
+        return []
+    from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+    mode = get_proxy_mode()
+    return [] if mode is None else list(mode.tracer.graph.nodes)
+
+
 def reason_of(error: Exception) -> str:
     """First line of a compiler's error that says something."""
     lines = [line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")]
@@ -74,11 +99,11 @@ def reason_of(error: Exception) -> str:
 
 
 def _leave_out_what_does_nothing(graph: GraphModule) -> None:
-    """Draws from which nothing is computed, and views of the same shape."""
+    """Draws aside, and views of the same shape."""
     graph.graph.eliminate_dead_code()
     for node in reversed(graph.graph.nodes):
         # an optimiser's notes to a profiler cost more than its work
-        if _is_unused_draw(node) or "profiler" in str(node.target):
+        if _is_drawn_aside(node) or "profiler" in str(node.target):
             graph.graph.erase_node(node)
     for node in graph.graph.nodes:
         if _is_its_first_argument(node):
@@ -87,10 +112,16 @@ def _leave_out_what_does_nothing(graph: GraphModule) -> None:
     graph.recompile()
 
 
-def _is_unused_draw(node: Node) -> bool:
-    draws = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-    # one in place is seen by whoever else has the tensor
-    return draws and not node.users and not cast(torch._ops.OpOverload, node.target)._schema.is_mutable
+def _is_drawn_aside(node: Node) -> bool:
+    """Whether it is a draw aside; ValueError if something is computed from it."""
+    if _ASIDE not in node.meta or torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
+        return False
+    # what is filled in place must have been made aside too, for that alone
+    is_in_place = cast(torch._ops.OpOverload, node.target)._schema.is_mutable
+    filled = node.args[0] if is_in_place else None
+    if node.users or (isinstance(filled, Node) and (_ASIDE not in filled.meta or len(filled.users) > 1)):
+        raise ValueError("something is computed from random numbers that were drawn aside")
+    return True
 
 
 def _is_its_first_argument(node: Node) -> bool:

@@ -8,6 +8,11 @@ from contextlib import contextmanager
 import torch
 
 
+def rng_state(device: torch.device) -> torch.Tensor:
+    """Where the random numbers of a device stand, bytes."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
 @contextmanager
 def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from this seed; the caller's random state is unchanged afterwards."""

@@ -21,8 +21,8 @@ from pyro_helm.programs.contract import check_observes
 from pyro_helm.programs.pair import Programs
 from pyro_helm.programs.particles import score
 from pyro_helm.runtime.arguments import at_least_one
+from pyro_helm.runtime.captured_graphs import drawn_aside
 from pyro_helm.runtime.device import placement
-from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.schemes.base import Estimate, Intractable, Scheme, normalised_weights
 
 
@@ -58,7 +58,7 @@ class ExactEM(Scheme):
         """``log p(x)`` summed over the data, ``[restarts]``, in nats."""
         model, args, kwargs = programs.model, programs.args, programs.kwargs
         # looking at the sites draws from them, which must not show in a scheme without noise
-        with torch.no_grad(), forked_rng(0, placement(model)["device"]):
+        with torch.no_grad(), drawn_aside(0, placement(model)["device"]):
             sites = discrete_sites(model, kwargs, args, remedy="use a scheme that samples, such as Reinforce or VIMCO")
             count = num_states(sites)
             # of a single state, to learn how many data and restarts there are

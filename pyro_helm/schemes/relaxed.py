@@ -30,6 +30,7 @@ from pyro_helm.programs.recorder import draw_each
 from pyro_helm.programs.site_log_prob import log_prob
 from pyro_helm.programs.unclamped import log_probs, share_of_log_prob, unclamped_log_prob
 from pyro_helm.runtime.arguments import flag, number
+from pyro_helm.runtime.one_hot_codes import one_hot
 from pyro_helm.schemes.base import Estimate, Scheme
 
 
@@ -87,7 +88,7 @@ class Relaxed(Scheme):
             noise = -torch.empty(shape, dtype=single.logits.dtype, device=single.logits.device).exponential_().log()
             drive = single.logits + noise
             soft = (drive / self.temperature).softmax(-1)
-            hard = torch.nn.functional.one_hot(drive.argmax(-1), drive.shape[-1]).to(soft)
+            hard = one_hot(drive.argmax(-1), drive.shape[-1]).to(soft)
         else:
             raise ValueError(
                 f"site {site['name']!r} of the guide is a {type(single).__name__}, which can't be relaxed; make it "

@@ -21,7 +21,7 @@ from pyro_helm.runtime.captured_graphs import (
     reads_the_cpu,
     waits_for_values,
 )
-from pyro_helm.runtime.seeding import forked_rng
+from pyro_helm.runtime.seeding import forked_rng, rng_state
 from pyro_helm.training.descent import (
     Descend,
     Evaluation,
@@ -233,15 +233,19 @@ def _checked(evaluate: Descend, rows: Tensor, buffers: Buffers) -> GraphModule:
             "go on reading as it was; change it in place (copy_, add_, lerp_), or use step='eager'"
         )
     others = rows.roll(1)
-    expected, expected_buffers = _trial(flat, others, buffers)
+    expected, expected_buffers, expected_rng = _trial(flat, others, buffers)
     with torch.no_grad():
-        found, found_buffers = _trial(graph, others, buffers)
+        found, found_buffers, found_rng = _trial(graph, others, buffers)
+    if not torch.equal(found_rng, expected_rng):
+        raise ValueError(
+            "the captured step draws other random numbers than the programs do, which seed them or set their state "
+            "(manual_seed, fork_rng); take step='eager'"
+        )
     if not all(map(_agree, found, expected)):
         losses = cast(tuple[Tensor, Tensor], (found[0], expected[0]))
         raise ValueError(
             f"the captured step does not reproduce the programs: losses {losses[0].tolist()} instead of "
-            f"{losses[1].tolist()}, or other gradients. The programs change from call to call or draw random numbers "
-            "that they do not use; take step='eager'"
+            f"{losses[1].tolist()}, or other gradients. The programs change from call to call; take step='eager'"
         )
     _check_buffers_agree(found_buffers, expected_buffers, buffers)
     return graph
@@ -253,15 +257,15 @@ def _compiled(graph: GraphModule, rows: Tensor, buffers: Buffers) -> Graph:
         fused = compiled(graph, rows)
     if buffers.current() and fused is not graph:
         with torch.no_grad():
-            (_, expected), (_, found) = (_trial(run, rows, buffers) for run in (graph, fused))
+            (_, expected, _), (_, found, _) = (_trial(run, rows, buffers) for run in (graph, fused))
         _check_buffers_agree(found, expected, buffers)
     return fused
 
 
-def _trial(run: Graph, rows: Tensor, buffers: Buffers) -> tuple[tuple[Tensor | None, ...], BufferValues]:
-    """What it returns and the buffers after it, which then are as before."""
+def _trial(run: Graph, rows: Tensor, buffers: Buffers) -> tuple[tuple[Tensor | None, ...], BufferValues, Tensor]:
+    """What it returns, and the buffers and random state after it, which then are as before."""
     with buffers.restored(), forked_rng(1, rows.device):
-        return run(rows), buffers.snapshot()
+        return run(rows), buffers.snapshot(), rng_state(rows.device)
 
 
 def _check_buffers_agree(found: BufferValues, expected: BufferValues, buffers: Buffers) -> None:

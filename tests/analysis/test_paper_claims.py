@@ -18,6 +18,7 @@ from analysis.paper import (
     obvious_rule,
     partial_e_step,
     solved_machines,
+    vector_quantiser,
     wake_sleep_cost,
     weights,
 )
@@ -171,3 +172,12 @@ def test_a_training_of_more_iterations_goes_on_where_that_of_fewer_ended(tmp_pat
     trained("in two", 1)
     again, at_a_stretch = trained("in two", 2), trained("at a stretch", 2)
     assert torch.equal(again.generative[0].weight, at_a_stretch.generative[0].weight)
+
+
+def test_the_entropy_of_the_quantised_pictures_is_that_of_their_draws() -> None:
+    x = vector_quantiser.pictures(4000, 0)
+    flips = (x.unflatten(-1, (2, 8))[:, :, None] - vector_quantiser.HALF).abs().sum(-1)
+    p = (0.02**flips * 0.98 ** (8 - flips)).mean(-1).prod(-1)
+    bits = -p.log2()
+    z = (bits.mean() - vector_quantiser.entropy()) / (bits.std() / len(bits) ** 0.5)
+    assert abs(float(z)) < 4

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor
 
-from pyro_helm.runtime.captured_graphs import capture, compiled
+from pyro_helm.runtime.captured_graphs import capture, compiled, drawn_aside
 
 
 def test_a_graph_reads_tensors_anew_and_other_things_never() -> None:
@@ -47,9 +49,27 @@ def test_a_graph_draws_the_same_random_numbers(fuse: bool) -> None:
             assert torch.equal(drawn, program(x)[0])
 
 
-def test_a_draw_that_nothing_is_computed_from_is_left_out() -> None:
+@pytest.mark.parametrize("fuse", [False, True], ids=["captured", "compiled"])
+def test_draws_from_which_nothing_is_computed_are_drawn_all_the_same(fuse: bool) -> None:
     def function(x: Tensor) -> tuple[Tensor]:
-        _ = torch.bernoulli(torch.sigmoid(x)) + torch.rand(3)
+        _ = torch.bernoulli(torch.sigmoid(x)) + torch.rand(3) + torch.empty(2, 1).exponential_().log()
+        return (x + torch.rand(3),)
+
+    graph = capture(function, torch.zeros(3))
+    run = compiled(graph, torch.zeros(3)) if fuse else graph
+    for _ in range(2):
+        torch.manual_seed(0)
+        found = run(torch.ones(3))[0], torch.rand(1)
+        torch.manual_seed(0)
+        expected = function(torch.ones(3))[0], torch.rand(1)
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])
+
+
+def test_draws_aside_are_left_out() -> None:
+    def function(x: Tensor) -> tuple[Tensor]:
+        with drawn_aside(0, x.device):
+            _ = torch.bernoulli(torch.sigmoid(x)) + torch.rand(3) + torch.empty(2, 1).exponential_().log()
         return (x + torch.rand(3),)
 
     graph = capture(function, torch.zeros(3))
@@ -57,6 +77,28 @@ def test_a_draw_that_nothing_is_computed_from_is_left_out() -> None:
     found = graph(torch.ones(3))[0]
     torch.manual_seed(0)
     assert torch.equal(found, 1 + torch.rand(3))
+
+
+@pytest.mark.parametrize("draw", [torch.rand_like, lambda x: torch.empty_like(x).exponential_()])
+def test_what_is_computed_from_draws_aside_is_refused(draw: Callable[[Tensor], Tensor]) -> None:
+    def function(x: Tensor) -> tuple[Tensor]:
+        with drawn_aside(0, x.device):
+            noise = draw(x)
+        return (x + noise,)
+
+    with pytest.raises(ValueError, match="computed from random numbers that were drawn aside"):
+        capture(function, torch.zeros(3))
+
+
+def test_draws_aside_into_what_is_used_are_refused() -> None:
+    def function(x: Tensor) -> tuple[Tensor]:
+        noise = torch.zeros(3)
+        with drawn_aside(0, x.device):
+            noise.uniform_()
+        return (x + noise,)
+
+    with pytest.raises(ValueError, match="computed from random numbers that were drawn aside"):
+        capture(function, torch.zeros(3))
 
 
 def test_what_does_nothing_is_left_out() -> None:

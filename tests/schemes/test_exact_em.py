@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -69,3 +70,16 @@ def test_too_many_states_are_refused_with_their_number_before_anything_is_summed
 def test_settings_out_of_range_are_refused(max_terms: int, sentence: str) -> None:
     with pytest.raises(ValueError, match=f"max_terms {sentence}"):
         ExactEM(max_terms=max_terms)
+
+
+def test_groups_of_which_one_is_on_are_captured_as_they_are_eager() -> None:
+    x = (torch.rand(60, 6, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    learned = []
+    for step in ("eager", "captured"):
+        groups = {"h1": (3, 2)}
+        model = helm.BeliefNetwork((6, 5), ("sigmoid", "categorical"), groups=groups, restarts=2, seed=0)
+        guide = helm.FactorialRecognition((6, 5), groups=groups, restarts=2, seed=0)
+        settings: dict[str, Any] = {"num_epochs": 3, "batch_size": 20, "step": step, "progress": False}
+        helm.fit(model, guide, x, scheme=helm.ExactEM(), **settings)
+        learned.append(torch.cat([parameter.flatten() for parameter in (*model.parameters(), *guide.parameters())]))
+    assert torch.equal(*learned)

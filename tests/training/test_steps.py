@@ -252,8 +252,23 @@ def test_programs_of_the_users_own_are_captured() -> None:
 
 
 def test_a_program_that_does_another_thing_at_every_call_is_refused() -> None:
-    with pytest.raises(ValueError, match="change from call to call or draw random numbers that they do not use"):
+    with pytest.raises(ValueError, match="The programs change from call to call"):
         fit_own("captured", lambda: 5 * torch.tensor([random.random(), random.random(), 0.0]))
+
+
+def test_a_program_that_draws_what_it_does_not_use_is_captured_with_it() -> None:
+    unused: Any = lambda: (torch.rand(3), torch.empty(2).exponential_(), 0.0)[2]  # noqa: E731
+    assert fit_own("eager", unused) == fit_own("captured", unused) != fit_own("eager")
+
+
+def test_a_program_that_seeds_its_draws_is_refused() -> None:
+    def seeded() -> Tensor:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return torch.randn(3)
+
+    with pytest.raises(ValueError, match="draws other random numbers than the programs do"):
+        fit_own("captured", seeded)
 
 
 class GrowingFactor(helm.WakeSleep):
