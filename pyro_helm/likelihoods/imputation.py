@@ -163,12 +163,12 @@ def impute(
                     strict=True,
                 )
             ]
-    wholes = []
+    wholes: dict[str, Any] = {}
     for part, pieces_of in zip((*_PARTS, "ess"), zip(*pieces, strict=True), strict=True):
         leading = int(part == "draws")
         whole = torch.cat(pieces_of, dim=leading + 1)
-        wholes.append(whole.squeeze(leading) if restarts == 1 else whole)
-    return Imputation(*wholes, rows=x)
+        wholes[part] = whole.squeeze(leading) if restarts == 1 else whole
+    return Imputation(**wholes, rows=x)
 
 
 def _of_rows(

@@ -212,7 +212,7 @@ def test_pictures_take_what_fit_takes() -> None:
     model = helm.BeliefNetwork((4, 3), seed=0)
     guide = helm.FactorialRecognition((4, 3), seed=0)
     x = (torch.rand(12, 4, generator=torch.Generator().manual_seed(0)) < 0.5).float()
-    kinds = {"tensor": x, "array": x.numpy(), "frame": pd.DataFrame(x.numpy()), "mapping": {"x": x}}
+    kinds: dict[str, Any] = {"tensor": x, "array": x.numpy(), "frame": pd.DataFrame(x.numpy()), "mapping": {"x": x}}
     sheet: dict[str, Any] = {name: data for name, data in kinds.items() if name != "mapping"}
     helm.plots.dream_sheet(sheet | {"dreams": helm.dreams(model, 3)}, image_shape=(2, 2))
     for draw in (partial(helm.plots.reconstruction_sheet, image_shape=(2, 2)), helm.plots.code_map):
