@@ -6,6 +6,9 @@ WITH_PEERS := $(VENV)/installed-with-peers
 WITH_DOCS := $(VENV)/installed-with-docs
 WHEEL_VENV := build/wheel-venv
 
+# what one process has compiled of torch and the others, and of the tests, the next ones read: each would take ten seconds
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: compare schemes gradients paper test mutants lint test-wheel docs benchmark clean
 
 # no-compile: of 15,000 files few are ever imported, and those are compiled then

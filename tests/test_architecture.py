@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +85,15 @@ def test_no_file_and_no_function_is_longer_than_a_reader_can_hold(package: str) 
             if isinstance(node, ast.FunctionDef) and (number := lines_of_code(node, lines)) > MOST_LINES_OF_CODE:
                 long.append(f"{path.name}, {node.name}: {number} lines of code")
     assert long == []
+
+
+def test_scikit_learn_waits_for_digits_matplotlib_for_figures_and_pyplot_for_nobody() -> None:
+    """In one process for all, as each would first import torch."""
+    code = (
+        "import sys, pyro_helm; assert 'matplotlib' not in sys.modules\n"
+        "import pyro_helm.data.sets as data; data.load_data('bars'); data.available_data()\n"
+        "assert 'sklearn' not in sys.modules\n"
+        "import pyro_helm.experiments.plots; assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYRO_HELM_DATA": ""}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

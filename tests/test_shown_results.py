@@ -165,6 +165,7 @@ def test_a_study_tells_the_states_of_its_runs_and_the_chosen_settings() -> None:
     assert "! run b failed: it ran out" in shown
     assert "1 more runs failed" in shown
     assert "learning_rate" in shown
+    assert "6 runs: 4 failed, 1 finished, 1 not begun" in as_text(study_card("", runs, chosen, [], not_begun=1))
     assert "no run has begun" in as_text(study_card("", runs.iloc[:0], chosen.iloc[:0], []))
 
 

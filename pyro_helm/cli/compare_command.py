@@ -34,6 +34,7 @@ from pyro_helm.cli.values import (
     chosen_device,
     chosen_schemes,
     imaging_models,
+    is_own,
     lines_of,
     output_folder,
 )
@@ -110,20 +111,20 @@ def compare(
 
     with one_sentence_errors():
         folder, device = output_folder(out), chosen_device(device)
-        rules = imaging_models(imaging)
         check_step(step)
         chosen = chosen_schemes(schemes, particles)
         loaded = helm.load_data(data)
         draws = particles if any(scheme.samples for scheme in chosen) else 1
         model, guide = lines_of(models), lines_of(guides)
+        needing = min(model, key=is_own)
         layers = checked_sizes(
-            sizes, loaded, model=model[0], restarts=restarts, particles=draws, batch_size=batch_size, device=device
+            sizes, loaded, model=needing, restarts=restarts, particles=draws, batch_size=batch_size, device=device
         )
         comparison = helm.compare(
             loaded,
             schemes=chosen,
-            sizes=layers,
-            imaging=rules,
+            sizes=layers if len(layers) > 1 else None,
+            imaging=imaging_models(imaging),
             model=model,
             guide=guide,
             fixed_leak=checked_leak(fixed_leak),

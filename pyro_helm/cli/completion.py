@@ -10,6 +10,9 @@ from pathlib import Path
 from pyro_helm.runtime.paths import expanded
 
 _PACKAGE = Path(__file__).parent.parent
+VISIBLE_ALONE = ("gaussian", "poisson", "categorical")
+"""Imaging models that the layers of a machine can't all have."""
+
 _BUILT_IN = ("shifter", "bars", "digits")
 
 
@@ -37,8 +40,8 @@ def guide_names(incomplete: str) -> list[str]:
 
 
 def imaging_names(incomplete: str) -> list[str]:
-    """Imaging models."""
-    return _beginning(incomplete, _keys("layers", "IMAGING"))
+    """Imaging models that any layer may have."""
+    return _beginning(incomplete, [name for name in _keys("layers", "IMAGING") if name not in VISIBLE_ALONE])
 
 
 def _beginning(incomplete: str, names: list[str]) -> list[str]:

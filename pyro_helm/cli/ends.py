@@ -21,9 +21,13 @@ def print_fit(result: Result, folder: Path, data: str) -> None:
 
     if result.history.empty:
         fail(f"interrupted before the first epoch was over; --resume goes on in {folder}", INTERRUPTED)
+    if (result.history.metric == "valid_log_likelihood").any():
+        metric, what = "valid_log_likelihood", "best validation log-likelihood"
+    else:
+        metric, what = "train_bound", "not validated; bound on the training data in the last epoch,"
     print_table(
-        result.summary.rename(columns={"best": "valid_log_likelihood"}),
-        f"{data}, best validation log-likelihood in nats per datum{' (interrupted)' * result.interrupted}",
+        result.summary.rename(columns={"best": metric}),
+        f"{data}, {what} in nats per datum{' (interrupted)' * result.interrupted}",
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import typer
 
 from pyro_helm.cli.errors import INTERRUPTED, SOME_FAILED, fail
+from pyro_helm.experiments.choosing import chosen_if_any, missing_references
 from pyro_helm.experiments.comparison import Comparison
 from pyro_helm.experiments.console import print_table
+from pyro_helm.experiments.ranking import states_of
 from pyro_helm.experiments.study import Study
 from pyro_helm.experiments.workers import client_at
 
@@ -26,7 +29,11 @@ def run_study(study: Study, workers: int | None, scheduler: str | None) -> None:
 
 def print_study(study: Study) -> None:
     """The best setting of each scheme, how schemes differ, and where all of it is."""
-    chosen = study.chosen()
+    table, varied = study.table(), study.varied
+    chosen, why_not = chosen_if_any(table, varied)
+    if why_not:
+        _print_runs(study.runs(), table, varied)
+        typer.echo(why_not)
     if not chosen.empty:
         left_out = ["runs", "elbo", "seconds"]
         print_table(
@@ -34,6 +41,8 @@ def print_study(study: Study) -> None:
         )
         title = "difference in test log-likelihood, nats per datum, paired by restart, with 95 % interval"
         print_table(study.differences(), title)
+        for sentence in missing_references(chosen, study.reference):
+            typer.echo(sentence)
     times = study.step_times()
     if not times.empty:
         print_table(times.drop(columns="run"), "milliseconds per training step, measured in turns before the study")
@@ -41,6 +50,20 @@ def print_study(study: Study) -> None:
     if not conflicts.empty:
         print_table(conflicts, "runs that are there twice with unlike numbers")
     typer.echo(f"runs and tables: {study.folder}")
+
+
+def print_rest(study: Study) -> None:
+    """How many runs have not begun, if any."""
+    if study.not_begun:
+        typer.echo(states_of(study.runs(), study.not_begun))
+
+
+def _print_runs(runs: pd.DataFrame, table: pd.DataFrame, varied: list[str]) -> None:
+    """Every run with its settings and its median on test data."""
+    scored = table[(table.metric == "log_likelihood") & (table.split == "test")]
+    shown = runs[["run", "dataset", "machine", "scheme", "budget", *varied, "seed", "state"]]
+    medians = scored.groupby("run").value.median().rename("log_likelihood")
+    print_table(shown.join(medians, on="run"), "runs; medians over restarts on test data, nats per datum")
 
 
 def end_of_comparison(comparison: Comparison) -> None:

@@ -44,14 +44,15 @@ def study(
     pyro-helm study schemes.toml --out results/schemes --workers 2
     pyro-helm study schemes.toml --only dataset=digits --only scheme=vimco
     """
-    from pyro_helm.cli.studies import end_of_study, print_study, run_study
+    from pyro_helm.cli.studies import end_of_study, print_rest, print_study, run_study
     from pyro_helm.experiments.study_files import study_from_file
 
     with one_sentence_errors():
-        asked = study_from_file(file, None if out is None else output_folder(out))
-        asked = asked.only(**_asked(only or []))
+        whole = study_from_file(file, None if out is None else output_folder(out))
+        asked = whole.only(**_asked(only or []))
         run_study(asked, workers, scheduler)
         print_study(asked)
+        print_rest(whole)
         end_of_study(asked)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 import pyro_helm as helm
+from pyro_helm.cli.completion import VISIBLE_ALONE
 from pyro_helm.runtime.paths import check_writable_folder, expanded
 from pyro_helm.runtime.suggestions import unknown
 
@@ -61,13 +62,12 @@ def checked_sizes(
     from pyro_helm.runtime.budget import check_training_fits  # late: --help would wait for torch
 
     num_rows, width = data.train.shape
-    is_own = ":" in model.partition(" ")[0]
-    if text is None and is_own:
+    if text is None and is_own(model):
         return (width,)
     if text is None:
         raise ValueError(f"--sizes is missing; {model} needs its units per layer, such as --sizes 24-2")
     sizes = layer_sizes(text, width)
-    if not is_own:
+    if not is_own(model):
         check_training_fits(
             sizes,
             restarts=restarts,
@@ -80,6 +80,11 @@ def checked_sizes(
     machine = "-".join(map(str, sizes))
     typer.echo(f"machine {machine}: {width} visible units (the width of the data), hidden {hidden}", err=True)
     return sizes
+
+
+def is_own(line: str) -> bool:
+    """Whether a line names a part of the user's own, ``FILE:NAME``."""
+    return ":" in line.partition(" ")[0]
 
 
 def distribution_of(data: Data) -> PatternDistribution:
@@ -154,20 +159,32 @@ def check_step(name: str | None) -> None:
 
 
 def check_imaging(name: str | None) -> None:
-    """Refuse an unknown imaging model."""
+    """Refuse an unknown imaging model, or one of visible layers alone."""
+    if name in VISIBLE_ALONE:
+        raise ValueError(
+            f"--imaging is that of all layers, and hidden ones can't be {name}; use --model 'belief_network "
+            f"visible={name}'"
+        )
+    if name is not None:
+        chosen_name(name, _imaging_of_all_layers(), "imaging model")
+
+
+def _imaging_of_all_layers() -> list[str]:
     from pyro_helm.layers import IMAGING  # late: --help would wait for torch
 
-    if name is not None:
-        chosen_name(name, IMAGING, "imaging model")
+    return [name for name in IMAGING if name not in VISIBLE_ALONE]
 
 
 def imaging_models(text: str | None) -> list[str] | None:
     """Imaging models separated by commas, or all of them; ValueError for an unknown one."""
     if text is None:
         return None
-    from pyro_helm.layers import IMAGING  # late: --help would wait for torch
-
-    return chosen_names(text, IMAGING, "imaging model")
+    if text == "all":
+        return _imaging_of_all_layers()
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        check_imaging(name)
+    return names
 
 
 def check_method(method: str, start: str) -> None:

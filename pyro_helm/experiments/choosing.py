@@ -13,6 +13,10 @@ import pandas as pd
 from pyro_helm.experiments.study_tables import GROUP, wide_table
 
 
+class NoChoice(ValueError):
+    """Settings to choose between, and no validation scores to choose by."""
+
+
 def chosen_settings(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """One row per data set, machine, budget and scheme: its best setting on validation data, reported on test data.
 
@@ -24,7 +28,7 @@ def chosen_settings(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         names: settings that differ.
 
     Raises:
-        ValueError: if there is a choice to make, and nothing to make it by.
+        NoChoice: if there is a choice to make, and nothing to make it by.
 
     """
     if table.empty:
@@ -36,9 +40,9 @@ def chosen_settings(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     for _, of_scheme in judged.groupby([*GROUP, "scheme"], sort=False):
         best = of_scheme.iloc[int(of_scheme["median"].argmax())]
         if len(of_scheme) > 1 and not has_valid:
-            raise ValueError(
-                f"{best.scheme} has {len(of_scheme)} settings, but no run was scored on validation data to choose by; "
-                "score the split valid too"
+            raise NoChoice(
+                f"settings can't be chosen without validation scores: {best.scheme} has {len(of_scheme)}, and no run "
+                "was scored on validation data; score the split valid too"
             )
         told = best.drop(["median", "runs"]).to_dict() | {"settings_tried": len(of_scheme)}
         told["valid_log_likelihood"] = best["median"] if has_valid else math.nan
@@ -47,6 +51,24 @@ def chosen_settings(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     place = found.groupby(GROUP, sort=False).ngroup()
     found = found.assign(place=place).sort_values(["place", "log_likelihood"], ascending=[True, False])
     return found.drop(columns="place").reset_index(drop=True)
+
+
+def chosen_if_any(table: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, str]:
+    """:func:`chosen_settings`, or an empty frame and the reason."""
+    try:
+        return chosen_settings(table, names), ""
+    except NoChoice as error:
+        return chosen_settings(table.iloc[:0], names), str(error)
+
+
+def missing_references(chosen: pd.DataFrame, reference: str) -> list[str]:
+    """Where the reference has no result to compare with, one sentence for each place."""
+    return [
+        f"{reference}, the reference, has no result for {', '.join(map(str, filter(None, labels)))}, so that there are "
+        "no differences from it"
+        for labels, group in chosen.groupby(GROUP, sort=False)
+        if reference and reference not in set(group.scheme)
+    ]
 
 
 def _judged(table: pd.DataFrame, names: Sequence[str], split: str) -> pd.DataFrame:
@@ -76,8 +98,8 @@ def _reported(test: pd.DataFrame) -> dict[str, Any]:
 
 
 def stderr_of_median(values: np.ndarray) -> float:
-    """Bootstrap standard error of the median; NaN for fewer than two values."""
-    return float("nan") if len(values) < 2 else _bootstrapped(tuple(values.tolist()))
+    """Bootstrap standard error of the median; NaN for fewer than two values, or one that is NaN."""
+    return float("nan") if len(values) < 2 or np.isnan(values).any() else _bootstrapped(tuple(values.tolist()))
 
 
 @lru_cache(maxsize=1000)
@@ -105,10 +127,12 @@ def paired_by_restart(
 
     Returns:
         one row per data set, machine, budget and other scheme: ``scheme, against, difference, stderr, low, high,
-        pairs``, positive where the scheme is ahead, nats per datum.
+        pairs``, positive where the scheme is ahead, nats per datum. Where the reference has no result there are no
+        pairs, and the difference is NaN.
 
     """
-    columns = [*GROUP, "scheme", "against", "difference", "stderr", "low", "high", "pairs"]
+    # what tells most stands at the ends, which pandas shows in a narrow terminal too
+    columns = ["scheme", "against", "difference", *GROUP, "stderr", "low", "high", "pairs"]
     if chosen.empty:
         return pd.DataFrame(columns=columns)
     test = wide_table(table, "test", names)
@@ -119,10 +143,8 @@ def paired_by_restart(
             scheme: test[test.run.isin(runs.split()) & (test.failed == 0)].set_index(["seed", "restart"]).log_likelihood
             for scheme, runs in zip(group.scheme, group.runs, strict=True)
         }
-        if against not in values:
-            continue
         for scheme in group.scheme[group.scheme != against]:
-            differences = (values[scheme] - values[against]).dropna().to_numpy(float)
+            differences = (values[scheme] - values.get(against, np.nan)).dropna().to_numpy(float)
             rows.append(
                 dict(zip(GROUP, labels, strict=True)) | {"scheme": scheme, "against": against} | interval(differences)
             )

@@ -24,6 +24,7 @@ from pyro_helm.experiments.run_plans import Run
 from pyro_helm.experiments.scheme_settings import scheme_of
 from pyro_helm.experiments.study import Study
 from pyro_helm.experiments.summaries import summarise
+from pyro_helm.experiments.used_folders import check_goes_on
 from pyro_helm.programs.layered import checked_sizes
 from pyro_helm.runtime.arguments import at_least_one, checked_seed
 from pyro_helm.runtime.shown import Card, Shown
@@ -84,7 +85,7 @@ def compare(
     data: Data,
     *,
     schemes: Sequence[Scheme | str],
-    sizes: Sequence[int],
+    sizes: Sequence[int] | None = None,
     imaging: str | Sequence[str] | None = None,
     model: str | Sequence[str] = MODEL,
     guide: str | Sequence[str] = GUIDE,
@@ -107,7 +108,8 @@ def compare(
         data: data set with ``train``, ``valid`` and ``test``.
         schemes: inference schemes, no two the same; objects, or lines such as ``"vimco num_particles=5"`` and
             ``"my_file:MyScheme"``.
-        sizes: units per layer, bottom to top; the first must be the width of the data.
+        sizes: units per layer, bottom to top; the first must be the width of the data. None for models of your own
+            that need none.
         imaging: imaging models, one or several; None for the model's own choice, sigmoid.
         model: a line, or several, with the name of a model and its settings, as ``"belief_network lateral=true"``, or
             of a class or function of your own, ``"my_file:MyModel hidden=20"``. It is made with ``sizes``,
@@ -118,13 +120,14 @@ def compare(
         num_samples: importance samples per datum of the final log-likelihoods.
         seed: of initial values, minibatches and draws.
         out: folder for ``results.parquet``, ``results.csv`` and the runs, see :class:`Study`; None keeps none of it.
+            One that holds a comparison is gone on with if all of its runs are asked for again, and more may be.
         workers: processes of one thread that train at once; the numbers are the same.
         progress: show a bar, or lines now and then, on standard error.
         training: further arguments of :func:`pyro_helm.fit`; a scheme whose steps can't be captured takes eager ones.
 
     Raises:
         ValueError: for settings out of range, or schemes, models, guides or imaging models that are none, can't be
-            made, or are named twice.
+            made, or are named twice; for a folder with results that this comparison leaves out.
         Intractable: if that leaves no scheme.
 
     >>> data = load_data("digits")
@@ -140,7 +143,7 @@ def compare(
         raise TypeError(f"data must be a data set, such as load_data('digits') gives, got {data!r:.60}")
     settings: dict[str, Any] = _checked_settings(training)
     num_samples, seed = at_least_one("num_samples", num_samples), checked_seed(seed)
-    sizes, restarts = checked_sizes(sizes, restarts)
+    sizes, restarts = _checked_sizes(sizes, restarts, models, data)
     machines = []
     for rule, one_model, one_guide in product(rules, models, guides):
         entry = _machine(sizes, rule, one_model, one_guide, fixed_leak)
@@ -163,6 +166,7 @@ def compare(
             seeds=[seed],
             scores={"num_samples": num_samples, "splits": ["test"]},
         )
+        check_goes_on(study.folder, study.plan)
         study.carry_out(workers, progress=progress, raising=workers == 1, on_done=_warn)
         return _compared(study, None if out is None else Path(path))
 
@@ -219,6 +223,17 @@ def _machine(
     parts = [imaging, *([] if model == MODEL else [model]), *([] if guide == GUIDE else [guide])]
     arguments |= {"model": model, "guide": guide}
     return {"machine": machine_of, "name": " ".join(filter(None, parts)), "arguments": arguments}
+
+
+def _checked_sizes(
+    sizes: Sequence[int] | None, restarts: int, models: Sequence[str], data: Data
+) -> tuple[tuple[int, ...], int]:
+    if sizes is not None:
+        return checked_sizes(sizes, restarts)
+    for model in models:
+        if ":" not in model.partition(" ")[0]:
+            raise ValueError(f"sizes are missing; {model} needs its units per layer, as ({data.train.shape[1]}, 8)")
+    return (data.train.shape[1],), at_least_one("restarts", restarts)
 
 
 def _checked_names(argument: str, what: str, given: Any) -> list[str]:

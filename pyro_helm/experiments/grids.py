@@ -23,6 +23,7 @@ from pyro_helm.experiments.machines import builder_of
 from pyro_helm.experiments.named_parts import made, read_line
 from pyro_helm.experiments.run_plans import Run, run_of, settings_of_training
 from pyro_helm.experiments.scheme_settings import scheme_class, settings_of_scheme, takes
+from pyro_helm.runtime.arguments import checked_seed
 from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.fitting import fit
@@ -120,12 +121,19 @@ class Plan:
                 measure=self.measure,
             )
 
-    def _check_settings(self, where: str, settings: Mapping[str, Any], kinds: Iterable[Any]) -> None:
+    def _check_settings(self, where: str, settings: Any, kinds: Iterable[Any]) -> None:
+        if not isinstance(settings, Mapping):
+            raise ValueError(f"settings must be a table of names and values, got {settings!r:.60}")
         known = [*settings_of_training(self.training), *_OF_THE_STUDY]
         of_schemes = {name for kind in kinds if inspect.isclass(kind) for name in inspect.signature(kind).parameters}
         for name in settings:
             if name not in known and name not in of_schemes:
                 raise ValueError(f"{where}: {unknown('setting', name, [*known, *sorted(of_schemes - {*known})])}")
+
+
+def seeds_of(given: Any) -> list[int]:
+    """Seeds of a study; ValueError for what is no list of them."""
+    return [checked_seed(seed) for seed in _listed(given, "seeds")]
 
 
 def grid(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

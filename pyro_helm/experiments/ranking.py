@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
-from pyro_helm.runtime.shown import Card, shortened
+from pyro_helm.runtime.shown import Card, as_given, counted, shortened
 
 LABELS = ["dataset", "sizes", "imaging", "machine_model", "guide", "scheme"]
 NUMBERS = {
@@ -27,10 +29,11 @@ def ranking_card(summary: pd.DataFrame, *, interrupted: bool) -> Card:
     same = [name for name in labels if len(set(summary[name])) == 1 and name != "scheme"]
     common = ", ".join(shortened(str(summary[name].iloc[0])) for name in same)
     differing = [name for name in labels if name not in same]
-    table = summary[differing + [name for name in NUMBERS if name in summary]].rename(columns=NUMBERS)
+    measured = [name for name in NUMBERS if name in summary and (name != "elbo" or summary.elbo.notna().any())]
+    table = summary[differing + measured].rename(columns=NUMBERS)
     restarts = sorted(set(summary.restarts))
-    number = str(restarts[0]) if len(restarts) == 1 else f"{restarts[0]} to {restarts[-1]}"
-    facts = [f"medians over {number} restarts, best first; `stderr` is that of the median log p"]
+    number = counted(restarts[0], "restart") if len(restarts) == 1 else f"{restarts[0]} to {restarts[-1]} restarts"
+    facts = [f"medians over {number}, best first; `stderr` is that of the median log p"]
     notes = ["the comparison was interrupted, so that machines are missing or too short"] * interrupted
     notes += [
         f"{row['failed']} of {row['restarts']} restarts failed: {row['imaging']}, {row['scheme']}, {row['dataset']}"
@@ -41,21 +44,37 @@ def ranking_card(summary: pd.DataFrame, *, interrupted: bool) -> Card:
     return Card(title, facts, table, notes)
 
 
-def study_card(name: str, runs: pd.DataFrame, chosen: pd.DataFrame, varied: list[str], note: str = "") -> Card:
+def states_of(runs: pd.DataFrame, not_begun: int) -> str:
+    """How many runs are in which state, those that have not begun among them."""
+    states = [f"{number} {state}" for state, number in runs.state.value_counts().items()]
+    return (
+        f"{counted(len(runs) + not_begun, 'run')}: {', '.join(states + [f'{not_begun} not begun'] * (not_begun > 0))}"
+    )
+
+
+def study_card(
+    name: str,
+    runs: pd.DataFrame,
+    chosen: pd.DataFrame,
+    varied: list[str],
+    *,
+    not_begun: int = 0,
+    notes: Sequence[str] = (),
+) -> Card:
     """The card of a study: how many runs are in which state, and each scheme at its chosen setting."""
     title = f"Study{f' {shortened(name, 60)}' if name else ''}"
     if runs.empty:
         return Card(f"{title}: no run has begun")
-    states = ", ".join(f"{number} {state}" for state, number in runs.state.value_counts().items())
-    facts = [f"{len(runs)} runs: {states}"]
+    facts = [states_of(runs, not_begun)]
     failed = [f"run {run.run} failed: {run.why}" for run in runs[runs.state == "failed"].itertuples()]
-    notes = failed[:3] + [f"{len(failed) - 3} more runs failed; see runs()"] * (len(failed) > 3)
-    notes += [note] if note else []
+    more = [f"{len(failed) - 3} more runs failed; see runs()"] * (len(failed) > 3)
+    notes = [*failed[:3], *more, *notes]
     if chosen.empty:
         return Card(title, facts, None, notes)
     facts.append("medians over restarts on test data in nats per datum, at the settings chosen on validation data")
     labels = ["dataset", "machine", "budget"]
     differing = [label for label in labels if len(set(chosen[label])) > 1]
     numbers = {column: short for column, short in NUMBERS.items() if column not in ("elbo", "seconds")}
-    table = chosen[[*differing, "scheme", *numbers, *varied]].rename(columns=numbers)
+    settings = {name: chosen[name].map(as_given) for name in varied}
+    table = chosen[[*differing, "scheme", *numbers]].rename(columns=numbers).assign(**settings)
     return Card(title, facts, table, notes)

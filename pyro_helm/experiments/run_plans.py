@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,8 @@ from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.schemes import Scheme
 from pyro_helm.training.fitting import fit
 from pyro_helm.training.manifest import described
+from pyro_helm.training.schedules import by_name
+from pyro_helm.training.settings import Settings, checked_settings
 from pyro_helm.training.steps import STEPS
 
 FORMAT = 1
@@ -31,6 +33,7 @@ _GIVEN_BY_THE_STUDY = {
     *("out", "resume", "save_every", "overwrite", "progress", "callbacks"),
 }
 _TOLD_BY_THE_BUDGET = {"num_epochs", "max_seconds"}
+_ROWS, _ABSENT = "data_digest", object()
 
 
 @dataclass(frozen=True, eq=False)  # eq: each is itself, and may be a key
@@ -123,6 +126,7 @@ def run_of(
 ) -> Run:
     """A run, with its description complete; the arguments are those of the entries of a study."""
     chosen = live(settings)
+    _check_values(chosen)
     if not objective.captures and chosen.get("step") in STEPS:
         chosen["step"] = "eager"
     all_settings = settings_of_training(training) | chosen
@@ -145,6 +149,26 @@ def run_of(
     steps = steps_per_epoch(rows, batch_size)
     width = data.train.shape[1]
     return Run(labels, description, build, objective, training, chosen, measure, steps, save_every, width)
+
+
+def _check_values(settings: Mapping[str, Any]) -> None:
+    """Refuse values that a training would refuse, before there is one."""
+    known = {field.name for field in fields(Settings)}
+    checked_settings(Settings(**{name: value for name, value in settings.items() if name in known}), has_valid=True)
+    dtype, schedule, step = (settings.get(name) for name in ("dtype", "schedule", "step"))
+    if not isinstance(dtype, torch.dtype | None):
+        raise ValueError(f"dtype must be one of torch's, such as float64, got {dtype!r}")
+    if isinstance(schedule, str):
+        by_name(schedule, 1)
+    if step is not None and step not in STEPS:
+        raise ValueError(f"step must be one of {', '.join(STEPS)}; got {step!r}")
+
+
+def check_reference(reference: str, runs: Sequence[Run]) -> None:
+    """Refuse a scheme to compare with that no run has."""
+    labels = {run.labels["scheme"] for run in runs}
+    if reference and reference not in labels:
+        raise ValueError(f"reference is {reference!r}, expected one of the schemes {', '.join(sorted(labels))}")
 
 
 def _own_code(machine: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,7 +203,7 @@ def columns_of(description: Mapping[str, Any]) -> dict[str, Any]:
     for part, left_out in (
         ("scheme", {"name"}),
         ("machine", {"machine", "imaging", "sizes", "code"}),  # which have columns of their own, or need none
-        ("data", {"source", "digest"}),
+        ("data", {"source"}),
         ("scores", {"splits"}),
     ):
         for name, value in description[part].items():
@@ -190,6 +214,15 @@ def columns_of(description: Mapping[str, Any]) -> dict[str, Any]:
     if is_made_of_parts(description["machine"]["machine"]):
         found = {"machine_model": MODEL, "guide": GUIDE} | found
     return found | {"on_distribution": description["on_distribution"]}
+
+
+def columns_of_all(descriptions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """:func:`columns_of` of each run; a setting of the training that only others have is None.
+
+    A description leaves out those that are None.
+    """
+    of_training = dict.fromkeys(name for each in descriptions for name in each["settings"])
+    return [of_training | columns_of(each) for each in descriptions]
 
 
 def _cell(value: Any) -> Any:
@@ -214,10 +247,12 @@ def having(runs: Sequence[Run], name: str, values: Any) -> list[Run]:
         ValueError: if no run has such a label or setting, or none of the values.
 
     """
-    known = [{**columns_of(run.description), **run.labels, "seed": run.description["seed"]} for run in runs]
+    settings = columns_of_all([run.description for run in runs])
+    known = [{**each, **run.labels, "seed": run.description["seed"]} for run, each in zip(runs, settings, strict=True)]
     if not any(name in each for each in known):
         raise ValueError(unknown("label or setting", name, list(dict.fromkeys(key for each in known for key in each))))
-    asked = {_comparable(value) for value in (values if isinstance(values, list | tuple | set) else [values])}
+    several = values if isinstance(values, list | tuple | set) else [values]
+    asked = {_comparable(None if (name, value) == ("batch_size", "all") else value) for value in several}
     found = [run for run, each in zip(runs, known, strict=True) if name in each and _comparable(each[name]) in asked]
     if not found:
         there = dict.fromkeys(str(each[name]) for each in known if name in each)
@@ -229,7 +264,7 @@ def having(runs: Sequence[Run], name: str, values: Any) -> list[Run]:
 
 def _comparable(value: Any) -> Any:
     """A number however it is written, a truth value as TOML has it, else text."""
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return str(value).lower()
     try:
         return float(value)
@@ -237,11 +272,24 @@ def _comparable(value: Any) -> Any:
         return str(value)
 
 
-def varied(columns: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Settings that differ between those runs that have them.
+def varied(columns: Sequence[Mapping[str, Any]], labels: Sequence[Hashable]) -> list[str]:
+    """Settings that differ between those runs that have them, or that of runs with the same labels one alone has.
 
-    >>> varied([{"learning_rate": 0.1, "average": 0.9}, {"learning_rate": 0.2}])
+    What runs have that can't have the same is no difference: the particles of a scheme beside one that draws none.
+    Neither are the rows of data sets with names of their own.
+
+    >>> varied([{"learning_rate": 0.1, "num_particles": 5}, {"learning_rate": 0.2}], ["vimco", "wake_sleep"])
     ['learning_rate']
+    >>> varied([{"data_train": 50}, {}], ["bars", "bars"])
+    ['data_train']
     """
     names = dict.fromkeys(name for each in columns for name in each if name not in _TOLD_BY_THE_BUDGET)
-    return [name for name in names if len({repr(each[name]) for each in columns if name in each}) > 1]
+    alike: dict[Hashable, list[Mapping[str, Any]]] = {}
+    for label, each in zip(labels, columns, strict=True):
+        alike.setdefault(label, []).append(each)
+    return [
+        name
+        for name in names
+        if (name != _ROWS and len({repr(each[name]) for each in columns if name in each}) > 1)
+        or any(len({repr(each.get(name, _ABSENT)) for each in group}) > 1 for group in alike.values())
+    ]

@@ -13,34 +13,29 @@ import pandas as pd
 from torch import nn
 
 from pyro_helm.data.sets import Data
-from pyro_helm.experiments.choosing import chosen_settings, paired_by_restart
+from pyro_helm.experiments import study_tables
+from pyro_helm.experiments.choosing import chosen_if_any, chosen_settings, missing_references, paired_by_restart
 from pyro_helm.experiments.data_sets import data_of
 from pyro_helm.experiments.ending import Ended, ending_signals
-from pyro_helm.experiments.grids import Plan
+from pyro_helm.experiments.grids import Plan, seeds_of
 from pyro_helm.experiments.progress_bar import StudyBar
 from pyro_helm.experiments.ranking import study_card
 from pyro_helm.experiments.recipes import load_machine
 from pyro_helm.experiments.run_folders import TrainingInterrupted, folder_of, is_over, outcome_in, warn_of
-from pyro_helm.experiments.run_plans import Run, having
-from pyro_helm.experiments.scoring import SPLITS
+from pyro_helm.experiments.run_plans import Run, check_reference, having
+from pyro_helm.experiments.scoring import checked_scores
 from pyro_helm.experiments.step_times import kept_step_times, time_steps
-from pyro_helm.experiments.study_folder import keep_plan, kept_words, write_tables
-from pyro_helm.experiments.study_tables import (
-    RunFolder,
-    conflicts_table,
-    final_table,
-    found_runs,
-    history_table,
-    runs_table,
-    varied_settings,
-)
+from pyro_helm.experiments.study_folder import keep_plan, kept_words, planned_runs, write_tables
+from pyro_helm.experiments.study_tables import RunFolder
+from pyro_helm.experiments.used_folders import check_is_this_study
 from pyro_helm.experiments.workers import OnDone, carry_out_here, carry_out_on, local_client, number_of_cores
-from pyro_helm.runtime.arguments import at_least_one, checked_seed, not_negative
+from pyro_helm.runtime.arguments import at_least_one, not_negative
 from pyro_helm.runtime.shown import Card, Shown
 from pyro_helm.training.checkpoint import load
 from pyro_helm.training.checks import made_folder
 from pyro_helm.training.fitting import fit
 from pyro_helm.training.result import Result
+from pyro_helm.training.run_folder import check_holds_no_run
 
 
 class Study(Shown):
@@ -104,6 +99,7 @@ class Study(Shown):
         measure: Callable[..., Any] | None = None,
     ) -> None:
         self.folder = made_folder(folder)
+        check_holds_no_run(self.folder)
         self.name, self.question, self.reference = name, question, reference
         self.interrupted: int | None = None
         self.unfinished: tuple[Run, Result] | None = None
@@ -111,20 +107,18 @@ class Study(Shown):
             datasets=datasets,
             machines=machines,
             schemes=schemes,
-            settings=settings or {},
+            settings={} if settings is None else settings,
             budget=budget,
             restarts=at_least_one("restarts", restarts),
-            seeds=[checked_seed(seed) for seed in seeds],
-            scores={"num_samples": 1000, "splits": list(SPLITS), **(scores or {})},
+            seeds=seeds_of(seeds),
+            scores=checked_scores({} if scores is None else scores),
             save_every=not_negative("save_every", save_every),
             training=training,
             measure=measure,
         )
         self.plan: list[Run] = plan.runs(self.folder)
         self._whole = self.plan  # of which only() leaves a part
-        labels = {run.labels["scheme"] for run in self.plan}
-        if reference and reference not in labels:
-            raise ValueError(f"reference is {reference!r}, expected one of the schemes {', '.join(sorted(labels))}")
+        check_reference(reference, self.plan)
 
     @classmethod
     def open(cls, folder: str | Path) -> Study:
@@ -132,8 +126,11 @@ class Study(Shown):
 
         Raises:
             FileNotFoundError: if there is no run below the folder.
+            NotADirectoryError: for a file.
 
         """
+        if Path(folder).is_file():
+            raise NotADirectoryError(f"a study is a folder, but {folder} is a file")
         study = cls.__new__(cls)
         study.folder = Path(folder)
         study.name, study.question, study.reference = kept_words(study.folder)
@@ -181,8 +178,10 @@ class Study(Shown):
         Raises:
             ConnectionError: if the scheduler is lost.
             ImportError: for several workers without Dask.
+            ValueError: for the folder of another study.
 
         """
+        check_is_this_study(self.folder, self._whole, self.name)
         self.carry_out(workers, client=client, progress=progress)
         write_tables(self.folder, self._found(self._whole)[0], self.reference)
         return self.runs()
@@ -229,23 +228,28 @@ class Study(Shown):
         return kept_step_times(self.folder)
 
     def _card(self) -> Card:
-        name, runs = self.name or self.folder.name, self.runs()
-        try:
-            return study_card(name, runs, self.chosen(), self.varied)
-        except ValueError as error:  # there is no choosing without validation data, but the runs are there
-            return study_card(name, runs, pd.DataFrame(), [], str(error))
+        name, names = self.name or self.folder.name, self.varied
+        chosen, why = chosen_if_any(self.table(), names)
+        notes = [*filter(None, [why]), *missing_references(chosen, self.reference)]
+        return study_card(name, self.runs(), chosen, names, not_begun=self.not_begun, notes=notes)
+
+    @property
+    def not_begun(self) -> int:
+        """Number of runs that are asked for and have not begun, of the plan or of what the folder says."""
+        asked = {run.digest for run in self.plan} or planned_runs(self.folder)
+        return len(asked - {run.digest for run in self._found()[0]})
 
     def runs(self) -> pd.DataFrame:
         """One row per run: labels, every setting, ``state`` and why, seconds and steps of training, folder."""
-        return runs_table(self._found()[0])
+        return study_tables.runs_table(self._found()[0])
 
     def table(self) -> pd.DataFrame:
         """Final numbers, one row per run, restart, split and metric; settings that differ are columns."""
-        return final_table(self._found()[0])
+        return study_tables.final_table(self._found()[0])
 
     def history(self) -> pd.DataFrame:
         """Learning curves, one row per run, epoch, restart and metric."""
-        return history_table(self._found()[0])
+        return study_tables.history_table(self._found()[0])
 
     def chosen(self) -> pd.DataFrame:
         """The best setting of each scheme on validation data, reported on test data."""
@@ -259,12 +263,12 @@ class Study(Shown):
 
     def conflicts(self) -> pd.DataFrame:
         """Runs that are there twice with unlike numbers: ``run, folder, other, what``."""
-        return conflicts_table(self._found()[1])
+        return study_tables.conflicts_table(self._found()[1])
 
     @property
     def varied(self) -> list[str]:
         """Settings that differ between runs; each is a column of every table."""
-        return varied_settings(self._found()[0])
+        return study_tables.varied_settings(self._found()[0])
 
     def machine(self, run: str) -> tuple[nn.Module, nn.Module | None]:
         """Model and guide of a run, by its digest.
@@ -291,8 +295,4 @@ class Study(Shown):
         raise ValueError(f"there is no run {digest!r} in {self.folder}")
 
     def _found(self, plan: Sequence[Run] | None = None) -> tuple[list[RunFolder], list[tuple[RunFolder, RunFolder]]]:
-        runs, twice = found_runs(self.folder)
-        place = {run.digest: number for number, run in enumerate(self.plan if plan is None else plan)}
-        if place:
-            runs = [run for run in runs if run.digest in place]
-        return sorted(runs, key=lambda run: place.get(run.digest, 0)), twice
+        return study_tables.found_runs(self.folder, [run.digest for run in (self.plan if plan is None else plan)])

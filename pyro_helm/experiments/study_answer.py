@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pyro_helm.runtime.shown import listed
+from pyro_helm.experiments.choosing import NoChoice
+from pyro_helm.runtime.shown import counted, listed
 
 if TYPE_CHECKING:
     from pyro_helm.experiments.study import Study
@@ -37,7 +38,10 @@ class Verdict(NamedTuple):
 
 def verdicts(study: Study) -> list[Verdict]:
     """The answer for every data set, machine and budget that has a scored run."""
-    chosen = study.chosen()
+    try:
+        chosen = study.chosen()
+    except NoChoice:
+        return []
     if chosen.empty:
         return []
     leading = leaders(chosen)
@@ -78,7 +82,7 @@ def _sentence(lead: dict[Any, Any], others: pd.DataFrame) -> tuple[str, bool]:
     error = f" ± {stderr:.3f}" if np.isfinite(stderr) else ""
     where = "validation data; on test data it" if np.isfinite(lead["valid_log_likelihood"]) else "test data: it"
     start = (f"{lead['scheme']} is best on {where} has {lead['log_likelihood']:.3f}{error} "
-             f"nats per datum (median of {lead['restarts']} restarts).")  # fmt: skip
+             f"nats per datum (median of {counted(lead['restarts'], 'restart')}).")  # fmt: skip
     if others.empty:
         return f"{start} No other scheme has been scored.", False
     # how far the leader is ahead, with the interval turned round too

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -56,6 +57,15 @@ def picture(figure: Figure, caption: str, *, is_wide: bool = False) -> Picture:
     return Picture(f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}", caption, is_wide)
 
 
+def if_possible(what: str, draw: Callable[[], list[Picture]]) -> tuple[list[Picture], list[str]]:
+    """Pictures, or why there are none: whatever the error is, it costs pictures and not the page."""
+    try:
+        return draw(), []
+    except Exception as error:
+        reason = error if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: {error}"
+        return [], [f"Left out: {what}. The reason: {reason}."]
+
+
 def curve_pictures(study: Study, chosen: pd.DataFrame) -> list[Picture]:
     """Learning curves of the chosen settings, over steps and over seconds, a picture of each place."""
     history = study.history()
@@ -83,7 +93,7 @@ def sensitivity_pictures(study: Study, table: pd.DataFrame) -> list[Picture]:
     found = []
     for name in sorted(study.varied, key=lambda name: name != "learning_rate"):
         for labels, group in valid.groupby(PLACE):
-            if group.groupby("scheme")[name].nunique().max() > 1:
+            if group.groupby("scheme")[name].nunique(dropna=False).max() > 1:
                 figure = plots.setting_sensitivity(group, name, others=study.varied)
                 words = name.replace("_", " ")
                 found.append(picture(figure, f"{in_words(labels)}: over the {words}; a ring marks each scheme's best"))
@@ -101,7 +111,10 @@ def _machine(study: Study, lead: dict[object, object], table: pd.DataFrame) -> M
     place = in_words(lead[name] for name in PLACE)
     run, restart, value = best_restart(table, str(lead["runs"]).split())
     title = f"{place}: {lead['scheme']}, restart {restart} of run {run}, {value:.3f} nats per datum"
-    model, guide = study.machine(run)
+    try:
+        model, guide = study.machine(run)
+    except Exception as error:  # whatever it is, the page is to be written
+        return Machine(title, [f"Not drawn: the machine can't be loaded. The reason: {error}."], [])
     if not isinstance(model, BeliefNetwork) or not isinstance(guide, FactorialRecognition):
         return Machine(title, ["Not drawn: it is not a BeliefNetwork with a FactorialRecognition."], [])
     return Machine(title, *_pictures(model, guide, study.data(run), restart))
@@ -123,10 +136,9 @@ def _pictures(
     found: list[Picture] = []
     kinds = {"weights": _weights, "dreams": _dreams, "reconstructions": _kept, "posterior": _posteriors}
     for what, drawn in kinds.items():
-        try:
-            found += drawn(model, guide, data, restart)
-        except (ValueError, TypeError) as error:
-            notes.append(f"Left out: {what}. The reason: {error}.")
+        pictures, reasons = if_possible(what, partial(drawn, model, guide, data, restart))
+        found += pictures
+        notes += reasons
     return notes, found
 
 

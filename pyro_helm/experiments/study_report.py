@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
+from pyro_helm.experiments.choosing import chosen_if_any, missing_references
 from pyro_helm.experiments.html_tables import PageTable, page_table
+from pyro_helm.experiments.ranking import states_of
 from pyro_helm.experiments.study import Study
 from pyro_helm.experiments.study_answer import PLACE, headline, leaders, verdicts
-from pyro_helm.experiments.study_figures import curve_pictures, machine_pictures, sensitivity_pictures
+from pyro_helm.experiments.study_figures import curve_pictures, if_possible, machine_pictures, sensitivity_pictures
 from pyro_helm.runtime.atomic_files import atomic_path
-from pyro_helm.runtime.shown import grouped_warnings
+from pyro_helm.runtime.shown import counted, grouped_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,26 +69,34 @@ def report(folder: str | Path, out: str | Path | None = None) -> Path:
 
 def page(study: Study) -> str:
     """The text of the page."""
-    chosen, table, runs = study.chosen(), study.table(), study.runs()
+    table, runs = study.table(), study.runs()
+    chosen, why_not = chosen_if_any(table, study.varied)
     chosen = chosen.sort_values(PLACE, kind="stable", ignore_index=True)
     found = verdicts(study)
-    states = ", ".join(f"{number} {state}" for state, number in runs.state.value_counts().items())
+    curves, no_curves = if_possible("learning curves", lambda: [] if chosen.empty else curve_pictures(study, chosen))
+    sensitivity, no_sensitivity = if_possible("settings", lambda: sensitivity_pictures(study, table))
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
         files("pyro_helm.experiments").joinpath("study_report.html").read_text(encoding="utf-8")
     )
     return template.render(
         title=study.name or study.folder.resolve().name,
         question=study.question or "Which scheme is ahead, where, by how much, and how sure is that?",
-        about=f"{len(runs)} runs: {states}; {runs.scheme.nunique()} schemes, {runs.seconds.sum():.0f} s of training",
+        about=f"{states_of(runs, study.not_begun)}; {counted(runs.scheme.nunique(), 'scheme')}, "
+        f"{runs.seconds.sum():.0f} s of training",
         headline=headline(found),
         verdicts=found,
-        notes=_notes(study, runs),
+        no_answer=f"There is no answer: {why_not}."
+        if why_not
+        else "No run is finished yet, so that there is no answer.",
+        notes=[*_notes(study, runs, chosen), *no_curves, *no_sensitivity],
+        counted=counted,
         chosen=_chosen_table(study, chosen),
-        curves=[] if chosen.empty else curve_pictures(study, chosen),
-        sensitivity=[] if table.empty else sensitivity_pictures(study, table),
+        curves=curves,
+        sensitivity=sensitivity,
         machines=machine_pictures(study, chosen, table),
         warnings=_warnings(table, runs),
-        code=_code(study, chosen),
+        no_warnings=_no_warnings(table, _unfinished(study, runs)),
+        code=_code(study, table),
         versions=_versions(runs),
         runs=_runs_table(study, runs),
         numbers=page_table(table.drop(columns="warnings", errors="ignore"), settings=[*study.varied, "steps", "epoch"]),
@@ -121,12 +131,17 @@ def _runs_table(study: Study, runs: pd.DataFrame) -> PageTable:
     return page_table(rows, HEADINGS, settings=[str(name) for name in rows if name not in measured])
 
 
-def _notes(study: Study, runs: pd.DataFrame) -> list[str]:
-    """What limits the answer: runs that are missing, and runs found twice with unlike results."""
-    notes = []
-    waiting = int((runs.state == "waiting").sum())
-    if waiting:
-        notes.append(f"{waiting} of {len(runs)} runs are not finished: the answer may change")
+def _unfinished(study: Study, runs: pd.DataFrame) -> int:
+    """Runs that have not begun, or are under way."""
+    return int((runs.state == "waiting").sum()) + study.not_begun
+
+
+def _notes(study: Study, runs: pd.DataFrame, chosen: pd.DataFrame) -> list[str]:
+    """What limits the answer: runs or a reference that are missing, and runs found twice with unlike results."""
+    notes = missing_references(chosen, study.reference)
+    unfinished = _unfinished(study, runs)
+    if unfinished:
+        notes.append(f"{unfinished} of {len(runs) + study.not_begun} runs are not finished: the answer may change")
     conflicts = study.conflicts()
     if len(conflicts):
         notes.append(f"{len(conflicts)} runs were found twice with unlike results, such as {conflicts.run.iloc[0]}")
@@ -150,9 +165,17 @@ def _warnings(table: pd.DataFrame, runs: pd.DataFrame) -> list[dict[str, str]]:
     return found
 
 
-def _code(study: Study, chosen: pd.DataFrame) -> str:
-    """Python that scores the first run of the table again."""
-    run = "DIGEST" if chosen.empty else str(chosen.runs.iloc[0]).split()[0]
+def _no_warnings(table: pd.DataFrame, unfinished: int) -> str:
+    """What stands in the place of warnings where there are none."""
+    if table.empty:
+        return "None: no run has been scored yet."
+    rest = "every run is finished" if not unfinished else f"{counted(unfinished, 'run')} not finished yet"
+    return f"None: every log-likelihood passed its checks; {rest}."
+
+
+def _code(study: Study, table: pd.DataFrame) -> str:
+    """Python that scores a run of the study again."""
+    run = "DIGEST" if table.empty else str(table.run.iloc[0])
     return (
         f"import pyro_helm as helm\n\nstudy = helm.Study.open({str(study.folder)!r})\n"
         f"model, guide = study.machine({run!r})\ndata = study.data({run!r})\n"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pyro_helm.experiments.digests import digest_of
 from pyro_helm.experiments.run_folders import RUN_FILE, SCORES, Outcome, outcome_in, read_json
-from pyro_helm.experiments.run_plans import columns_of, varied
+from pyro_helm.experiments.run_plans import columns_of, columns_of_all, varied
 
 GROUP = ["dataset", "machine", "budget"]
 """Within which schemes are compared."""
@@ -58,8 +58,8 @@ class RunFolder:
         return {name: known.get(name, "") for name in (*LABELS, *names)} | {"seed": self.description["seed"]}
 
 
-def found_runs(folder: Path) -> tuple[list[RunFolder], list[tuple[RunFolder, RunFolder]]]:
-    """Runs below a folder, at any depth, and those that are there twice."""
+def found_runs(folder: Path, asked: Sequence[str] = ()) -> tuple[list[RunFolder], list[tuple[RunFolder, RunFolder]]]:
+    """Runs below a folder, at any depth, and those that are there twice; of digests that are asked, in their order."""
     runs: dict[str, RunFolder] = {}
     twice = []
     for path in sorted(folder.rglob(RUN_FILE)):
@@ -74,12 +74,12 @@ def found_runs(folder: Path) -> tuple[list[RunFolder], list[tuple[RunFolder, Run
             twice.append((first, run))
             if first.state != "finished" and run.state == "finished":
                 runs[run.digest] = run
-    return list(runs.values()), twice
+    return [runs[digest] for digest in asked or runs if digest in runs], twice
 
 
 def varied_settings(runs: Sequence[RunFolder]) -> list[str]:
     """Names of the settings that differ between runs."""
-    return varied([run.settings for run in runs])
+    return varied(columns_of_all([run.description for run in runs]), [tuple(run.labels.values()) for run in runs])
 
 
 def runs_table(runs: Sequence[RunFolder]) -> pd.DataFrame:
@@ -113,7 +113,7 @@ def final_table(runs: Sequence[RunFolder]) -> pd.DataFrame:
         if run.outcome is not None and run.state == "finished":
             steps, seconds = run.outcome["steps"], run.outcome["seconds"]
             numbers = {"epoch": steps // run.steps_per_epoch, "steps": steps, "seconds": seconds}
-            parts.append(pd.read_parquet(run.path / f"{SCORES}.parquet").assign(**run.columns(names), **numbers))
+            parts.append(_kept(run, f"{SCORES}.parquet").assign(**run.columns(names), **numbers))
     return _put_together(parts, [*LABELS, *names, *_FINAL])
 
 
@@ -124,11 +124,21 @@ def history_table(runs: Sequence[RunFolder]) -> pd.DataFrame:
     for run in runs:
         path = run.path / "history.parquet"
         if path.is_file():
-            table = pd.read_parquet(path)
+            table = _kept(run, path.name)
             kept = {name: value for name, value in run.columns(names).items() if value != "" or name not in table}
             split = table.metric.str.partition("_")[0]
             parts.append(table.assign(**kept, split=split, steps=table.epoch * run.steps_per_epoch))
     return _put_together(parts, [*LABELS, *names, *_HISTORY])
+
+
+def _kept(run: RunFolder, name: str) -> pd.DataFrame:
+    """A table of a run; ValueError for a file that is damaged."""
+    try:
+        return pd.read_parquet(run.path / name)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{run.path / name} is damaged or missing; remove its folder to train this run anew"
+        ) from error
 
 
 def _put_together(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
@@ -143,7 +153,7 @@ def conflicts_table(twice: Sequence[tuple[RunFolder, RunFolder]]) -> pd.DataFram
     rows = []
     for one, other in twice:
         if one.state == other.state == "finished":
-            ours, theirs = (pd.read_parquet(run.path / f"{SCORES}.parquet") for run in (one, other))
+            ours, theirs = (_kept(run, f"{SCORES}.parquet") for run in (one, other))
             if not ours.equals(theirs):
                 rows.append(
                     {"run": one.digest, "folder": str(one.path), "other": str(other.path)}

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pyro_helm.experiments.choosing import stderr_of_median
 from pyro_helm.experiments.run_plans import settings_of_training
+from pyro_helm.runtime.tables import outermost
 from pyro_helm.schemes import SCHEMES
 from pyro_helm.training.fitting import fit
 
@@ -40,6 +41,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for labels, group in final.groupby(keys, sort=False, observed=True, dropna=False):
         wide = group.pivot(index=["seed", "restart"], columns="metric", values="value")
+        if "elbo" not in wide:  # of machines without a guide
+            wide = wide.assign(elbo=np.nan)
         if any(metric not in wide for metric in _FINAL) or wide.failed.isna().any():
             raise ValueError(f"table lacks some of {', '.join(_FINAL)} for restarts of {' '.join(map(str, labels))}")
         kept = wide[wide.failed == 0]
@@ -55,7 +58,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
             row |= {f"{metric}_stderr": stderr_of_median(values)}
         row["seconds"] = group.groupby("seed").seconds.max().sum() / len(wide)
         rows.append(row)
-    summary = pd.DataFrame(rows)
+    summary = outermost(pd.DataFrame(rows), ["scheme", "imaging", "log_likelihood"], ["restarts", "failed", "seconds"])
     return (
         summary
         if summary.empty

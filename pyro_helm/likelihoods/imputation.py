@@ -163,7 +163,7 @@ def impute(
                     strict=True,
                 )
             ]
-    wholes: dict[str, Tensor] = {}
+    wholes: dict[str, Any] = {}
     for part, pieces_of in zip((*_PARTS, "ess"), zip(*pieces, strict=True), strict=True):
         leading = int(part == "draws")
         whole = torch.cat(pieces_of, dim=leading + 1)

@@ -124,8 +124,8 @@ def weight_table(model: BeliefNetwork, *, names: Sequence[str] | None = None) ->
             table = _rows(value, layer=name, imaging=imaging, causes=whose, units=units[name])
             tables.append(table[there.expand(value.shape).flatten().tolist()])
     if isinstance(model, LabelledBeliefNetwork):
-        prior = model.class_prior.leak
-        tables.append(_rows(prior, layer=SITE, imaging="categorical", causes=["leak"], units=labels))
+        leak = model.class_prior.leak
+        tables.append(_rows(leak, layer=SITE, imaging="categorical", causes=["leak"], units=labels))
     return pd.concat(tables).reset_index()
 
 

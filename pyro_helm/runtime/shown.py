@@ -171,6 +171,17 @@ def _cell(value: object) -> str:
     return "" if value is None or value is pd.NA else shortened(str(value))
 
 
+def as_given(setting: object) -> str:
+    """A setting as it was given, whatever a table's column has made of it.
+
+    >>> as_given(50.0), as_given(float("nan")), as_given("cosine")
+    ('50', 'none', 'cosine')
+    """
+    if pd.isna(setting):  # type: ignore[call-overload]
+        return "none"
+    return f"{setting:g}" if isinstance(setting, (float, np.floating)) else str(setting)
+
+
 def in_digits(value: float) -> str:
     """A number to three digits after the point, or in powers of ten where that would say little.
 

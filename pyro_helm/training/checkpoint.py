@@ -8,7 +8,7 @@ import os
 import warnings
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, cast
 
 import safetensors
 import torch
@@ -108,7 +108,7 @@ def load(path: str | Path, model: nn.Module | None = None, guide: nn.Module | No
     check_sizes_agree(*(parts[part][0] if part in parts else None for part in ("model", "guide")))
     for part, (module, found) in parts.items():
         if _prepared(module, described[part]) is not module:
-            module.learn_missing()  # type: ignore[operator]  # which _prepared has seen it to have
+            cast(Any, module).learn_missing()
         module.load_state_dict(found)
     return parts["model"][0], parts["guide"][0] if "guide" in parts else None
 

@@ -105,12 +105,12 @@ def check_distribution(name: str, distribution: PatternDistribution) -> None:
         raise ValueError(f"probabilities of {name} must be 0 or more and sum to 1, their sum is {total}")
 
 
-def check_programs(model: Any, guide: Any, scheme: Any, valid: Any) -> None:
+def check_programs(model: Any, guide: Any, scheme: Any) -> None:
     """Refuse what is no module or scheme, and programs that differ."""
     if not isinstance(scheme, Scheme):
         raise TypeError(f"scheme must be an inference scheme such as ReweightedWakeSleep(), got {scheme!r}")
-    if guide is None:
-        _check_guide_can_be_left_out(scheme, valid)
+    if guide is None and scheme.needs_guide:
+        raise TypeError(f"{type(scheme).__name__} draws from a guide, got None; without one use Gibbs or ExactEM")
     for part, module in (("model", model), ("guide", guide)):
         if not isinstance(module, nn.Module) and not (part == "guide" and module is None):
             raise TypeError(
@@ -148,16 +148,6 @@ def check_can_observe(
 def _check_has_shapes(part: str, module: nn.Module | None) -> None:
     if module is not None and any(map(nn.parameter.is_lazy, module.parameters())):
         raise ValueError(f"{part} has parameters without a shape yet (a lazy module); call it once before the training")
-
-
-def _check_guide_can_be_left_out(scheme: Scheme, valid: Any) -> None:
-    if scheme.needs_guide:
-        raise TypeError(f"{type(scheme).__name__} draws from a guide, got None; without one use Gibbs or ExactEM")
-    if valid is not None:
-        raise ValueError(
-            "validation draws from a guide, got guide=None and data in valid; leave valid out and score the model "
-            'afterwards with log_likelihood(model, None, data, method="exact"), or method="ais" with start="prior"'
-        )
 
 
 def made_scheduler(

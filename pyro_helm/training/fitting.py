@@ -62,7 +62,8 @@ def fit(
     Args:
         model: called with ``observations={"x": batch}``. With ``model.restarts`` above 1, the first dimension of every
             parameter is the restart.
-        guide: called likewise; may be None for a scheme that needs none, without ``valid``.
+        guide: called likewise; may be None for a scheme that needs none. Validation is then exact, or where the states
+            are too many to sum in every epoch left out with a warning.
         data: ``[data, units]``, of what the model's observed sites can take, NaN where missing: a tensor, numpy array
             or pandas DataFrame; observations by name with the data in front, ``{"x": ..., "label": ...}``, which both
             programs are shown in every phase; a map-style ``torch.utils.data.Dataset`` of such rows; or a

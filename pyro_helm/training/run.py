@@ -41,7 +41,7 @@ from pyro_helm.training.settings import Settings, checked_settings
 from pyro_helm.training.step_choice import chosen_kind, may_narrow, numbers_of
 from pyro_helm.training.steps import Step, training_step
 from pyro_helm.training.streamed_cases import StreamedCases, training_cases
-from pyro_helm.training.validation import Metrics, validated
+from pyro_helm.training.validation import Metrics, valid_without_guide, validated
 from pyro_helm.training.weight_average import WeightAverage
 
 
@@ -98,7 +98,7 @@ class TrainingRun:
     ) -> None:
         self.model, self.guide, self.scheme = model, guide, scheme
         self.settings = settings = checked_settings(settings, has_valid=valid is not None)
-        check_programs(model, guide, scheme, valid)
+        check_programs(model, guide, scheme)
         cases = training_cases(data, model, guide, settings)
         valid_cases = None if valid is None else checked_cases("valid", valid, model, guide, settings.batch_size)
         check_step(settings.step, scheme)
@@ -201,12 +201,10 @@ class TrainingRun:
 
     def validate(self) -> None:
         """Measure the machines on the validation cases; nothing without them."""
-        if self.valid is not None and self.guide is not None:
-            settings = self.settings
+        if self.valid is not None:
+            number, seed = self.settings.valid_samples, self.settings.seed
             with self._evaluated():
-                self._metrics |= validated(
-                    self.model, self.guide, self.valid, num_samples=settings.valid_samples, seed=settings.seed
-                )
+                self._metrics |= validated(self.model, self.guide, self.valid, num_samples=number, seed=seed)
 
     def record(self, epoch: int) -> None:
         """Note what this epoch has measured, keep what has improved, and stop what is out of patience.
@@ -269,6 +267,8 @@ class TrainingRun:
         with self.restarts.best.buffers.restored():
             try_out(self.model, self.guide, first, self.scheme, self.restarts.number)
             self.restarts.best.check_buffers()
+            if self.guide is None and self.valid is not None:
+                self.valid = valid_without_guide(self.model, self.valid, self.settings.patience)
         check_all_are_trained(self.restarts.parameters)
 
     def _go_on(self, under_way: Pass) -> None:

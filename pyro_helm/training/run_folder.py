@@ -17,7 +17,7 @@ from pyro_helm.runtime.atomic_files import take_up, written_together
 from pyro_helm.training.checkpoint import FILE_NAME
 from pyro_helm.training.manifest import Manifest, changed_surroundings, differences
 
-CONFIG, STATE = "config.json", "state.pt"
+CONFIG, STATE, STUDY = "config.json", "state.pt", "study.json"
 _FILES = (CONFIG, STATE, FILE_NAME, "history.parquet", "history.csv")
 
 
@@ -65,9 +65,11 @@ class RunFolder:
         """The state to go on from, if there is one, and what has changed around it.
 
         Raises:
-            ValueError: for a folder that holds a run that is not to be gone on with.
+            ValueError: for a folder that holds a run that is not to be gone on with, or a study.
 
         """
+        if (self.path / STUDY).exists():
+            raise ValueError(f"out={str(self.path)!r} holds a study or a comparison ({STUDY}); choose another out")
         held = [name for name in _FILES if (self.path / name).exists()]
         if not held:
             return None, []
@@ -117,6 +119,13 @@ class RunFolder:
         """None for a run that was ended before its first save."""
         file = self.path / STATE
         return read_state(file) if file.exists() else None
+
+
+def check_holds_no_run(path: Path) -> None:
+    """Refuse a folder in which a run of its own has been written."""
+    held = [name for name in _FILES if (path / name).exists()]
+    if held:
+        raise ValueError(f"out={str(path)!r} holds a run of fit ({', '.join(held)}); choose another out")
 
 
 def forget_run(path: Path) -> None:

@@ -45,6 +45,7 @@ EVALUATIONS = 40
 Z_THRESHOLD = 5
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_quick_run_measures_every_group_and_prints_the_goals(tmp_path: Path) -> None:
     shown = run_script_by_itself("analysis.benchmarks.benchmark", "--quick", "--out", tmp_path)
     assert "falls short" in shown or "fall short" in shown

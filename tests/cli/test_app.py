@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 
 import pyro_helm as helm
 from pyro_helm.cli.app import app
+from pyro_helm.cli.completion import VISIBLE_ALONE, imaging_names
 from pyro_helm.cli.ends import end_of_fit
+from pyro_helm.cli.values import imaging_models
+from pyro_helm.layers import IMAGING
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.runtime import budget
 from pyro_helm.training.progress import Bar
@@ -64,6 +67,23 @@ def test_a_schedule_goes_by_its_name(own_data: Path, tmp_path: Path) -> None:
     assert "unknown schedule 'slow'; known are constant, cosine" in refused(
         *command, "--schedule", "slow", "--out", tmp_path / "slow"
     )
+
+
+def test_imaging_offers_what_all_layers_may_have(own_data: Path, tmp_path: Path) -> None:
+    hidden = {name for name, kind in IMAGING.items() if kind.is_binary}
+    assert {*IMAGING} - {*VISIBLE_ALONE} == hidden == {*imaging_names("")}
+    assert set(imaging_models("all") or []) == hidden
+    for command in ("fit", "compare"):
+        said = refused(command, own_data, "--sizes", "4", "--imaging", "poisson", "--out", tmp_path / "out")
+        assert "use --model 'belief_network visible=poisson'" in said
+
+
+def test_a_machine_is_trained_without_a_guide(own_data: Path, tmp_path: Path) -> None:
+    command: list[str | Path] = ["fit", own_data, "--sizes", "3", "--guide", "none", "--scheme", "exact_em", *QUICK]
+    assert "best validation log-likelihood" in run(*command, "--out", tmp_path / "alone")
+    assert helm.load(tmp_path / "alone")[1] is None
+    asked: list[str | Path] = ["compare", own_data, "--sizes", "3", "--guide", "none", "--schemes", "exact_em", *QUICK]
+    assert "exact_em" in run(*asked, "--samples", "5", "--out", tmp_path / "compared")
 
 
 @pytest.mark.parametrize("command", [[], ["fit"], ["compare"], ["loglik"], ["draw"], ["data"]])

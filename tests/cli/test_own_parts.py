@@ -75,6 +75,8 @@ def test_ones_own_machine_is_trained_resumed_and_scored(tmp_path: Path) -> None:
     assert "drawn of a BeliefNetwork, but the model is a Topics" in run(
         "draw", "runs/mine", "--out", "figures", status=2
     )
+    compared = ["compare", "bars", "--model", "mine:Topics", "--guide", "mine:Reader", "--schemes", "wake_sleep"]
+    assert "wake_sleep" in run(*compared, "--out", "runs/compared")  # likewise without --sizes
 
 
 @pytest.mark.parametrize(

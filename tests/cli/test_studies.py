@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
+import pyro_helm as helm
 from pyro_helm.cli.app import app
 
 FILE = """
@@ -53,12 +54,30 @@ def test_part_of_a_study_is_carried_out_alone_and_the_rest_later(tmp_path: Path)
     shown = study(tmp_path, text, "--only", "scheme=wake_sleep", "--only", "learning_rate=0.10", "--workers", "1")
     assert shown.exit_code == 0, shown.output
     assert "exact_em" not in shown.output
+    assert "4 runs: 1 finished, 3 not begun" in shown.output
+    opened = helm.Study.open(tmp_path / "s")
+    assert "4 runs: 1 finished, 3 not begun" in repr(opened)
+    words = helm.report(opened.folder).read_text()
+    assert "3 of 4 runs are not finished: the answer may change" in words
+    assert "every run is finished" not in words
     run = pd.read_csv(tmp_path / "s" / "runs.csv")
     assert run[["scheme", "learning_rate", "state"]].to_numpy().tolist() == [["wake_sleep", 0.1, "finished"]]
     before = (Path(run.folder[0]) / "outcome.json").stat().st_mtime_ns
     assert study(tmp_path, text, "--workers", "1").exit_code == 0
     assert pd.read_csv(tmp_path / "s" / "runs.csv").state.tolist() == ["finished"] * 4
     assert (Path(run.folder[0]) / "outcome.json").stat().st_mtime_ns == before
+
+
+def test_without_validation_scores_the_runs_are_shown_and_no_setting_is_chosen(tmp_path: Path) -> None:
+    text = FILE.replace("MOST", "2").replace("30 }", "30, learning_rate = [0.01, 0.1] }")
+    text = text.replace("num_samples = 5", 'num_samples = 5, splits = ["test"]')
+    shown = study(tmp_path, text, "--workers", "1")
+    assert shown.exit_code == 3, shown.output
+    assert "settings can't be chosen without validation scores: wake_sleep has 2" in shown.output
+    assert shown.output.count("wake_sleep") > 2  # its runs, with their numbers
+    page = CliRunner().invoke(app, ["report", str(tmp_path / "s")])
+    assert page.exit_code == 0, page.output
+    assert "There is no answer: settings can&#39;t be chosen" in (tmp_path / "s" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

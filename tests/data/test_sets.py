@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -128,15 +126,6 @@ def test_digits_are_scikit_learns_thresholded_at_half_of_the_maximum() -> None:
     assert (data.train.shape, data.valid.shape, data.test.shape) == ((1257, 64), (180, 64), (360, 64))
     expected = (load_digits().data >= 8)[np.random.default_rng(0).permutation(1797)]
     assert torch.equal(torch.cat([data.train, data.valid, data.test]), torch.from_numpy(expected).float())
-
-
-def test_scikit_learn_is_not_imported_until_digits_are_loaded() -> None:
-    code = (
-        "import sys, pyro_helm.data.sets as data; data.load_data('bars'); data.available_data(); "
-        "assert 'sklearn' not in sys.modules"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYRO_HELM_DATA": ""}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 # Names in the folder PYRO_HELM_DATA.

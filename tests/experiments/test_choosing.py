@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyro_helm.experiments.choosing import chosen_settings, interval, paired_by_restart
+from pyro_helm.experiments.choosing import (
+    chosen_if_any,
+    chosen_settings,
+    interval,
+    missing_references,
+    paired_by_restart,
+)
 
 LABELS = {"dataset": "d", "machine": "m", "budget": "b", "seed": 0, "epoch": 1, "steps": 10, "seconds": 2.0}
 
@@ -57,10 +63,26 @@ def test_differences_are_paired_by_restart_and_leave_failed_ones_out() -> None:
     assert against_best.against.item() == "a"
 
 
+def test_a_reference_without_a_result_leaves_rows_without_pairs_and_a_sentence() -> None:
+    chosen = chosen_settings(TABLE, ["learning_rate"])
+    differences = paired_by_restart(TABLE, chosen, ["learning_rate"], "intractable")
+    assert differences[["scheme", "against", "pairs"]].to_numpy().tolist() == [
+        ["a", "intractable", 0],
+        ["b", "intractable", 0],
+    ]
+    assert differences.difference.isna().all()
+    (sentence,) = missing_references(chosen, "intractable")
+    assert sentence.startswith("intractable, the reference, has no result for d, m, b")
+    assert missing_references(chosen, "a") == missing_references(chosen, "") == []
+
+
 def test_without_validation_scores_there_must_be_one_setting() -> None:
     on_test = TABLE[TABLE.split == "test"]
-    with pytest.raises(ValueError, match="a has 2 settings, but no run was scored on validation data"):
+    with pytest.raises(ValueError, match="settings can't be chosen without validation scores: a has 2, and no run"):
         chosen_settings(on_test, ["learning_rate"])
+    chosen, why = chosen_if_any(on_test, ["learning_rate"])
+    assert chosen.empty
+    assert "validation scores" in why
     one = chosen_settings(on_test[on_test.learning_rate == 0.2], [])
     assert one.log_likelihood.tolist() == [-8.0, -9.25]
     assert one.valid_log_likelihood.isna().all()

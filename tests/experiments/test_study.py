@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,7 +17,9 @@ from filelock import FileLock
 import pyro_helm as helm
 from pyro_helm.experiments import run_folders
 from pyro_helm.experiments.scoring import final_scores
+from pyro_helm.experiments.study_figures import sensitivity_pictures
 from pyro_helm.models import BeliefNetwork
+from pyro_helm.runtime.shown import as_given
 
 ROWS = {"train": 60, "valid": 20, "test": 20}
 BARS = {"data": "bars", **ROWS}
@@ -50,6 +53,49 @@ def test_every_setting_that_differs_is_a_column_of_every_table(done: helm.Study)
     assert done.varied == ["learning_rate", "num_particles"]
     for table in (done.runs(), done.table(), done.history(), done.chosen()):
         assert {"dataset", "machine", "scheme", "budget", *done.varied} <= {*table.columns}
+
+
+@pytest.mark.parametrize(("name", "values"), [("average", [None, 0.9]), ("batch_size", ["all", 30])])
+def test_none_is_a_value_of_a_setting_like_any_other(tmp_path: Path, name: str, values: list[Any]) -> None:
+    asked = study(tmp_path / "none", schemes=["wake_sleep"], settings={name: values}, budget="1 epochs")
+    assert [each.settings[name] for each in asked.only(**{name: values[0]}).plan] == [None]
+    run(asked)
+    assert asked.varied == [name]
+    (row,) = asked.chosen().to_dict("records")
+    assert (row["restarts"], row["settings_tried"]) == (2, 2)  # not four restarts of one setting
+    assert set(asked.table()[name].map(as_given)) == {"none", str(values[1])}
+    assert len(sensitivity_pictures(asked, asked.table())) == 1
+
+
+def test_a_damaged_table_and_a_file_are_answered_by_a_sentence(done: helm.Study, tmp_path: Path) -> None:
+    shutil.copytree(done.folder, tmp_path / "damaged")
+    scores = sorted(tmp_path.rglob("scores.parquet"))[0]
+    scores.write_bytes(scores.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"scores\.parquet is damaged or missing; remove its folder"):
+        helm.Study.open(tmp_path / "damaged").table()
+    with pytest.raises(NotADirectoryError, match=r"a study is a folder, but .*study\.json is a file"):
+        helm.report(done.folder / "study.json")
+
+
+def test_machines_without_a_guide_are_studied_and_reported(tmp_path: Path) -> None:
+    asked = study(
+        tmp_path / "alone",
+        machines=[{"machine": "sigmoid 3", "guide": "none"}],
+        schemes=["exact_em", "gibbs"],
+        settings={"batch_size": 30},
+    )
+    assert run(asked).state.tolist() == ["finished", "finished"]
+    assert set(asked.table().metric) == {"log_likelihood", "failed"}
+    model, guide = asked.machine(asked.runs().run[0])
+    assert guide is None
+    data = asked.data(asked.runs().run[0])
+    exact = helm.log_likelihood(model, None, data.valid, method="exact").summary.log_likelihood
+    ours = asked.table().query("split == 'valid' and metric == 'log_likelihood'").value[:2]
+    assert ours.tolist() == pytest.approx(exact.tolist())
+    assert "Not drawn" in helm.report(asked.folder).read_text()
+    how: dict[str, Any] = {"splits": ["test"], "failed": [False] * 2, "seed": 0, "num_chains": 4, "schedule": 20}
+    annealed = final_scores(model, None, data, max_terms=1, **how)
+    assert np.isfinite(annealed.query("metric == 'log_likelihood'").value).all()  # by annealing from the prior
 
 
 def test_the_table_has_every_restart_of_every_run_on_both_splits(done: helm.Study) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pyro_helm.experiments.choosing import NoChoice
 from pyro_helm.experiments.study_answer import headline, leaders, verdicts
 
 
@@ -43,6 +44,14 @@ def answer(lows: dict[str, tuple[float, float, float]], **settings: Any) -> tupl
     assert verdict.leader == "vimco"
     assert verdict.place == "set0, odds 4"
     return verdict.sentence, verdict.clear
+
+
+def test_where_no_setting_can_be_chosen_there_is_no_answer() -> None:
+    class Undecided(Tables):
+        def chosen(self) -> pd.DataFrame:
+            raise NoChoice("settings can't be chosen")
+
+    assert verdicts(Undecided({})) == []  # type: ignore[arg-type]
 
 
 def test_a_rival_whose_interval_is_below_zero_is_behind() -> None:

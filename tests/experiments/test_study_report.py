@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import pyro_helm as helm
 from pyro_helm.cli.app import app
 from pyro_helm.experiments.html_tables import Cell, page_table
-from pyro_helm.experiments.study_figures import _pictures, best_restart
+from pyro_helm.experiments.study_figures import Picture, _pictures, best_restart, if_possible
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 EVIL = "</script><img src=http://example.org/x.png onerror=alert(1)>"
@@ -88,6 +88,16 @@ class Reader(HTMLParser):
             self.rows[self._table][-1][-1] += data
         if self._in not in ("script", "style"):
             self.words += data
+
+
+def test_a_picture_that_fails_costs_no_page() -> None:
+    def broken() -> list[Picture]:
+        raise IndexError("index 5 is out of bounds")
+
+    assert if_possible("weights", broken) == (
+        [],
+        ["Left out: weights. The reason: IndexError: index 5 is out of bounds."],
+    )
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(page: str) -> None:

@@ -47,8 +47,8 @@ def test_causes_bear_the_names_of_what_drives_a_layer() -> None:
 
 @pytest.mark.parametrize("kind", ["condition", "labelled"])
 def test_dreams_of_a_label_are_of_the_distribution_given_it(kind: str) -> None:
-    settings: Any = {"condition": 3} if kind == "condition" else {"labels": 3}
-    make = helm.BeliefNetwork if kind == "condition" else helm.LabelledBeliefNetwork
+    settings: dict[str, Any] = {"condition": 3} if kind == "condition" else {"labels": 3}
+    make: Any = helm.BeliefNetwork if kind == "condition" else helm.LabelledBeliefNetwork
     model = far_from_the_start(make((3, 2), seed=0, **settings))
     every = binary_rows(3)
     data = {"x": every, "label": torch.full((len(every),), 2.0)}

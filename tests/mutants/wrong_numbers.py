@@ -180,7 +180,8 @@ STATE_AND_STEPS = [
            "if found and _has_pre_hooks(descent):", "if False:",
            (f"{DESCENT}::test_an_optimiser_that_takes_several_gradients_in_a_step_takes_no_hooks_before_it",)),
     Mutant("weights are loaded into a machine of another kind", "pyro_helm/training/checkpoint.py",
-           "            _check_described(file, part, described[part], module)\n", "            pass\n",
+           "            _check_described(file, part, described[part], _prepared(module, described[part]))\n",
+           "            pass\n",
            ("training/test_checkpoint.py::test_what_the_header_knows_is_compared_with_the_model_passed",)),
 ]
 

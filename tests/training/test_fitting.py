@@ -20,6 +20,7 @@ from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.programs.particles import Program
 from pyro_helm.runtime.tables import COLUMNS
+from pyro_helm.training import validation
 from pyro_helm.training.cases import Cases
 from pyro_helm.training.validation import validated
 
@@ -696,5 +697,22 @@ def test_a_guide_is_left_out_only_where_nothing_draws_from_it() -> None:
     model, _ = machine()
     with pytest.raises(TypeError, match="VIMCO draws from a guide, got None; without one use Gibbs or ExactEM"):
         fit(model, None, scheme=helm.VIMCO(2))
-    with pytest.raises(ValueError, match="validation draws from a guide, got guide=None and data in valid"):
-        fit(model, None, scheme=helm.ExactEM(), valid=data(10))
+
+
+def test_without_a_guide_validation_is_exact_and_the_best_parameters_are_kept() -> None:
+    model, _ = machine(restarts=2)
+    result = fit(model, None, scheme=helm.ExactEM(), valid=data(10), num_epochs=5)
+    exact = helm.log_likelihood(model, None, data(10), method="exact").summary.log_likelihood
+    assert result.summary.best.tolist() == pytest.approx(exact.tolist())
+    assert set(result.history.metric) == {"train_bound", "valid_log_likelihood"}
+
+
+def test_without_a_guide_too_many_states_are_not_validated_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "MAX_TERMS", 1)
+    model, _ = machine()
+    with pytest.warns(RuntimeWarning, match="nothing is validated, and the parameters that are kept are the last"):
+        result = fit(model, None, scheme=helm.ExactEM(), valid=data(10), num_epochs=2)
+    assert set(result.history.metric) == {"train_bound"}
+    assert result.summary.best_epoch.tolist() == [2]
+    with pytest.raises(ValueError, match="patience needs validation, but without a guide"):
+        fit(model, None, scheme=helm.ExactEM(), valid=data(10), num_epochs=2, patience=1)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from pyro_helm.runtime.figures import Drawing
 from pyro_helm.runtime.pictures import COLOURS
+from pyro_helm.runtime.shown import as_given
 
 PANEL = ["dataset", "machine", "budget"]
 
@@ -33,7 +34,10 @@ def setting_sensitivity(
     if setting not in table:
         raise ValueError(f"the table has no setting {setting!r}; its columns are {', '.join(map(str, table.columns))}")
     rows = table[(table.split == "valid") & (table.metric == "log_likelihood") & np.isfinite(table.value)]
-    rows = rows[rows[setting].notna()]
+    has_it = rows.groupby("scheme")[setting].transform(lambda values: bool(values.notna().any())).astype(bool)
+    rows = rows[has_it]
+    if rows[setting].isna().any():  # a value of its own, beside which numbers are names too
+        rows = rows.assign(**{setting: rows[setting].map(as_given)})
     if rows.empty:
         raise ValueError("there is nothing to draw: the table has no finite log-likelihood on validation data")
     panels = list(rows.groupby(PANEL, sort=False))
@@ -59,7 +63,7 @@ def setting_sensitivity(
 
 def _line(ax: Axes, group: pd.DataFrame, setting: str, others: list[str], scheme: str, colour: str) -> None:
     keys = [setting, *(name for name in others if name != setting and group[name].notna().any())]
-    settings = group.groupby(keys).value.agg(["median", "min", "max"]).reset_index()
+    settings = group.groupby(keys, dropna=False).value.agg(["median", "min", "max"]).reset_index()
     best = settings.loc[settings.groupby(setting)["median"].idxmax()].sort_values(setting)
     x = best[setting].to_numpy()
     if x.dtype.kind not in "if":

@@ -29,6 +29,7 @@ from pyro_helm.programs.layered import site_names
 MAX_UNITS = 64
 LOG_OF = {"noisy_or": "natural log of rate, ", "odds": "natural log of odds, "}
 """Imaging models whose weights are positive, and are shown as logarithms."""
+OTHERS = "Weights between layers that are no neighbours, and those from a label, are not drawn."
 KEY = "White squares are positive, black ones negative; area is magnitude, on a scale of each block's own."
 
 
@@ -46,7 +47,8 @@ def weight_diagram(
     whose largest is quoted. Units of the first hidden layer have their recognition weights beside their generative
     ones, as images; higher layers are matrices; biases are at the right. Generative weights and biases of noisy-or and
     odds layers are shown as natural logarithms: white above 1, black below. Of a layer of more than 64 units, the 64
-    with the strongest generative weights are shown.
+    with the strongest generative weights are shown. Weights of skip connections and from a label are left out; so are
+    lateral ones.
 
     Args:
         model: generative model.
@@ -65,7 +67,8 @@ def weight_diagram(
     """
     _check_drawable(model, guide, restart)
     shape = checked_shape(image_shape or (1, model.sizes[0]), model.sizes[0])
-    kept = [np.arange(model.sizes[0]), *(_strongest(layer.weight[restart]) for layer in model.generative[:-1])]
+    below = zip(model.generative[:-1], model.sizes[1:], strict=True)
+    kept = [np.arange(model.sizes[0]), *(_strongest(layer.weight[restart][:units]) for layer, units in below)]
     few = ", ".join(
         f"{MAX_UNITS} of the {n} in h{level}" for level, n in enumerate(model.sizes) if level and n > MAX_UNITS
     )
@@ -74,7 +77,8 @@ def weight_diagram(
     )
     ax = page(ax)
     ax.text(MARGIN, MARGIN, f"Weights of restart {restart}", fontsize=11, weight="bold", va="center")
-    lines = [KEY, logs, few and f"Shown are the units with the strongest generative weights: {few}."]
+    others = "" if model.is_chain and guide.condition is None else OTHERS
+    lines = [KEY, logs, others, few and f"Shown are the units with the strongest generative weights: {few}."]
     notes = [line for line in lines if line]
     for number, note in enumerate(notes, 1):
         ax.text(MARGIN, MARGIN + number * LINE, note, fontsize=9, va="center")
@@ -103,7 +107,7 @@ def _check_drawable(model: BeliefNetwork, guide: FactorialRecognition, restart: 
             )
     if tuple(guide.sizes) != tuple(model.sizes):
         raise ValueError(f"model and guide must have the same sizes, got {model.sizes} and {guide.sizes}")
-    if guide.recognition[0].weight.shape[-2] != model.sizes[0]:
+    if guide.trunk is not None:
         raise ValueError(
             "the guide sees the data through a network of its own, so that its weights are no images of them"
         )
@@ -120,8 +124,10 @@ def _halves(
     below, here = site_names(model.sizes)[level : level + 2]
     rule, rule_above = model.imaging[level : level + 2]
     ours = np.ix_(kept[level + 1], kept[level])
-    recognition = _shown("sigmoid", up.weight[restart].mT)[ours], _shown("sigmoid", up.leak[restart, 0])
-    generative = _shown(rule, down.weight[restart])[ours], _shown(rule_above, above.leak[restart, 0])
+    # weights from layers further above and from a label stand behind those of the next layer
+    next_above, seen = slice(model.sizes[level + 1]), slice(model.sizes[level])
+    recognition = _shown("sigmoid", up.weight[restart][seen].mT)[ours], _shown("sigmoid", up.leak[restart, 0])
+    generative = _shown(rule, down.weight[restart][next_above])[ours], _shown(rule_above, above.leak[restart, 0])
     return [
         (f"recognition weights, {below} to {here}", "", recognition[0], recognition[1][kept[level + 1]]),
         (f"generative weights, {here} to {below}", LOG_OF.get(rule, ""), generative[0], generative[1][kept[level + 1]]),
