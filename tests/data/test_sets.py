@@ -251,8 +251,8 @@ def test_a_path_is_never_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_errors_of_a_file_come_through(tmp_path: Path) -> None:
-    np.savez(tmp_path / "faces.npz", train=binary(5, 3), test=np.array([[0, 1, 2]]))
-    sentence = "faces.npz: array 'test' has 2 at row 0, column 2 (counted from 0), expected 0 or 1"
+    np.savez(tmp_path / "faces.npz", train=binary(5, 3), test=np.array([[0, 1]]))
+    sentence = "faces.npz: array 'test' has width 2, expected 3 columns"
     with pytest.raises(ValueError, match=f"{re.escape(sentence)}$"):
         load_data(tmp_path / "faces.npz")
     (tmp_path / "pair.csv").write_text("1,1\n1,0\n")

@@ -81,20 +81,22 @@ def test_another_width_is_not_broadcast() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fn", "good", "bad"),
+    ("fn", "good", "bad", "expected"),
     [
-        (dist.Poisson(torch.full((2,), 2.0)).to_event(1), 3.0, -1.0),
-        (dist.Poisson(torch.full((2,), 2.0)).to_event(1), 3.0, 0.5),
-        (dist.Beta(torch.full((2,), 2.0), 1.0).to_event(1), 0.5, 2.0),
-        (dist.Binomial(4, torch.full((2,), 0.5)).to_event(1), 4.0, 5.0),
-        (dist.Categorical(torch.full((2, 3), 0.5)).to_event(1), 2.0, 3.0),
+        (dist.Poisson(torch.full((2,), 2.0)).to_event(1), 3.0, -1.0, "a whole number from 0 at"),
+        (dist.Poisson(torch.full((2,), 2.0)).to_event(1), 3.0, 0.5, "a whole number from 0 at"),
+        (dist.Beta(torch.full((2,), 2.0), 1.0).to_event(1), 0.5, 2.0, "a value of"),
+        (dist.Binomial(4, torch.full((2,), 0.5)).to_event(1), 4.0, 5.0, "a value of"),
+        (dist.Categorical(torch.full((2, 3), 0.5)).to_event(1), 2.0, 3.0, "a value of"),
     ],
 )
-def test_values_that_the_distribution_can_not_have_are_refused(fn: dist.Distribution, good: float, bad: float) -> None:
+def test_values_that_the_distribution_can_not_have_are_refused(
+    fn: dist.Distribution, good: float, bad: float, expected: str
+) -> None:
     data = torch.full((1100, 2), good)  # more than are looked at at once
     check_data(observing(fn), data)
     data[1050, 1] = bad
-    with pytest.raises(ValueError, match=rf"data has {bad}.* at row 1050, .*a value of the model's site 'pixels', a "):
+    with pytest.raises(ValueError, match=rf"data has {bad}.* at row 1050, .*{expected} the model's site 'pixels'"):
         check_data(observing(fn), data)
 
 
