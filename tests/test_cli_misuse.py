@@ -156,7 +156,7 @@ MISUSES = [
     ("fit HERE/[/red].csv --sizes 4", "does not exist"),
     ("fit HERE/device.npy --sizes 4", "is not a regular file"),
     ("compare HERE/halves.npy --sizes 4", "has 0.5 at row 0"),
-    ("loglik RUN --data HERE/halves.npy", "at row 0, column 0 (counted from 0), expected 0 or 1 at the model's site 'x'"),
+    ("loglik RUN --data HERE/halves.npy", "at row 0, column 0 (counted from 0), expected 0 or 1"),
     ("loglik RUN --data bars", "12"),
     ("draw RUN --out NEW --data bars", "bars has width 16, but the machine has 12 visible units"),
     # machines
