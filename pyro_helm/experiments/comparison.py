@@ -30,7 +30,7 @@ from pyro_helm.runtime.arguments import at_least_one, checked_seed
 from pyro_helm.runtime.shown import Card, Shown
 from pyro_helm.runtime.tables import COLUMNS, tidy, write_table
 from pyro_helm.schemes import Intractable, Scheme
-from pyro_helm.training.checks import made_folder
+from pyro_helm.training.checks import check_can_observe, made_folder
 from pyro_helm.training.fitting import fit
 from pyro_helm.training.schedules import Schedule
 
@@ -147,8 +147,9 @@ def compare(
     machines = []
     for rule, one_model, one_guide in product(rules, models, guides):
         entry = _machine(sizes, rule, one_model, one_guide, fixed_leak)
-        # what is no machine is refused before a training
-        entry["machine"](data.train.shape[1], seed=seed, restarts=restarts, **entry["arguments"])
+        # what is no machine, and data that it can't observe, are refused before a training
+        made, _ = entry["machine"](data.train.shape[1], seed=seed, restarts=restarts, **entry["arguments"])
+        check_can_observe(made, {"x": data.train}, "data", settings.get("batch_size"))
         machines.append(entry)
     folder: AbstractContextManager[Any] = (
         tempfile.TemporaryDirectory() if out is None else nullcontext(made_folder(out))

@@ -63,10 +63,10 @@ def test_the_study_in_python_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return call
 
-    for name in ("run", "chosen", "differences"):
+    for name in ("run", "differences"):
         monkeypatch.setattr(helm.Study, name, called(name))
     exec(compile(STUDY, "example", "exec"), {"__name__": "__main__"})
-    assert made == [("run", 9), ("chosen", 9), ("differences", 9)]
+    assert made == [("run", 9), ("differences", 9)]
 
 
 def test_the_script_for_a_cluster_asks_for_a_study_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

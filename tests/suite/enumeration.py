@@ -15,8 +15,16 @@ from tests.claims import LEFT_OUT, Exact
 from tests.oracle import binary_rows
 
 
+def _of_group(value: Tensor, missing: Tensor, logits: Tensor) -> Tensor:
+    """The chance of what is known of a group, [...]: of every unit that may be the one that is on."""
+    chance = logits.exp() / logits.exp().sum(-1, keepdim=True)
+    units = torch.eye(value.shape[-1], dtype=torch.bool)
+    agrees = [(missing | (value == unit.to(value))).all(-1) for unit in units]
+    return (torch.stack(agrees, -1) * chance).sum(-1)
+
+
 def log_density(layer: Any, imaging: str, drive: Tensor, values: Tensor) -> Tensor:
-    """log p of a layer's values given its drive, [...], by the textbook; NaN is left out."""
+    """log p of a layer's values given its drive, [...], by the textbook; NaN is left out, or summed over in a group."""
     of_units: Tensor
     missing, values = values.isnan(), values.nan_to_num()
     if hasattr(layer, "groups"):
@@ -27,10 +35,9 @@ def log_density(layer: Any, imaging: str, drive: Tensor, values: Tensor) -> Tens
     elif imaging == "poisson":
         of_units = values * drive - drive.exp() - torch.lgamma(values + 1)
     elif imaging == "categorical":
-        pairs = zip(values.split(layer.groups, -1), drive.split(layer.groups, -1), strict=True)
-        chances = [(value * (logits.exp() / logits.exp().sum(-1, keepdim=True))).sum(-1) for value, logits in pairs]
-        missing = torch.stack([group.any(-1) for group in missing.split(layer.groups, -1)], -1)
-        of_units = torch.where(missing, 1.0, torch.stack(chances, -1)).log()
+        parts = (each.split(layer.groups, -1) for each in (values, missing, drive))
+        of_units = torch.stack([_of_group(*part) for part in zip(*parts, strict=True)], -1).log()
+        missing = torch.zeros_like(of_units, dtype=torch.bool)
     elif imaging.endswith(":StudentT"):
         of_units = torch.distributions.StudentT(5.0, drive, 0.5).log_prob(values)
     else:

@@ -96,14 +96,14 @@ def test_a_guide_of_other_groups_is_refused(groups: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("gaussian", "'x' of the model is gaussian"),
-        ("categorical", "'x' of the model is categorical"),
-        ("a class", "'x' of the model is tests.suite.members:StudentT"),
-        ("lateral", "'x' of the model has lateral connections"),
-        ("skip", "'x' of the model has skip connections"),
-        ("condition", "'x' of the model is conditioned on a label"),
+        ("gaussian", "site 'x' is gaussian"),
+        ("categorical", "site 'x' is categorical"),
+        ("a class", "site 'x' is tests.suite.members:StudentT"),
+        ("lateral", "site 'x' has lateral connections"),
+        ("skip", "site 'x' has skip connections"),
+        ("condition", "site 'x' is conditioned on a label"),
         ("labelled", "got a LabelledBeliefNetwork and a LabelledRecognition"),
-        ("quantiser", "'x' of the model is gaussian"),
+        ("quantiser", "site 'x' is gaussian"),
     ],
 )
 def test_means_are_passed_through_plain_binary_layers_alone(name: str, found: str, scheme: helm.Scheme) -> None:
