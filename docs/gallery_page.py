@@ -159,9 +159,8 @@ def page() -> str:
     """The text of the gallery."""
     parts = [
         "<!-- Written by docs/gallery_page.py; change the entries there and run it again. -->\n# Gallery",
-        "Every function of `helm.plots` returns a matplotlib figure. Give `ax=` to draw on your own axes; only "
-        "`learning_curves` and `setting_sensitivity`, whose panels are a grid, have a figure of their own. Data may be "
-        "whatever `fit` takes. `helm.plots.save_figure(figure, path)` writes a file.",
+        "Every function of `helm.plots` returns a matplotlib figure. Give `ax=` to draw on your own axes. Data "
+        "may be whatever `fit` takes. `helm.plots.save_figure(figure, path)` writes a file.",
         "`result.plot()`, `dream_sheet`, `reconstruction_sheet`, `posterior_chart` and `code_map` take any model and "
         "guide, also your own. `weight_diagram` and\n`bound_sandwich` need a `BeliefNetwork`.",
         "The pictures below are of a small machine for digits:",
