@@ -71,7 +71,7 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
     client.register_plugin(_imports_from(importable_folders()))
     doing: dict[str, str] = {}
     client.subscribe_topic(_BEGUN, lambda event: doing.update(event[1]))
-    futures = {client.submit(_carried_out, run, study, key=f"{run.digest}-{run}", pure=False): run for run in runs}
+    futures = {client.submit(_carried_out, run, study, key=_key(run), pure=False): run for run in runs}
     try:
         while futures:
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -90,6 +90,15 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
         if client.status == "running":
             client.unsubscribe_topic(_BEGUN)
             client.cancel(list(futures), force=True)
+
+
+def _key(run: Run) -> str:
+    """A run's name for Dask, which begins alike for all runs.
+
+    Dask learns from the beginning how long its tasks take. With a beginning for each run it does not know it of those
+    that wait, and leaves them with a worker that is busy while another has nothing to do.
+    """
+    return f"run-{run.digest}-{run}"
 
 
 def _carried_out(run: Run, study: Path) -> Outcome | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from dask.utils import key_split
 from torch import Tensor
 
 import pyro_helm as helm
@@ -75,6 +76,12 @@ def test_workers_find_ones_own_model_guide_and_scheme(client: Any, tmp_path: Pat
     runs = there.run(client=client, progress=False)
     assert runs.why.tolist() == ["", ""]
     pd.testing.assert_frame_equal(numbers(here), numbers(there), check_exact=True)
+
+
+def test_to_dask_all_runs_are_of_one_kind(tmp_path: Path) -> None:
+    """So that it knows how long those take that wait, and a worker with nothing to do takes them over."""
+    study = helm.Study(tmp_path, **SMALL)
+    assert {key_split(workers._key(run)) for run in study.plan} == {"run"}
 
 
 def test_a_killed_worker_costs_what_was_not_saved_and_no_number(
