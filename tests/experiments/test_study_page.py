@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import dask
 import distributed
 import pytest
+import yaml
+from distributed.cli import dask_scheduler, dask_worker
 from typer.testing import CliRunner
 
 import pyro_helm as helm
@@ -27,24 +27,26 @@ STUDIES, COMMAND_LINE, REPORT, TUTORIAL = (
     (DOCS / page).read_text() for page in ("studies.md", "command_line.md", "report.md", "tutorials/study.md")
 )
 SMALLER = {
+    r'    budget="20 epochs",\n': "    restarts=2,\n    scores={'num_samples': 5},\n",
     r'"(20 epochs|200 epochs|100 steps)"': '"2 steps"',
     r"seeds = \[0, 1\]": "seeds = [0]",
-    r"restarts = \d": "restarts = 2",
+    r"restarts = [38]": "restarts = 2",
     r"\[0\.003, 0\.01, 0\.03\]": "[0.01]",
     r'^data = "(\w+)"': r'data = "\1"\ntrain = 60\nvalid = 20\ntest = 20',
     r'datasets = \["(\w+)"\]': r'datasets = [{ data = "\1", train = 60, valid = 20, test = 20 }]',
     r'datasets=\["(\w+)"\]': r'budget="2 steps", datasets=[{"data": "\1", "train": 60, "valid": 20, "test": 20}]',
-    r'    budget="20 epochs",\n': "    restarts=2,\n    scores={'num_samples': 5},\n",
     r"\[0\.01, 0\.1, 1\.0\]": "[0.01]",
     r"num_samples = 50": "num_samples = 5",
+    r'\["sigmoid 32-16", "odds 32-16"\]': '["odds 4"]',
     r"study\.run\(\)": "study.run(workers=1, progress=False)",
 }
+FENCE = re.compile(r"^```(.*?)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 RUNNER = CliRunner()
 
 
 def found(kind: str, page: str) -> list[str]:
     """Blocks of a language."""
-    return re.findall(rf"^```{kind}\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    return [code for language, code in FENCE.findall(page) if language == kind]
 
 
 def smaller(text: str) -> str:
@@ -88,20 +90,19 @@ def test_the_commands_of_the_page_and_of_that_on_reports_run(tmp_path: Path) -> 
     (text,) = found("toml", STUDIES)
     Path("schemes.toml").write_text(f"{smaller(text)}\n[scores]\nnum_samples = 5\n")
     whole, _, part = commands(STUDIES)
-    assert "reweighted_wake_sleep" in run([*part, "--workers", "1"])
     folder = tmp_path / "results" / "schemes"
-    digits = len(list(folder.glob("runs/*")))
-    assert digits == 2 * 2
-    run([*whole, "--workers", "1"])
-    assert len(list(folder.glob("runs/*"))) == 3 * 4
-    (listed,) = (block for block in found("", STUDIES) if block.startswith("STUDY/"))
-    names = re.findall(r"\w+\.(?:json|csv)", listed)
-    assert len(names) == 7
-    assert [name for name in names if not list(folder.rglob(name))] == []
+    assert "reweighted_wake_sleep" in run([*part, "--workers", "1"])
+    assert len(list(folder.glob("runs/*"))) == 2
     for words in commands(REPORT):
         run(words)
     assert (folder / "report.html").exists()
     assert Path("page.html").exists()
+    run([*whole, "--workers", "1"])
+    assert len(list(folder.glob("runs/*"))) == 2 * 4
+    (listed,) = (block for block in found("", STUDIES) if block.startswith("STUDY/"))
+    names = re.findall(r"\w+\.(?:json|csv)", listed)
+    assert len(names) == 7
+    assert [name for name in names if not list(folder.rglob(name))] == []
 
 
 def test_the_function_of_a_machine_makes_one() -> None:
@@ -143,31 +144,14 @@ def test_the_comparison_of_the_page_on_the_command_line_runs(tmp_path: Path, mon
 
 
 @pytest.fixture
-def scheduler(tmp_path: Path) -> Iterator[str]:
-    """The scheduler and a worker that the page starts, configured as it says, here and at a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    (settings,) = found("yaml", STUDIES)
-    (tmp_path / "distributed.yaml").write_text(settings)
-    (block,) = (block for block in found("", STUDIES) if block.startswith("dask"))
-    started = []
-    for line in block.replace("host:8786", address).replace("8786", address.split(":")[1]).splitlines():
-        command, *words = line.partition(" # ")[0].replace("--nworkers 8", "--nworkers 1").split()
-        if command == "dask":
-            environment = os.environ | {"DASK_CONFIG": str(tmp_path)}
-            quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            started.append(subprocess.Popen([sys.executable, "-m", "dask", *words], env=environment, **quiet))
-    assert len(started) == 2
-    yield f"tcp://{address}"
-    for process in reversed(started):
-        process.terminate()
-        process.wait(timeout=30)
+def scheduler() -> Iterator[str]:
+    """A scheduler with a worker, both in this process."""
+    settings: Any = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
+    with distributed.LocalCluster(silence_logs="CRITICAL", **settings) as cluster:
+        yield cluster.scheduler_address
 
 
-def test_what_the_pages_say_of_a_cluster_runs(
-    scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_pages_say_of_a_cluster_runs(scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On this computer. In the place of Slurm, whose jobs would be workers, stands the scheduler that is there."""
 
     class SLURMCluster(str):
@@ -183,15 +167,25 @@ def test_what_the_pages_say_of_a_cluster_runs(
     Path("schemes.toml").write_text(f"{smaller(schemes)}\n[scores]\nnum_samples = 5\n")
     Path("digits-study.toml").write_text(smaller(digits))
     here, there = commands(TUTORIAL)
-    run([*here[:-1], "1"])
-    for words in (there, [*commands(STUDIES)[1], "--only", "dataset=shifter", "--only", "scheme=wake_sleep"]):
+    part = ["--only", "dataset=shifter", "--only", "scheme=wake_sleep"]
+    for words in (there, [*here[:-1], "1"], [*commands(STUDIES)[1], *part]):
         run([word.replace("tcp://host:8786", scheduler).replace("/shared", str(tmp_path)) for word in words])
+    assert len(helm.Study.open("digits-study").runs()) == 3
     assert len(helm.Study.open("schemes").runs()) == 1
     monkeypatch.setitem(sys.modules, "dask_jobqueue", ModuleType("dask_jobqueue"))
     monkeypatch.setattr(sys.modules["dask_jobqueue"], "SLURMCluster", SLURMCluster, raising=False)
     script = smaller(CLUSTER).replace("/shared", str(tmp_path)).replace("/schemes", "/slurm")
     exec(compile(script, "example", "exec"), {"__name__": "__main__"})
+    distributed.default_client().close()
     assert helm.Study.open("slurm").runs().state.tolist() == ["finished"] * 2
-    with distributed.default_client() as client:
-        (found_there,) = client.run(os.getenv, "MALLOC_TRIM_THRESHOLD_").values()
-    assert found_there == "67108864"
+
+
+def test_the_processes_of_a_cluster_are_started_by_words_that_dask_takes() -> None:
+    """Words and settings alone: tests/experiments/test_workers.py has workers that are processes."""
+    (block,) = (block for block in found("", STUDIES) if block.startswith("dask"))
+    lines = [line.partition(" # ")[0].split() for line in block.splitlines()]
+    for (_, command, *words), parser in zip(lines, (dask_scheduler.main, dask_worker.main), strict=False):
+        assert parser.make_context(command, words).params
+    (settings,) = found("yaml", STUDIES)
+    ((name, value),) = yaml.safe_load(settings)["distributed"]["nanny"].items()
+    assert set(value) <= set(dask.config.get(f"distributed.nanny.{name}")) | {"MALLOC_MMAP_THRESHOLD_"}
