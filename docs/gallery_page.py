@@ -57,7 +57,8 @@ ENTRIES = [
         "Dreams",
         "dream_sheet",
         "Data above, dreams below. The dreams of a good model look like data.",
-        """with torch.no_grad():
+        """torch.manual_seed(0)
+with torch.no_grad():
     dreams = model(num_data=20)[best]
 figure = helm.plots.dream_sheet({"data": test[:20], "dreams": dreams}, image_shape=(8, 8))""",
     ),
