@@ -19,8 +19,8 @@ import pyro_helm as helm
 HERE = Path(__file__).parent
 COLUMNS = [
     "dataset", "machine", "scheme", "budget", "num_particles", "learning_rate", "settings_tried", "restarts", "failed",
-    "valid_log_likelihood", "log_likelihood", "stderr", "estimator", "samples", "warnings", "elbo", "steps", "ms_per_step",
-    "seconds",
+    "valid_log_likelihood", "log_likelihood", "stderr", "estimator", "samples", "warnings", "elbo", "steps",
+    "ms_per_step", "seconds",
 ]  # fmt: skip
 
 
