@@ -22,7 +22,7 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, SOURCE = ROOT / "docs" / "published.md", ROOT / "analysis" / "published"
-STUDIES = ("density", "autoregressive", "uci", "others", "mnist")
+STUDIES = ("density", "mixtures", "autoregressive", "uci", "others", "mnist")
 NUMBERS = ("log p", "-F", "rate", "tried", "ours", "theirs")
 REFERENCE = "reweighted_wake_sleep"
 
@@ -43,7 +43,8 @@ python -m analysis.published.table density results/density
 - **Tuning.** Every scheme has the same settings to choose from, those of the study file, and is judged by the
   log-likelihood of the validation data; `tried` says how many. The learning rate falls to zero by a cosine. Kept
   are exponential averages of the weights at the best validation epoch. One training each.
-- **Estimates.** Ours are importance sampling with 2,000 draws per case, which is below the log-likelihood on average.
+- **Estimates.** Ours are importance sampling with 2,000 draws per case, which is below the log-likelihood on average,
+  or exact for machines without a guide, whose hidden units can be summed.
   ± is the standard error of the mean over the test cases. All methods are scored on the same cases, so that a
   difference between two is surer than that. An estimate with a star warns that it is likely too low.
 - **Theirs** are from `analysis/published/published.csv`, with source and place. A bound is not a log-likelihood, and
@@ -143,9 +144,13 @@ def _rows_of(dataset: str, ours: pd.DataFrame) -> list[list[str]]:
     """Ours and theirs, best first; a data set that was not trained is an empty row."""
     found: list[tuple[float, list[str]]] = []
     for _, row in ours.iterrows():
-        estimator = "importance*" if isinstance(row.warnings, str) else "importance"
+        estimator = f"{row.estimator}*" if isinstance(row.warnings, str) else row.estimator
         cells = [f"**ours**, `{row.scheme}`", row.machine, _value(row.log_likelihood, row.stderr), estimator]
-        cells += [f"{row.elbo:.2f}", f"{row.learning_rate:g}", f"{row.settings_tried:.0f}"]
+        cells += [
+            "" if row.estimator == "exact" else f"{row.elbo:.2f}",
+            f"{row.learning_rate:g}",
+            f"{row.settings_tried:.0f}",
+        ]
         found.append((row.log_likelihood, cells))
     theirs = _published()
     for _, row in theirs[theirs.dataset == dataset].iterrows():

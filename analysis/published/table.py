@@ -19,8 +19,8 @@ import pyro_helm as helm
 HERE = Path(__file__).parent
 COLUMNS = [
     "dataset", "machine", "scheme", "budget", "num_particles", "learning_rate", "settings_tried", "restarts", "failed",
-    "valid_log_likelihood", "log_likelihood", "stderr", "samples", "warnings", "elbo", "steps", "ms_per_step",
-    "seconds",
+    "valid_log_likelihood", "log_likelihood", "stderr", "estimator", "samples", "warnings", "elbo", "steps",
+    "ms_per_step", "seconds",
 ]  # fmt: skip
 
 
@@ -32,8 +32,8 @@ def published() -> pd.DataFrame:
 def ours(study: helm.Study) -> pd.DataFrame:
     """One row per data set, machine and scheme: the setting chosen on validation data, and its test log-likelihood.
 
-    ``stderr`` is that of the mean over the test cases, ``samples`` those of each case, ``warnings`` what the estimate
-    says of itself.
+    ``stderr`` is that of the mean over the test cases, ``estimator`` importance or, without a guide, exact, ``samples``
+    those of each case, ``warnings`` what the estimate says of itself.
     """
     chosen, table = study.chosen(), study.table()
     test = table[(table.split == "test") & (table.metric == "log_likelihood")]
@@ -41,15 +41,15 @@ def ours(study: helm.Study) -> pd.DataFrame:
     rows = [test[test.run.isin(runs.split())] for runs in chosen.runs]
     chosen["stderr"] = [row.stderr.median() for row in rows]
     chosen["warnings"] = ["; ".join(dict.fromkeys(row.warnings.dropna())) for row in rows]
-    chosen["samples"] = [samples[runs.split()[0]] for runs in chosen.runs]
+    exact = chosen.elbo.isna()  # a bound needs a guide
+    chosen["estimator"] = exact.map({True: "exact", False: "importance"})
+    chosen["samples"] = pd.Series([samples[runs.split()[0]] for runs in chosen.runs], dtype="Int64").mask(exact)
     return chosen[[column for column in COLUMNS if column in chosen]]
 
 
 def beside_published(ours: pd.DataFrame) -> pd.DataFrame:
     """Ours and the published numbers that were read at their source, by data set, best first."""
-    mine = ours.assign(
-        method="ours, " + ours.scheme, network=ours.machine, value=ours.log_likelihood, estimator="importance"
-    )
+    mine = ours.assign(method="ours, " + ours.scheme, network=ours.machine, value=ours.log_likelihood)
     theirs = published()
     theirs = theirs[(theirs.verified == "yes") & theirs.dataset.isin(ours.dataset)]
     columns = ["dataset", "method", "network", "value", "stderr", "estimator", "samples"]
@@ -58,7 +58,7 @@ def beside_published(ours: pd.DataFrame) -> pd.DataFrame:
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="Of the study: density, uci, mnist, others or autoregressive.")],
+    name: Annotated[str, typer.Argument(help="Of the study: density, mixtures, autoregressive, uci, others or mnist.")],
     folder: Annotated[Path, typer.Argument(help="Where the study was trained.")],
 ) -> None:
     """Write the table of a study, and print it beside the published numbers."""

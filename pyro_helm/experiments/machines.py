@@ -64,6 +64,8 @@ def builder_of(machine: Any, arguments: Mapping[str, Any]) -> Builder:
         if arguments.get(part, NO_GUIDE) != NO_GUIDE:
             maker_of(read_line(arguments[part], part)[0], known, part)
     chosen: dict[str, Any] = {"imaging": rules[0] if len(rules) == 1 else rules} if rules else {}
+    if chosen.keys() & arguments.keys():
+        raise ValueError(f"machine {machine!r}: imaging is given twice, by the line and by the arguments")
     return partial(_of_line, tuple(units), **chosen, **arguments)
 
 

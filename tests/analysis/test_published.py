@@ -41,12 +41,13 @@ def test_ours_stand_beside_verified_numbers_of_the_same_data_with_their_estimato
             "machine": "sigmoid 100-50",
             "log_likelihood": [-5.9, -13.0],
             "stderr": 0.01,
+            "estimator": ["exact", "importance"],
             "samples": 2000,
         }
     )
     both = beside_published(ours)
     assert both.method.tolist() == ["ours, vimco", "ours, vimco", "HCLT"]  # adult's are from memory
-    assert both.estimator.tolist() == ["importance", "importance", "exact"]
+    assert both.estimator.tolist() == ["importance", "exact", "exact"]
 
 
 def test_the_tables_of_a_trained_study_are_written(
@@ -76,8 +77,28 @@ def test_the_tables_of_a_trained_study_are_written(
     test = study.table().query("split == 'test' and metric == 'log_likelihood'").set_index("run")
     assert written.stderr.to_numpy() == pytest.approx(test.stderr[study.chosen().runs].to_numpy(), abs=1e-5)
     assert written[["settings_tried", "samples"]].to_numpy().tolist() == [[2, 7]] * 2
+    assert written.estimator.tolist() == ["importance"] * 2
 
     shortfall.main("small", tmp_path / "study", num_data=5, schedule=5)
     best = pd.read_csv(tmp_path / "results" / "small-shortfall.csv")
     assert best.scheme.tolist() == [study.chosen().sort_values("valid_log_likelihood").scheme.iloc[-1]]
     assert best.shortfall.item() == pytest.approx((best.upper - best.importance).item(), abs=2e-4)
+
+
+def test_a_machine_without_a_guide_is_scored_exactly_and_the_table_says_so(tmp_path: Path) -> None:
+    study = helm.Study(
+        tmp_path,
+        datasets=[{"data": "bars", "train": 60, "valid": 20, "test": 30}],
+        machines=[{"machine": "sigmoid/categorical 3", "guide": "none", "arguments": {"groups": {"h1": [3]}}}],
+        schemes=["exact_em"],
+        budget="3 steps",
+        restarts=1,
+    )
+    study.run(workers=1, progress=False)
+    found = table.ours(study)
+    assert found.estimator.tolist() == ["exact"]
+    assert found.samples.isna().all()
+    bars = helm.load_data("bars").distribution  # scores are over all patterns where they are known
+    model, _ = study.machine(study.chosen().runs.item())
+    exact = helm.log_likelihood(model, None, bars, method="exact")
+    assert found.log_likelihood.item() == pytest.approx(exact.summary.log_likelihood.item(), abs=1e-4)

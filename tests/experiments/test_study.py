@@ -350,6 +350,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"settings": {"on_distribution": True}, "datasets": ["digits"]}, "has no distribution"),
     ({"machines": ["odd 4"]}, "unknown imaging model 'odd'; did you mean odds"),
     ({"machines": ["odds"]}, "machine 'odds' can't be read; expected a line"),
+    ({"machines": [{"machine": "odds 4", "arguments": {"imaging": "sigmoid"}}]}, "imaging is given twice"),
     ({"machines": ["nowhere:machine"]}, "machine 'nowhere:machine' can't be found"),
     ({"machines": []}, "machines must be a list of one or more"),
     ({"datasets": ["bar"]}, "unknown data set 'bar'"),
