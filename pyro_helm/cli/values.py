@@ -20,20 +20,6 @@ if TYPE_CHECKING:
     from pyro_helm.schemes import Scheme
 
 
-def layer_sizes(text: str, width: int) -> tuple[int, ...]:
-    """Units per layer of ``32-24-2`` or ``24-2``, for data of so many units.
-
-    Numbers are hidden layers, unless there are several and the first is the width of the data.
-
-    >>> layer_sizes("24-2", 32), layer_sizes("32-24-2", 32), layer_sizes("24-2", 64)
-    ((32, 24, 2), (32, 24, 2), (64, 24, 2))
-    """
-    sizes = tuple(int(size) if size.isdecimal() and len(size) < 20 else 0 for size in text.split("-"))
-    if 0 in sizes:
-        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text[:60]!r}")
-    return sizes if sizes[0] == width and len(sizes) > 1 else (width, *sizes)
-
-
 def checked_sizes(
     text: str | None,
     data: Data,
@@ -47,7 +33,8 @@ def checked_sizes(
     """Units per layer; says on standard error what they were understood as.
 
     Args:
-        text: as for :func:`layer_sizes`; None for the width of the data alone, which a user's own model may take.
+        text: such as ``32-24-2``, or ``24-2`` without the width of the data; None for the width of the data alone,
+            which a user's own model may take.
         data: what is trained on.
         model: line of the model's name and settings.
         restarts: machines side by side.
@@ -59,14 +46,18 @@ def checked_sizes(
         ValueError: if they are none, or the training would take more memory than there is.
 
     """
-    from pyro_helm.runtime.budget import check_training_fits  # late: --help would wait for torch
+    from pyro_helm.experiments.machines import from_the_data_up, units_per_layer  # late: --help would wait for torch
+    from pyro_helm.runtime.budget import check_training_fits
 
     num_rows, width = data.train.shape
     if text is None and is_own(model):
         return (width,)
     if text is None:
         raise ValueError(f"--sizes is missing; {model} needs its units per layer, such as --sizes 24-2")
-    sizes = layer_sizes(text, width)
+    units = units_per_layer(text)
+    if not units:
+        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text[:60]!r}")
+    sizes = from_the_data_up(units, width)
     if not is_own(model):
         check_training_fits(
             sizes,
