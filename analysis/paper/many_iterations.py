@@ -2,10 +2,10 @@
 
     python -m analysis.paper.many_iterations --out results/paper
 
-As in the paper, the machine is deterministic, of odds units (A.3, and the exact mean of A.2 under the two top units),
-with fixed biases of 0.05 in layers 2 and 3 and learned ones to layer 3 besides, and is trained on all patterns by
-conjugate gradient, which begins anew every 100 iterations. The paper does not tell its initial values, and so there are
-three starts (``STARTS``). It *comes out* if each of the two top units by itself tells the direction, of opposite signs,
+As in the paper, the machine is deterministic, of odds units (A.3), with fixed biases of 0.05 in layers 2 and 3 and
+learned ones to layer 3 besides, and is trained by conjugate gradient. Ours are: the exact mean of A.2 under *two* top
+units, where the paper says "only three"; that every pattern takes part, by its probability; that conjugate gradient
+begins anew every 100 iterations; and the starts (``STARTS``), since the paper does not tell its initial values. It *comes out* if each of the two top units by itself tells the direction, of opposite signs,
 and the two together that of 99 %, all by the means of recognition. Writes ``OUT/many_iterations.csv``, a row per
 machine and number of iterations: its own loss F, what its means tell, and log p and the direction by the stochastic
 rule beside it; and ``OUT/fig4_machine.safetensors``, the best machine. The trainings are in ``OUT/many_iterations``;
