@@ -10,7 +10,8 @@ one more unit that is always on, the last row of each; the topmost layer has not
 These follow a scan of the print. Where an index is missing in it (``phi_i`` for ``phi_ij`` in 3.1 and 3.10, ``theta_k``
 for ``theta_kj`` in appendix A) or misread (``q_i`` for ``q_j`` in the sentence before 3.1, ``1 - q_i`` for ``1 - q_j``
 before 3.2, a sum over i of ``s_k`` in 3.3, ``s^i`` for ``s^1`` in 3.5), and where the minus sign of 3.7 stands before
-two terms without a bracket, there is one reading, which is taken. Where what is printed is another formula than the right one, the tests say so.
+two terms without a bracket, there is one reading, which is taken. Where what is printed is another formula than the
+right one, the tests say so.
 """
 
 from __future__ import annotations
