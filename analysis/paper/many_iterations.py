@@ -9,9 +9,9 @@ begins anew every 100 iterations; and the starts (``STARTS``), since the paper d
 *comes out* if each of the two top units by itself tells the direction, of opposite signs, and the two together that of
 99 %, all by the means of recognition. Writes ``OUT/many_iterations.csv``, a row per machine and number of iterations:
 its own loss F, what its means tell, and log p and the direction by the stochastic rule beside it; and
-``OUT/fig4_machine.safetensors``, the best machine. Beside the threshold, which may be low, is told in what part of the patterns of its own
-direction a top unit has a mean above 1/2. The trainings are in ``OUT/many_iterations``; the same command goes
-on where it was ended.
+``OUT/fig4_machine.safetensors``, the best machine. Beside the threshold, which may be low, is told in what part of the
+patterns of its own direction a top unit has a mean above 1/2. The trainings are in ``OUT/many_iterations``; the same
+command goes on where it was ended.
 """
 
 from __future__ import annotations

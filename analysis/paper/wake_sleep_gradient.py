@@ -2,10 +2,10 @@
 
     python -m analysis.paper.wake_sleep_gradient --out results/paper
 
-On the machines of 3-2-2 sigmoid units of ``wake_sleep_cost.py``, every state summed. The wake phase follows the gradient
-of F by theta; the sleep phase is compared with that by phi, as the cosine between the two, and so are both phases with
-all of the gradient. At random values, and after so many rounds of wake-sleep. Writes ``OUT/wake_sleep_gradient.csv``, a
-row per machine and round.
+On the machines of 3-2-2 sigmoid units of ``wake_sleep_cost.py``, every state summed. The wake phase follows the
+gradient of F by theta; the sleep phase is compared with that by phi, as the cosine between the two, and so are both
+phases with all of the gradient. At random values, and after so many rounds of wake-sleep. Writes
+``OUT/wake_sleep_gradient.csv``, a row per machine and round.
 """
 
 from __future__ import annotations
