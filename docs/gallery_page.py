@@ -57,7 +57,8 @@ ENTRIES = [
         "Dreams",
         "dream_sheet",
         "Data above, dreams below. The dreams of a good model look like data.",
-        """with torch.no_grad():
+        """torch.manual_seed(0)
+with torch.no_grad():
     dreams = model(num_data=20)[best]
 figure = helm.plots.dream_sheet({"data": test[:20], "dreams": dreams}, image_shape=(8, 8))""",
     ),
@@ -159,9 +160,8 @@ def page() -> str:
     """The text of the gallery."""
     parts = [
         "<!-- Written by docs/gallery_page.py; change the entries there and run it again. -->\n# Gallery",
-        "Every function of `helm.plots` returns a matplotlib figure. Give `ax=` to draw on your own axes; only "
-        "`learning_curves` and `setting_sensitivity`, whose panels are a grid, have a figure of their own. Data may be "
-        "whatever `fit` takes. `helm.plots.save_figure(figure, path)` writes a file.",
+        "Every function of `helm.plots` returns a matplotlib figure. Give `ax=` to draw on your own axes. Data "
+        "may be whatever `fit` takes. `helm.plots.save_figure(figure, path)` writes a file.",
         "`result.plot()`, `dream_sheet`, `reconstruction_sheet`, `posterior_chart` and `code_map` take any model and "
         "guide, also your own. `weight_diagram` and\n`bound_sandwich` need a `BeliefNetwork`.",
         "The pictures below are of a small machine for digits:",

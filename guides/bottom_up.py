@@ -182,5 +182,6 @@ def _checked_groups(groups: Any, sizes: Sequence[int]) -> dict[str, tuple[int, .
         return {}
     names = site_names(sizes)
     if not isinstance(groups, Mapping) or not set(groups) <= set(names):
-        raise ValueError(f"groups must be those of hidden layers by site, of {', '.join(names[1:])}; got {groups!r}")
+        sites = ", ".join(names[1:])
+        raise ValueError(f"groups must be sizes by hidden site ({sites}), such as {{'h1': 3}}; got {groups!r}")
     return {name: group_sizes(groups[name], sizes[names.index(name)]) for name in names[1:] if name in groups}

@@ -274,7 +274,7 @@ def _checked_blocks(blocks: Any, lateral: Sequence[bool], sizes: Sequence[int]) 
             raise ValueError(f"blocks must be two or more in a layer, or None for one per unit; got {count!r}")
         found.append(min(size, count or size) if has_lateral else None)
     if blocks is not None and not any(lateral):
-        raise ValueError(f"blocks are of layers with lateral connections; got blocks={blocks!r} and lateral=False")
+        raise ValueError(f"blocks need lateral connections, lateral=True; got blocks={blocks!r} and lateral=False")
     return tuple(found)
 
 
@@ -292,7 +292,7 @@ def _checked_groups(
     categorical = [name for name, kind in zip(names, kinds, strict=True) if kind is Categorical]
     by_site = groups if isinstance(groups, Mapping) else {} if groups is None else dict.fromkeys(categorical, groups)
     if lacking := [name for name in categorical if name not in by_site]:
-        raise ValueError(f"the categorical layer {lacking[0]!r} needs groups=, numbers of units; got groups={groups!r}")
+        raise ValueError(f"the categorical layer {lacking[0]!r} needs groups=, the sizes of its groups; got {groups!r}")
     if other := [name for name in by_site if name not in categorical] or ["x"] * (groups is not None and not by_site):
-        raise ValueError(f"groups are of categorical layers, and {other[0]!r} is none; got groups={groups!r}")
+        raise ValueError(f"groups are for categorical layers, but {other[0]!r} is not categorical; got {groups!r}")
     return {name: group_sizes(by_site[name], sizes[names.index(name)]) for name in categorical}

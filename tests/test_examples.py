@@ -5,9 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,6 +13,7 @@ import torch
 import pyro_helm
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
+from tests.small_data import first_rows
 from tests.test_package import modules
 
 ROOT = Path(__file__).parent.parent
@@ -44,16 +43,7 @@ def test_examples_in_the_docs_run(code: str, tmp_path: Path, monkeypatch: pytest
     """As printed, but on the first data and for fewer steps."""
     monkeypatch.chdir(tmp_path)
     loaded = pyro_helm.load_data
-
-    def first(name: str) -> pyro_helm.Data:
-        data = loaded(name)
-        few: dict[str, Any] = {"train": data.train[:300], "valid": data.valid[:50], "test": data.test[:50]}
-        if (whole := data.distribution) is not None:
-            share = whole.probabilities[:50]
-            few["distribution"] = pyro_helm.PatternDistribution(whole.patterns[:50], share / share.sum())
-        return replace(data, **few)
-
-    monkeypatch.setattr(pyro_helm, "load_data", first)
+    monkeypatch.setattr(pyro_helm, "load_data", lambda name: first_rows(loaded(name)))
     exec(compile(code.replace("num_samples=1000", "num_samples=10"), "example", "exec"), {"__name__": "example"})
 
 

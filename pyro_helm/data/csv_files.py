@@ -175,7 +175,7 @@ def _checked_lines(cells: pd.DataFrame, path: Path) -> pd.DataFrame:
     if short.any():
         line = int(np.flatnonzero(short)[0])
         found = int(cells.iloc[line].notna().sum())
-        raise ValueError(f"{path}, line {line + 1} has width {found}, expected {width} cells as in line 1")
+        raise ValueError(f"{path}, line {line + 1} has {found} of {width} cells, expected as many as in line 1")
     stripped: pd.DataFrame = cells.apply(lambda column: column.str.strip())
     return stripped
 

@@ -102,7 +102,7 @@ def named(data: Any, *, name: str = "data") -> Observations:
     numbers = {key: len(value) for key, value in observations.items()}
     if len(set(numbers.values())) > 1:
         listed = ", ".join(f"{number} of {key!r}" for key, number in numbers.items())
-        raise ValueError(f"{name} has {listed}; all observations need as many data in front")
+        raise ValueError(f"{name} has {listed}; all observations must have the same number of data")
     return observations
 
 

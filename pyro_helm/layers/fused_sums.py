@@ -50,8 +50,8 @@ def as_batches(rows: Tensor, *columns: Tensor) -> tuple[Tensor, list[Tensor], Ca
     """
     if any(rows.shape[-1] != column.shape[-2] for column in columns):
         raise ValueError(
-            f"the first has {rows.shape[-1]} causes, its last dimension, and the second {columns[0].shape[-2]}, its "
-            "last but one"
+            f"both need the same number of causes, got {rows.shape[-1]} as the last dimension of the first and "
+            f"{columns[0].shape[-2]} as the last but one of the second"
         )
     extra = rows.shape[: max(0, rows.dim() - columns[0].dim())]
     batch = torch.broadcast_shapes(rows.shape[len(extra) : -2], columns[0].shape[:-2])

@@ -39,7 +39,8 @@ def begin_leaks(layers: Iterable[Imaging], leaks: Any, *, name: str = "initial_l
         if leak is None or (is_for_all and layer.learned_leak is None):
             continue
         if layer.learned_leak is None:
-            raise ValueError(f"{name} is {leak} of a layer of {layer.num_units} units that learns no leak; give None")
+            units = layer.num_units
+            raise ValueError(f"{name} is {leak} for a layer of {units} units that learns no leak; give None for it")
         drive = layer.drive_of_leak(number(name, leak))
         layer.learned_leak = torch.full_like(layer.learned_leak.detach(), drive)
     if is_for_all and leaks is not None and all(layer.learned_leak is None for layer in layers):

@@ -36,7 +36,7 @@ class NoisyOr(Imaging):
     def drive_of_leak(self, leak: float) -> float:
         """Rate ``-log(1 - leak)`` of a leak probability."""
         if not 0 < leak < 1:
-            raise ValueError(f"the leak of a noisy_or layer is a probability between 0 and 1, got {leak}")
+            raise ValueError(f"the leak of a noisy_or layer must be a probability between 0 and 1, got {leak}")
         return -math.log1p(-leak)
 
     def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:

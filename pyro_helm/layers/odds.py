@@ -36,7 +36,7 @@ class Odds(Imaging):
     def drive_of_leak(self, leak: float) -> float:
         """The leak of an odds layer is given as odds already."""
         if not 0 < leak < math.inf:
-            raise ValueError(f"the leak of an odds layer is a positive number of odds, got {leak}")
+            raise ValueError(f"the leak of an odds layer must be a positive number, got {leak}")
         return float(leak)
 
     def log_mean(self, q: Tensor, *, max_enumerated: int) -> LogProbs:

@@ -21,5 +21,5 @@ class PoissonCounts(Imaging):
     def drive_of_leak(self, leak: float) -> float:
         """The leak of a Poisson layer is given as a rate."""
         if not 0 < leak < math.inf:
-            raise ValueError(f"the leak of a poisson layer is a positive rate, got {leak}")
+            raise ValueError(f"the leak of a poisson layer must be a positive rate, got {leak}")
         return math.log(leak)

@@ -84,8 +84,8 @@ def _labels(model: Any, label: Any, number: int | None) -> Tensor | None:
         raise ValueError(f"the model has no labels, got label={label!r:.60}")
     values = torch.as_tensor(np.asarray(label, dtype=float), **placement(model))
     if values.dim() > 1 or (values.dim() == 1 and number is not None and len(values) != number):
-        wanted = "one number, or one for each dream" if number is None else f"one number, or {number}"
-        raise ValueError(f"label must be {wanted}, got values of shape {list(values.shape)}")
+        each = "each dream" if number is None else f"each of the {number} dreams"
+        raise ValueError(f"label must be one number, or one for {each}, got values of shape {list(values.shape)}")
     return values if values.dim() else values.expand(100 if number is None else number)
 
 

@@ -119,7 +119,7 @@ def training_cases(data: DataLike, model: Any, guide: Any, settings: Settings) -
     if not is_dataset(data):
         return checked_cases("data", data, model, guide, settings.batch_size)
     if settings.step not in (None, "eager"):
-        raise ValueError(f"steps that are {settings.step} find all data in memory; with a data set use step='eager'")
+        raise ValueError(f"{settings.step} steps need all data in memory; with a data set use step='eager'")
     cases = StreamedCases(data, "data")
     first = cases.of(slice(settings.batch_size))
     checked_cases("data", first, model, guide, settings.batch_size, is_part=True)

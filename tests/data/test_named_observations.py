@@ -66,7 +66,7 @@ def test_patterns_count_for_their_probabilities_unless_other_weights_are_given()
         ({1: X}, "data must name its observations"),
         (
             {"x": X, "label": torch.ones(2)},
-            "data has 3 of 'x', 2 of 'label'; all observations need as many data in front",
+            "data has 3 of 'x', 2 of 'label'; all observations must have the same number of data",
         ),
         ({"x": X, "label": torch.tensor(2)}, "data['label'] is a single number"),
         (np.array([["yes"]]), "data is an array of <U3, expected booleans, integers or real numbers"),

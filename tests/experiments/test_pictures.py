@@ -37,6 +37,22 @@ HISTORY = pd.DataFrame(
     }
 )
 
+COMPARED = HISTORY.assign(dataset="bars", sizes="6-4", imaging="sigmoid", scheme="vimco")
+STUDIED = pd.DataFrame(
+    {
+        "dataset": "bars",
+        "machine": machine,
+        "budget": "10 epochs",
+        "scheme": "vimco",
+        "split": "valid",
+        "metric": "log_likelihood",
+        "learning_rate": rate,
+        "value": -9 + rate,
+    }
+    for machine in ("sigmoid 4", "odds 4")
+    for rate in (0.01, 0.1)
+)
+
 EACH: dict[str, Callable[..., Figure]] = {
     "curves": lambda **ax: plots.training_curves(HISTORY, **ax),
     "weights": lambda **ax: plots.weight_diagram(MODEL, GUIDE, image_shape=(2, 3), **ax),
@@ -45,6 +61,14 @@ EACH: dict[str, Callable[..., Figure]] = {
     "posterior": lambda **ax: plots.posterior_chart(POSTERIOR, GUIDE, num_draws=2, **ax),
     "codes": lambda **ax: plots.code_map(MODEL, GUIDE, X, X.sum(1), num_draws=2, **ax),
     "sandwich": lambda **ax: plots.bound_sandwich(GAP, **ax),
+    "schemes": lambda **ax: plots.learning_curves(COMPARED, metric="train_bound", **ax),
+    "sensitivity": lambda **ax: plots.setting_sensitivity(STUDIED[STUDIED.machine == "odds 4"], **ax),
+}
+GRIDS: dict[str, Callable[..., Figure]] = {
+    "schemes": lambda **ax: plots.learning_curves(
+        pd.concat([COMPARED, COMPARED.assign(imaging="odds")]), metric="train_bound", **ax
+    ),
+    "sensitivity": lambda **ax: plots.setting_sensitivity(STUDIED, **ax),
 }
 
 
@@ -70,6 +94,28 @@ def test_it_makes_a_figure_that_notebooks_show(name: str) -> None:
 def test_what_is_no_axes_is_refused(name: str) -> None:
     with pytest.raises(TypeError, match=r"ax must be matplotlib axes, .* got int"):
         EACH[name](ax=3)
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+@pytest.mark.parametrize("name", GRIDS)
+def test_several_panels_divide_the_place_of_the_axes(name: str, by_hand: bool) -> None:
+    figure = Figure(figsize=(12, 3))
+    left, right = (
+        [figure.add_axes((0.0, 0.1, 0.3, 0.8)), figure.add_axes((0.4, 0.1, 0.6, 0.8))]
+        if by_hand
+        else figure.subplots(1, 2)
+    )
+    place = right.get_position()
+    assert GRIDS[name](ax=right) is figure
+    panels = [ax for ax in figure.axes if ax not in (left, right)]
+    assert len(panels) == 2
+    for ax in panels:
+        box = ax.get_position()
+        assert ax.has_data()
+        assert place.x0 - 1e-9 <= box.x0 < box.x1 <= place.x1 + 1e-9
+        assert place.y0 - 1e-9 <= box.y0 < box.y1 <= place.y1 + 1e-9
+    assert not right.axison
+    assert not left.has_data()
 
 
 def axes(figure: Figure) -> Axes:

@@ -50,9 +50,12 @@ def test_one_for_all_is_of_the_layers_that_learn_one() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"initial_leak": -0.1}, "positive number of odds, got -0.1"),
+        ({"initial_leak": -0.1}, "must be a positive number, got -0.1"),
         ({"initial_leak": (0.1, 0.1)}, "initial_leak must be one value or 3"),
-        ({"initial_leak": (None, 0.1, 0.1), "learned_leak": (True, False, True), "fixed_leak": 0.1}, "learns no leak"),
+        (
+            {"initial_leak": (None, 0.1, 0.1), "learned_leak": (True, False, True), "fixed_leak": 0.1},
+            "that learns no leak",
+        ),
         ({"initial_leak": 0.1, "learned_leak": False, "fixed_leak": 0.1}, "no layer learns a leak"),
     ],
 )

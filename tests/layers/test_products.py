@@ -231,7 +231,7 @@ def test_blocks_hold_no_tensor_of_data_by_causes_by_units(
 
 
 def test_different_numbers_of_causes_are_refused() -> None:
-    with pytest.raises(ValueError, match="the first has 3 causes, its last dimension, and the second 4, its last but"):
+    with pytest.raises(ValueError, match="same number of causes, got 3 as the last dimension of the first and 4 as"):
         product_of_complements(torch.rand(5, 3), torch.rand(4, 2))
 
 

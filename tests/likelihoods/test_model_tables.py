@@ -63,7 +63,7 @@ def test_dreams_of_a_label_are_of_the_distribution_given_it(kind: str) -> None:
 def test_dreams_without_their_label_or_with_one_too_many_are_refused() -> None:
     with pytest.raises(ValueError, match=r"conditioned on one of 3 labels; give label=, a number from 0 to 2"):
         helm.dreams(CONDITION)
-    with pytest.raises(ValueError, match=r"label must be one number, or 4, got values of shape \[2\]"):
+    with pytest.raises(ValueError, match=r"label must be one number, or one for each of the 4 dreams, got values"):
         helm.dreams(CONDITION, 4, label=[0, 1])
     with pytest.raises(ValueError, match=r"the model has no labels, got label=1"):
         helm.dreams(SKIP, label=1)

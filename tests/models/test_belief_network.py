@@ -177,8 +177,8 @@ def test_it_moves_to_another_dtype() -> None:
         ({"sizes": SIZES, "imaging": "relu"}, "subclass of Imaging; got 'relu'"),
         ({"sizes": SIZES, "imaging": "own:Layer"}, "got 'own:Layer'; import the module that defines it first"),
         ({"sizes": SIZES, "imaging": "gaussian"}, "the imaging of 'h1' is gaussian; give it as visible="),
-        ({"sizes": SIZES, "visible": "categorical"}, "the categorical layer 'x' needs groups=, numbers"),
-        ({"sizes": SIZES, "groups": 2}, "groups are of categorical layers, and 'x' is none; got groups=2"),
+        ({"sizes": SIZES, "visible": "categorical"}, "the categorical layer 'x' needs groups=, the sizes of"),
+        ({"sizes": SIZES, "groups": 2}, "groups are for categorical layers, but 'x' is not categorical; got 2"),
         ({"sizes": SIZES, "visible": "categorical", "groups": (2, 3)}, "that add up to the 6 units of the layer"),
         ({"sizes": SIZES, "visible": "categorical", "groups": 4}, "that add up to the 6 units of the layer"),
         ({"sizes": SIZES, "visible": "categorical", "groups": (5, 1)}, "two or more in each, that add up"),
@@ -186,7 +186,7 @@ def test_it_moves_to_another_dtype() -> None:
         ({"sizes": SIZES, "imaging": ("odds", "odds")}, "imaging must be one value or 3, one per layer; got 2"),
         ({"sizes": SIZES, "imaging": "odds", "learned_leak": False}, "neither a fixed nor a learned leak"),
         ({"sizes": SIZES, "imaging": "noisy_or", "fixed_leak": 1.5}, "a probability between 0 and 1, got 1.5"),
-        ({"sizes": SIZES, "imaging": "odds", "fixed_leak": -1.0}, "a positive number of odds, got -1.0"),
+        ({"sizes": SIZES, "imaging": "odds", "fixed_leak": -1.0}, "a positive number, got -1.0"),
     ],
 )
 def test_bad_arguments_are_refused_in_a_sentence(arguments: dict[str, Any], sentence: str) -> None:

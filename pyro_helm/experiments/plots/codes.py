@@ -77,7 +77,7 @@ def code_map(
         if labels is not None:
             words = ax.text(np.median(x), np.median(y), str(label), weight="bold", ha="center", va="center")
             words.set_path_effects([withStroke(linewidth=3, foreground="white")])
-    ax.set(xlabel=f"first component, {shares[0]:.0%} of the variance", ylabel=f"second, {shares[1]:.0%}")
+    ax.set(xlabel=f"first component, {shares[0]:.0%} of the variance", ylabel=f"second component, {shares[1]:.0%}")
     ax.set_title(f"Codes of recognition ({', '.join(chosen)})", fontsize=10)
     if labels is not None:
         ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pyro_helm.runtime.figures import Drawing
+from pyro_helm.runtime.figures import figure_of, panels_in
 from pyro_helm.runtime.pictures import COLOURS
 
 LINES = ("-", ":", "-.")
@@ -20,6 +20,7 @@ METRICS = {
     "valid_elbo": "validation bound (ELBO), nats per datum",
     "train_bound": "training bound of the scheme, nats per datum",
 }
+HOW_TO_READ = "Higher is better. Line: median over restarts. Dark band: quartiles. Light band: worst to best."
 
 
 def learning_curves(
@@ -28,6 +29,7 @@ def learning_curves(
     metric: str = "valid_log_likelihood",
     by: str = "epoch",
     ceilings: Mapping[str, float] | None = None,
+    ax: Axes | None = None,
 ) -> Figure:
     """Draw a metric over epochs: a row per data set and sizes, a panel per imaging model, a colour per scheme.
 
@@ -39,6 +41,7 @@ def learning_curves(
         metric: which metric, in nats per datum.
         by: the column that is at the bottom, ``"epoch"``, ``"seconds"`` (of training) or ``"steps"``.
         ceilings: what no model can exceed, nats per datum, by data set: minus the entropy of its distribution.
+        ax: where to draw, divided where there are several panels; None for a figure of its own.
 
     Raises:
         ValueError: for an empty table, or a metric of which it has no finite value.
@@ -53,29 +56,33 @@ def learning_curves(
     rows = rows.fillna({"dataset": "", "sizes": "", "imaging": ""})
     rows = rows.assign(data=rows.dataset + " " + rows.sizes)
     schemes, imaging, sets = sorted(rows.scheme.unique()), rows.imaging.unique(), rows.data.unique()
-    figure = Drawing(figsize=(max(4.2 * len(imaging), 7.0), 4.4 * len(sets) + 0.4), layout="constrained")
-    grid = figure.subplots(len(sets), len(imaging), squeeze=False, sharey="row")
-    for (line, column), ax in np.ndenumerate(grid):
+    size = max(4.2 * len(imaging), 7.0), 4.4 * len(sets) + 0.4
+    grid = panels_in(ax, len(sets), len(imaging), size, sharey="row")
+    for (line, column), place in np.ndenumerate(grid):
         panel = rows[(rows.data == sets[line]) & (rows.imaging == imaging[column])]
         if panel.empty:
-            ax.axis("off")
+            place.axis("off")
             continue
-        _curves(ax, panel, schemes, by)
-        ax.set(title=f"{sets[line]}, {imaging[column]}".strip(", "), xlabel=BY.get(by, by))
-        ax.title.set_parse_math(False)  # a data set's name may hold dollars
+        _curves(place, panel, schemes, by)
+        place.set(title=f"{sets[line]}, {imaging[column]}".strip(", "), xlabel=BY.get(by, by))
+        place.title.set_parse_math(False)  # a data set's name may hold dollars
         ceiling = (ceilings or {}).get(panel.dataset.iloc[0])
         if ceiling is not None:
-            ax.axhline(ceiling, color="0.25", linestyle="--", linewidth=1)
-            text, place = f"no model can exceed {ceiling:.3f}", ax.get_yaxis_transform()
-            ax.text(0.02, ceiling, text, transform=place, fontsize=8, color="0.25", va="bottom")
-        if ax is grid[line, 0] or not grid[line, 0].axison:
-            ax.set_ylabel(METRICS.get(metric, metric.replace("_", " ")))
-            ax.set_ylim(*_limits(rows[rows.data == sets[line]], ceiling))
-    figure.suptitle(
-        "Higher is better. Line: median over restarts. Dark band: quartiles. Light band: worst to best.",
-        fontsize=9,
-    )
+            _mark_ceiling(place, ceiling)
+        if place is grid[line, 0] or not grid[line, 0].axison:
+            place.set_ylabel(METRICS.get(metric, metric.replace("_", " ")))
+            place.set_ylim(*_limits(rows[rows.data == sets[line]], ceiling))
+    figure = figure_of(grid[0, 0])
+    if ax is None:
+        figure.suptitle(HOW_TO_READ, fontsize=9)
     return figure
+
+
+def _mark_ceiling(ax: Axes, ceiling: float) -> None:
+    """Draw a dashed line at what no model can exceed."""
+    ax.axhline(ceiling, color="0.25", linestyle="--", linewidth=1)
+    text, place = f"no model can exceed {ceiling:.3f}", ax.get_yaxis_transform()
+    ax.text(0.02, ceiling, text, transform=place, fontsize=8, color="0.25", va="bottom")
 
 
 def _curves(ax: Axes, panel: pd.DataFrame, schemes: list[str], by: str) -> None:

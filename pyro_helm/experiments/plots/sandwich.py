@@ -34,10 +34,8 @@ def bound_sandwich(gap: Gap, *, ax: Axes | None = None) -> Figure:
             ax.errorbar(summary.restart + aside, -summary[name], yerr=2 * summary[f"{name}_stderr"], fmt=marker,
                         color=colour, capsize=3, label=label)  # fmt: skip
     ax.set_xticks(summary.restart.tolist())
-    ax.set(xlabel="restart", ylabel="nats per dream, below the upper bound", xlim=(-0.6, len(summary) - 0.4))
-    ax.set_title(
-        f"Estimates of log p(x) beside the upper bound, mean of {gap.table.datum.nunique()} dreams", fontsize=10
-    )
+    ax.set(xlabel="restart", ylabel="estimate minus upper bound, nats per dream", xlim=(-0.6, len(summary) - 0.4))
+    ax.set_title(f"log p(x): mean of {gap.table.datum.nunique()} dreams, with bars of two standard errors", fontsize=10)
     ax.legend(frameon=False, fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
     return figure_of(ax)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyro_helm.runtime.figures import Drawing
+from pyro_helm.runtime.figures import figure_of, panels_in
 from pyro_helm.runtime.pictures import COLOURS
 from pyro_helm.runtime.shown import as_given
 
@@ -15,7 +15,7 @@ PANEL = ["dataset", "machine", "budget"]
 
 
 def setting_sensitivity(
-    table: pd.DataFrame, setting: str = "learning_rate", *, others: list[str] | None = None
+    table: pd.DataFrame, setting: str = "learning_rate", *, others: list[str] | None = None, ax: Axes | None = None
 ) -> Figure:
     """Draw the validation log-likelihood over a setting: a panel per data set, machine and budget, a line per scheme.
 
@@ -26,6 +26,7 @@ def setting_sensitivity(
         table: a study's final numbers, :meth:`pyro_helm.Study.table`.
         setting: the column of a setting; numbers of which all are positive have a logarithmic axis.
         others: columns of the other settings that vary.
+        ax: where to draw, divided where there are several panels; None for a figure of its own.
 
     Raises:
         ValueError: where the table has no such column, or no finite validation log-likelihood.
@@ -44,21 +45,20 @@ def setting_sensitivity(
     schemes = sorted(rows.scheme.unique())
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
-    figure = Drawing(figsize=(max(6.4, 4.2 * columns), 3.6 * lines + 0.5), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False)
-    for ax in grid.flat[len(panels) :]:
-        ax.axis("off")
-    for ax, (labels, panel) in zip(grid.flat, panels, strict=False):
+    grid = panels_in(ax, lines, columns, (max(6.4, 4.2 * columns), 3.6 * lines + 0.5))
+    for place in grid.flat[len(panels) :]:
+        place.axis("off")
+    for place, (labels, panel) in zip(grid.flat, panels, strict=False):
         for scheme, group in panel.groupby("scheme"):
             order = schemes.index(scheme)
-            _line(ax, group, setting, others or [], str(scheme), COLOURS[order % len(COLOURS)])
-        ax.set_title(", ".join(str(label) for label in labels if label), fontsize=9)
-        ax.title.set_parse_math(False)
-        ax.set(xlabel=setting.replace("_", " "), ylabel="validation log-likelihood, nats per datum")
-        ax.legend(frameon=False, fontsize=8)
-        ax.grid(alpha=0.25)
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure
+            _line(place, group, setting, others or [], str(scheme), COLOURS[order % len(COLOURS)])
+        place.set_title(", ".join(str(label) for label in labels if label), fontsize=9)
+        place.title.set_parse_math(False)
+        place.set(xlabel=setting.replace("_", " "), ylabel="validation log-likelihood, nats per datum")
+        place.legend(frameon=False, fontsize=8)
+        place.grid(alpha=0.25)
+        place.spines[["top", "right"]].set_visible(False)
+    return figure_of(grid[0, 0])
 
 
 def _line(ax: Axes, group: pd.DataFrame, setting: str, others: list[str], scheme: str, colour: str) -> None:
