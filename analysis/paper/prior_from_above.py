@@ -52,7 +52,7 @@ def main(
 ) -> None:
     """Train, judge, write and print."""
     torch.set_num_threads(threads)
-    stages = (PAIRS, AGAIN, WHOLE)
+    stages: tuple[helm.Stage, ...] = (PAIRS, AGAIN, WHOLE)
     stages = tuple(replace(each, num_epochs=1) for each in stages) if quick else stages
     distribution = helm.load_data("shifter").distribution
     assert distribution is not None

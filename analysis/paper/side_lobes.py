@@ -31,7 +31,8 @@ from pyro_helm.runtime.atomic_files import atomic_path
 def pair_of(machine: Machine) -> Tensor:
     """The shifted pair that each unit of layer 2 turns on and nothing else, ``[units, pairs]``, booleans."""
     strong = machine[0].generative[0].weight[0].detach() > STRONG
-    return (strong[:, None] == shifted_pairs()).all(-1)
+    of_pair: Tensor = (strong[:, None] == shifted_pairs()).all(-1)
+    return of_pair
 
 
 def without(machine: Machine, which: str) -> Machine:

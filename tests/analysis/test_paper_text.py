@@ -10,6 +10,7 @@ import torch
 
 import pyro_helm as helm
 from analysis.paper import recognition_cost, side_lobes, top_layer, wake_sleep_gradient, weights
+from analysis.paper.factorial_posteriors import SIZES
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from tests.analysis.running import run_script
@@ -25,7 +26,7 @@ def test_a_script_writes_its_table(name: str, tmp_path: Path) -> None:
 
 
 def test_many_draws_of_q_and_many_sweeps_come_near_what_they_estimate() -> None:
-    sizes = recognition_cost.SIZES
+    sizes = SIZES
     model = BeliefNetwork(sizes, "odds", restarts=2, seed=0).double()
     guide = FactorialRecognition(sizes, restarts=2, seed=0).double()
     x = helm.load_data("bars").test[:3].double()
