@@ -59,10 +59,15 @@ def exact_means(machine: Machine, x: Tensor) -> Tensor:
     return torch.einsum("srd,su->rdu", helm.exact_posterior(*machine, x).log_prob(units).exp(), states)
 
 
+def bottom_up(states: dict[str, Tensor]) -> Tensor:
+    """The units of layers 2 and 3 side by side; a trace of the model has them from the top down."""
+    return torch.cat([states["h1"], states["h2"]], -1)
+
+
 def draws(machine: Machine, x: Tensor, number: int = 100, *, weighted: bool = False) -> Tensor:
     """Means of draws from Q, likewise, with importance weights or without."""
     particles = draw_from_guide(*machine, number, kwargs={"observations": {"x": x}})
-    states = torch.cat(list(latent_states(particles, number).values()), -1)
+    states = bottom_up(latent_states(particles, number))
     return (particles.log_weight.softmax(0)[..., None] * states).sum(0) if weighted else states.mean(0)
 
 
@@ -72,7 +77,7 @@ def chains(machine: Machine, x: Tensor, sweeps: int, number: int = 100) -> Tenso
     states = latent_states(draw_from_prior(machine[0], number, kwargs=kwargs), number)
     for _ in range(sweeps):
         states = sweep(machine[0], states, {}, (), kwargs, block_size=1)
-    return torch.cat([units.mean(0) for units in states.values()], -1)
+    return bottom_up(states).mean(0)
 
 
 METHODS: dict[str, Callable[[Machine, Tensor], Tensor]] = {
@@ -109,7 +114,7 @@ def measured(machine: Machine, x: Tensor, repeats: int) -> pd.DataFrame:
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the table.")] = Path("results/paper"),
     restarts: Annotated[int, typer.Option(help="Machines.")] = 4,
-    epochs: Annotated[int, typer.Option(help="Epochs of training.")] = 5,
+    epochs: Annotated[int, typer.Option(help="Epochs of training.")] = 2,
     quick: Annotated[bool, typer.Option("--quick", help="One epoch, few patterns.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
 ) -> None:
