@@ -12,26 +12,13 @@ import typer
 
 import pyro_helm as helm
 from pyro_helm.cli.completion import VISIBLE_ALONE
+from pyro_helm.runtime.layer_sizes import read_sizes, with_width
 from pyro_helm.runtime.paths import check_writable_folder, expanded
 from pyro_helm.runtime.suggestions import unknown
 
 if TYPE_CHECKING:
     from pyro_helm.data.sets import Data, PatternDistribution  # late: --help would wait for torch
     from pyro_helm.schemes import Scheme
-
-
-def layer_sizes(text: str, width: int) -> tuple[int, ...]:
-    """Units per layer of ``32-24-2`` or ``24-2``, for data of so many units.
-
-    Numbers are hidden layers, unless there are several and the first is the width of the data.
-
-    >>> layer_sizes("24-2", 32), layer_sizes("32-24-2", 32), layer_sizes("24-2", 64)
-    ((32, 24, 2), (32, 24, 2), (64, 24, 2))
-    """
-    sizes = tuple(int(size) if size.isdecimal() and len(size) < 20 else 0 for size in text.split("-"))
-    if 0 in sizes:
-        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text[:60]!r}")
-    return sizes if sizes[0] == width and len(sizes) > 1 else (width, *sizes)
 
 
 def checked_sizes(
@@ -47,7 +34,7 @@ def checked_sizes(
     """Units per layer; says on standard error what they were understood as.
 
     Args:
-        text: as for :func:`layer_sizes`; None for the width of the data alone, which a user's own model may take.
+        text: such as ``32-24-2``, or ``24-2`` for hidden layers alone; None for the width of the data alone, which a user's own model may take.
         data: what is trained on.
         model: line of the model's name and settings.
         restarts: machines side by side.
@@ -66,7 +53,9 @@ def checked_sizes(
         return (width,)
     if text is None:
         raise ValueError(f"--sizes is missing; {model} needs its units per layer, such as --sizes 24-2")
-    sizes = layer_sizes(text, width)
+    if not (units := read_sizes(text)):
+        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text[:60]!r}")
+    sizes = with_width(units, width)
     if not is_own(model):
         check_training_fits(
             sizes,

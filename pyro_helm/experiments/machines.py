@@ -16,6 +16,7 @@ from pyro_helm.guides import GUIDES
 from pyro_helm.layers import IMAGING
 from pyro_helm.models import MODELS
 from pyro_helm.runtime.arguments import checked_seed
+from pyro_helm.runtime.layer_sizes import read_sizes, with_width
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.training.manifest import described
@@ -53,8 +54,8 @@ def builder_of(machine: Any, arguments: Mapping[str, Any]) -> Builder:
     if ":" in machine:
         return partial(named(machine, "machine"), **arguments)
     imaging, _, sizes = machine.strip().rpartition(" ")
-    units = [int(size) if size.isdecimal() and len(size) < 10 else 0 for size in sizes.split("-")]
-    if 0 in units or not (imaging or "model" in arguments):
+    units = read_sizes(sizes)
+    if not units or not (imaging or "model" in arguments):
         raise ValueError(f"machine {machine!r} can't be read; {_EXPECTED}")
     rules = imaging.strip().split("/") if imaging else []
     for layer in rules:
@@ -66,7 +67,7 @@ def builder_of(machine: Any, arguments: Mapping[str, Any]) -> Builder:
     chosen: dict[str, Any] = {"imaging": rules[0] if len(rules) == 1 else rules} if rules else {}
     if chosen.keys() & arguments.keys():
         raise ValueError(f"machine {machine!r}: imaging is given twice, by the line and by the arguments")
-    return partial(_of_line, tuple(units), **chosen, **arguments)
+    return partial(_of_line, units, **chosen, **arguments)
 
 
 def is_made_of_parts(machine: str) -> bool:
@@ -119,8 +120,7 @@ def machine_of(
 
 
 def _of_line(units: tuple[int, ...], width: int, *, seed: int, restarts: int, **arguments: Any) -> Machine:
-    sizes = units if units[0] == width and len(units) > 1 else (width, *units)
-    return machine_of(width, seed=seed, restarts=restarts, sizes=sizes, **arguments)
+    return machine_of(width, seed=seed, restarts=restarts, sizes=with_width(units, width), **arguments)
 
 
 def _part(
