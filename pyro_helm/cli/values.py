@@ -34,7 +34,8 @@ def checked_sizes(
     """Units per layer; says on standard error what they were understood as.
 
     Args:
-        text: such as ``32-24-2``, or ``24-2`` for hidden layers alone; None for the width of the data alone, which a user's own model may take.
+        text: such as ``32-24-2``, or ``24-2`` for hidden layers alone; None for the width of the data alone, which a
+            user's own model may take.
         data: what is trained on.
         model: line of the model's name and settings.
         restarts: machines side by side.
