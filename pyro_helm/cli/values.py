@@ -34,8 +34,13 @@ def checked_sizes(
     """Units per layer; says on standard error what they were understood as.
 
     Args:
+<<<<<<< HEAD
         text: such as ``32-24-2``, or ``24-2`` for hidden layers alone; None for the width of the data alone, which a
             user's own model may take.
+=======
+        text: such as ``32-24-2``, or ``24-2`` without the width of the data; None for the width of the data alone,
+            which a user's own model may take.
+>>>>>>> main
         data: what is trained on.
         model: line of the model's name and settings.
         restarts: machines side by side.
@@ -47,16 +52,24 @@ def checked_sizes(
         ValueError: if they are none, or the training would take more memory than there is.
 
     """
-    from pyro_helm.runtime.budget import check_training_fits  # late: --help would wait for torch
+    from pyro_helm.experiments.machines import from_the_data_up, units_per_layer  # late: --help would wait for torch
+    from pyro_helm.runtime.budget import check_training_fits
 
     num_rows, width = data.train.shape
     if text is None and is_own(model):
         return (width,)
     if text is None:
         raise ValueError(f"--sizes is missing; {model} needs its units per layer, such as --sizes 24-2")
+<<<<<<< HEAD
     if not (units := read_sizes(text)):
         raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text[:60]!r}")
     sizes = with_width(units, width)
+=======
+    units = units_per_layer(text)
+    if not units:
+        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text[:60]!r}")
+    sizes = from_the_data_up(units, width)
+>>>>>>> main
     if not is_own(model):
         check_training_fits(
             sizes,

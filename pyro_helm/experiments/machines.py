@@ -54,7 +54,11 @@ def builder_of(machine: Any, arguments: Mapping[str, Any]) -> Builder:
     if ":" in machine:
         return partial(named(machine, "machine"), **arguments)
     imaging, _, sizes = machine.strip().rpartition(" ")
+<<<<<<< HEAD
     units = read_sizes(sizes)
+=======
+    units = units_per_layer(sizes)
+>>>>>>> main
     if not units or not (imaging or "model" in arguments):
         raise ValueError(f"machine {machine!r} can't be read; {_EXPECTED}")
     rules = imaging.strip().split("/") if imaging else []
@@ -68,6 +72,31 @@ def builder_of(machine: Any, arguments: Mapping[str, Any]) -> Builder:
     if chosen.keys() & arguments.keys():
         raise ValueError(f"machine {machine!r}: imaging is given twice, by the line and by the arguments")
     return partial(_of_line, units, **chosen, **arguments)
+<<<<<<< HEAD
+=======
+
+
+def units_per_layer(text: str) -> tuple[int, ...]:
+    """Units per layer of a text such as ``32-24-2``; empty for a text that has none.
+
+    >>> units_per_layer("24-2"), units_per_layer("24-0"), units_per_layer("a")
+    ((24, 2), (), ())
+    """
+    # of more digits torch can't hold every number
+    units = tuple(int(size) if size.isdecimal() and len(size) < 19 else 0 for size in text.split("-"))
+    return () if 0 in units else units
+
+
+def from_the_data_up(units: tuple[int, ...], width: int) -> tuple[int, ...]:
+    """Units per layer, those of the data among them.
+
+    Numbers are hidden layers, unless there are several and the first is the width of the data.
+
+    >>> from_the_data_up((24, 2), 32), from_the_data_up((32, 24, 2), 32), from_the_data_up((24, 2), 64)
+    ((32, 24, 2), (32, 24, 2), (64, 24, 2))
+    """
+    return units if units[0] == width and len(units) > 1 else (width, *units)
+>>>>>>> main
 
 
 def is_made_of_parts(machine: str) -> bool:
@@ -120,7 +149,11 @@ def machine_of(
 
 
 def _of_line(units: tuple[int, ...], width: int, *, seed: int, restarts: int, **arguments: Any) -> Machine:
+<<<<<<< HEAD
     return machine_of(width, seed=seed, restarts=restarts, sizes=with_width(units, width), **arguments)
+=======
+    return machine_of(width, seed=seed, restarts=restarts, sizes=from_the_data_up(units, width), **arguments)
+>>>>>>> main
 
 
 def _part(

@@ -42,9 +42,7 @@ def figure_of(ax: Axes) -> Figure:
     return figure
 
 
-def panels_in(
-    ax: Axes | None, lines: int, columns: int, size: tuple[float, float], **sharing: Any
-) -> NDArray[np.object_]:
+def panels_in(ax: Axes | None, lines: int, columns: int, size: tuple[float, float], **sharing: Any) -> NDArray[Any]:
     """A grid of axes ``[lines, columns]``: of a new figure of so many inches, or in the place of axes that are given.
 
     A single panel is the given axes themselves. Several divide their place, and they are hidden.

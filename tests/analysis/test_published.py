@@ -99,6 +99,7 @@ def test_a_machine_without_a_guide_is_scored_exactly_and_the_table_says_so(tmp_p
     assert found.estimator.tolist() == ["exact"]
     assert found.samples.isna().all()
     bars = helm.load_data("bars").distribution  # scores are over all patterns where they are known
+    assert bars is not None
     model, _ = study.machine(study.chosen().runs.item())
     exact = helm.log_likelihood(model, None, bars, method="exact")
     assert found.log_likelihood.item() == pytest.approx(exact.summary.log_likelihood.item(), abs=1e-4)

@@ -12,7 +12,6 @@ from typing import Any
 import dask
 import distributed
 import pytest
-import yaml
 from distributed.cli import dask_scheduler, dask_worker
 from typer.testing import CliRunner
 
@@ -187,5 +186,7 @@ def test_the_processes_of_a_cluster_are_started_by_words_that_dask_takes() -> No
     for (_, command, *words), parser in zip(lines, (dask_scheduler.main, dask_worker.main), strict=False):
         assert parser.make_context(command, words).params
     (settings,) = found("yaml", STUDIES)
-    ((name, value),) = yaml.safe_load(settings)["distributed"]["nanny"].items()
+    Path("distributed.yaml").write_text(settings)
+    (read,) = dask.config.collect_yaml(["distributed.yaml"])
+    ((name, value),) = read["distributed"]["nanny"].items()
     assert set(value) <= set(dask.config.get(f"distributed.nanny.{name}")) | {"MALLOC_MMAP_THRESHOLD_"}
