@@ -12,7 +12,6 @@ import typer
 
 import pyro_helm as helm
 from pyro_helm.cli.completion import VISIBLE_ALONE
-from pyro_helm.runtime.layer_sizes import read_sizes, with_width
 from pyro_helm.runtime.paths import check_writable_folder, expanded
 from pyro_helm.runtime.suggestions import unknown
 
@@ -34,13 +33,8 @@ def checked_sizes(
     """Units per layer; says on standard error what they were understood as.
 
     Args:
-<<<<<<< HEAD
-        text: such as ``32-24-2``, or ``24-2`` for hidden layers alone; None for the width of the data alone, which a
-            user's own model may take.
-=======
         text: such as ``32-24-2``, or ``24-2`` without the width of the data; None for the width of the data alone,
             which a user's own model may take.
->>>>>>> main
         data: what is trained on.
         model: line of the model's name and settings.
         restarts: machines side by side.
@@ -60,16 +54,10 @@ def checked_sizes(
         return (width,)
     if text is None:
         raise ValueError(f"--sizes is missing; {model} needs its units per layer, such as --sizes 24-2")
-<<<<<<< HEAD
-    if not (units := read_sizes(text)):
-        raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text[:60]!r}")
-    sizes = with_width(units, width)
-=======
     units = units_per_layer(text)
     if not units:
         raise ValueError(f"--sizes must be units per layer such as 32-24-2, got {text[:60]!r}")
     sizes = from_the_data_up(units, width)
->>>>>>> main
     if not is_own(model):
         check_training_fits(
             sizes,

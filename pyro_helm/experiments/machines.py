@@ -16,7 +16,6 @@ from pyro_helm.guides import GUIDES
 from pyro_helm.layers import IMAGING
 from pyro_helm.models import MODELS
 from pyro_helm.runtime.arguments import checked_seed
-from pyro_helm.runtime.layer_sizes import read_sizes, with_width
 from pyro_helm.runtime.seeding import forked_rng
 from pyro_helm.runtime.suggestions import unknown
 from pyro_helm.training.manifest import described
@@ -54,11 +53,7 @@ def builder_of(machine: Any, arguments: Mapping[str, Any]) -> Builder:
     if ":" in machine:
         return partial(named(machine, "machine"), **arguments)
     imaging, _, sizes = machine.strip().rpartition(" ")
-<<<<<<< HEAD
-    units = read_sizes(sizes)
-=======
     units = units_per_layer(sizes)
->>>>>>> main
     if not units or not (imaging or "model" in arguments):
         raise ValueError(f"machine {machine!r} can't be read; {_EXPECTED}")
     rules = imaging.strip().split("/") if imaging else []
@@ -72,8 +67,6 @@ def builder_of(machine: Any, arguments: Mapping[str, Any]) -> Builder:
     if chosen.keys() & arguments.keys():
         raise ValueError(f"machine {machine!r}: imaging is given twice, by the line and by the arguments")
     return partial(_of_line, units, **chosen, **arguments)
-<<<<<<< HEAD
-=======
 
 
 def units_per_layer(text: str) -> tuple[int, ...]:
@@ -96,7 +89,6 @@ def from_the_data_up(units: tuple[int, ...], width: int) -> tuple[int, ...]:
     ((32, 24, 2), (32, 24, 2), (64, 24, 2))
     """
     return units if units[0] == width and len(units) > 1 else (width, *units)
->>>>>>> main
 
 
 def is_made_of_parts(machine: str) -> bool:
@@ -149,11 +141,7 @@ def machine_of(
 
 
 def _of_line(units: tuple[int, ...], width: int, *, seed: int, restarts: int, **arguments: Any) -> Machine:
-<<<<<<< HEAD
-    return machine_of(width, seed=seed, restarts=restarts, sizes=with_width(units, width), **arguments)
-=======
     return machine_of(width, seed=seed, restarts=restarts, sizes=from_the_data_up(units, width), **arguments)
->>>>>>> main
 
 
 def _part(
