@@ -56,6 +56,7 @@ def main(
     schemes: Annotated[str, typer.Option(help="Schemes beside the reference, separated by commas, or all.")] = "all",
     quick: Annotated[bool, typer.Option("--quick", help="A few steps of each, to see that all works.")] = False,
     threads: Annotated[int, typer.Option(help="Processes that train at a time, one thread each.")] = 1,
+    equal_seconds: Annotated[bool, typer.Option(help="Train for equal seconds too, not for equal steps alone.")] = True,
 ) -> None:
     """Train, score, print and draw."""
     available = set(helm.available_data().query("here").name)
@@ -77,7 +78,9 @@ def main(
             "scores": {"method": method, "num_samples": num_samples, "splits": ["test"]},
         }
         if datasets:
-            at_equal_steps_and_seconds(out / "study", datasets, f"{steps} steps", threads, common)
+            runs = at_equal_steps(out / "study", datasets, f"{steps} steps", threads, common)
+            if equal_seconds:
+                at_equal_seconds(out / "study", datasets, runs, threads, common)
     study = helm.Study.open(out / "study")
     write_table(study.table(), out / "schemes")
     summary = summarised(study, [name for name, _ in nets])
@@ -101,13 +104,20 @@ def schemes_of(particles: int, names: str) -> list[helm.Scheme]:
     return [kind(num_particles=particles) if kind.samples else kind() for kind in kinds]
 
 
-def at_equal_steps_and_seconds(
+def at_equal_steps(
     folder: Path, datasets: Sequence[Mapping[str, Any]], steps: str, workers: int, common: Mapping[str, Any]
-) -> None:
-    """Train with every scheme for so many steps, and for the seconds that these took the reference."""
+) -> pd.DataFrame:
+    """Train with every scheme for so many steps; the table of these runs."""
     study = helm.Study(folder, datasets=datasets, budget=steps, **common)
     runs = study.run(workers)
     _end_if_interrupted(study)
+    return runs
+
+
+def at_equal_seconds(
+    folder: Path, datasets: Sequence[Mapping[str, Any]], runs: pd.DataFrame, workers: int, common: Mapping[str, Any]
+) -> None:
+    """Train with every scheme for the seconds that the reference took in these runs."""
     seconds = runs[runs.scheme == REFERENCE].set_index("dataset").seconds
     timed = [{**dataset, "budget": f"{seconds[dataset['data']]:.6f} seconds"} for dataset in datasets]
     study = helm.Study(folder, datasets=timed, **common)

@@ -106,6 +106,22 @@ def test_the_table_has_every_restart_of_every_run_on_both_splits(done: helm.Stud
     assert (table.query("split == 'test' and metric == 'log_likelihood'").value < -entropy).all()
 
 
+def test_restarts_of_several_seeds_are_pooled_and_paired(tmp_path: Path) -> None:
+    """Many machines of one setting, divided into runs of a few restarts."""
+    asked = study(tmp_path, schemes=["wake_sleep", "reinforce"], settings={}, seeds=[0, 1, 2])
+    assert len(run(asked)) == 2 * 3
+    of_test = asked.table().query("split == 'test' and metric == 'log_likelihood'")
+    values = of_test.pivot(index=["seed", "restart"], columns="scheme", values="value")
+    assert len(values) == 3 * SMALL["restarts"] == values.nunique().min()  # no machine is another's twin
+    chosen = asked.chosen().set_index("scheme")
+    assert chosen.restarts.unique().tolist() == [len(values)]
+    assert chosen.settings_tried.unique().tolist() == [1]
+    assert chosen.log_likelihood.to_dict() == pytest.approx(values.median().to_dict())
+    (row,) = asked.differences("wake_sleep").to_dict("records")
+    assert (row["scheme"], row["pairs"]) == ("reinforce", len(values))
+    assert row["difference"] == pytest.approx((values.reinforce - values.wake_sleep).mean())
+
+
 def test_a_folder_is_opened_without_what_made_it(done: helm.Study) -> None:
     opened = helm.Study.open(done.folder)
     order = ["run", "restart", "split", "metric", "epoch"]
@@ -216,6 +232,22 @@ def test_ones_own_machine_and_data_and_a_run_that_fails(tmp_path: Path) -> None:
     moved = shutil.move(tmp_path / "own", tmp_path / "moved")
     opened = helm.Study.open(moved)
     assert opened.data(opened.table().run[0]).train.equal(mine.train)
+
+
+@pytest.mark.parametrize("machine", ["odds 3", {"machine": own_machine, "name": "own"}])
+def test_a_machine_that_was_trained_on_missing_values_is_made_anew(machine: Any, tmp_path: Path) -> None:
+    data = helm.load_data("bars")
+    hidden = torch.rand(data.train.shape, generator=torch.Generator().manual_seed(0)) < 0.25
+    train = data.train.float().masked_fill(hidden, torch.nan)
+    partly = replace(data, name="partly", train=train[:60], valid=train[60:80], test=data.test[:20], distribution=None)
+    changed = {"machines": [machine], "schemes": ["wake_sleep"], "settings": {}, "scores": {"method": "exact"}}
+    asked = study(tmp_path, datasets=[partly], **changed)
+    (digest,) = run(asked).run
+    model, guide = asked.machine(digest)
+    assert bool((guide.recognition[0].missing_weight != 0).any())
+    exact = helm.log_likelihood(model, guide, asked.data(digest).valid, method="exact").summary.log_likelihood
+    ours = asked.table().query("split == 'valid' and metric == 'log_likelihood'").value
+    assert ours.tolist() == pytest.approx(exact.tolist())
 
 
 KEPT_ALIVE: list[Any] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pyro
@@ -172,43 +171,6 @@ def test_dreams_follow_the_model() -> None:
     chances = forward_algorithm(model, rows[..., None], torch.full((len(rows),), STEPS)).exp()
     assert float(chances.sum()) == pytest.approx(1)
     assert float(z_scores((dreams[:, None] == rows).all(-1).double(), chances).abs().max()) < Z_THRESHOLD
-
-
-def test_restarts_are_single_machines_side_by_side() -> None:
-    model, guide = pair(restarts=2)
-    both = helm.exact_posterior(model, guide, observed())
-    for number in range(2):
-        single = [kind(SIZES).double() for kind in (helm.TemporalBeliefNetwork, helm.TemporalRecognition)]
-        for one, many in zip(single, (model, guide), strict=True):
-            one.load_state_dict({name: value[number : number + 1] for name, value in many.state_dict().items()})
-        alone = helm.exact_posterior(single[0], single[1], observed())
-        assert alone.kl is not None
-        assert both.kl is not None
-        assert torch.allclose(alone.log_likelihood[0], both.log_likelihood[number], rtol=1e-10)
-        assert torch.allclose(alone.kl[0], both.kl[number], rtol=1e-8)
-
-
-def test_captured_steps_are_the_eager_ones_and_files_hold_all(tmp_path: Path) -> None:
-    trained = []
-    for step in ("eager", "captured"):
-        model, guide = pair(restarts=2)
-        helm.fit(
-            model,
-            guide,
-            observed(),
-            scheme=helm.VIMCO(2),
-            num_epochs=5,
-            batch_size=None,
-            step=step,
-            seed=0,
-            progress=False,
-        )
-        trained.append([*model.parameters(), *guide.parameters()])
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*trained, strict=True))
-    helm.save(tmp_path, model, guide)
-    loaded = helm.load(tmp_path)
-    for ours, theirs in zip(trained[1], [*loaded[0].parameters(), *loaded[1].parameters()], strict=True):
-        assert torch.equal(ours, theirs)
 
 
 def test_training_finds_the_likelihood_of_generated_sequences() -> None:

@@ -20,11 +20,12 @@ from pyro_helm.guides import (
     IterativeRecognition,
     LabelledRecognition,
     LateralRecognition,
+    TemporalRecognition,
 )
 from pyro_helm.layers import Imaging
-from pyro_helm.models import BeliefNetwork, LabelledBeliefNetwork
+from pyro_helm.models import BeliefNetwork, LabelledBeliefNetwork, TemporalBeliefNetwork
 
-NUM_DATA = 3
+NUM_DATA, NUM_STEPS = 3, 3
 
 
 class StudentT(Imaging):
@@ -91,6 +92,8 @@ PAIRS = {
     **{f"binary, {name}": (MODELS["binary"], guide) for name, guide in GUIDES.items() if name != "factorial"},
     **{f"{name}, own": (MODELS[name], guide) for name, guide in OWN_GUIDES.items()},
 }
+WITH_SEQUENCES = PAIRS | {"temporal": (Model((2, 1, 1), kind=TemporalBeliefNetwork), Guide(kind=TemporalRecognition))}
+"""And those whose layers are sequences, for what does not depend on the states of a layer."""
 
 
 def far_from_the_start(module: nn.Module, seed: int = 3) -> Any:
@@ -121,13 +124,17 @@ def restart_of(many: nn.Module, one: nn.Module, number: int) -> Any:
 
 def learns_alone(guide: Any) -> bool:
     """Whether a file is all that it takes to make the guide anew."""
-    return guide.trunk is None
+    return getattr(guide, "trunk", None) is None
 
 
 def observed(model: Any, num_data: int = NUM_DATA, seed: int = 0) -> dict[str, Tensor]:
-    """Observations that the model can have: dreams of it."""
+    """Observations that the model can have: dreams of it; of sequences, of several lengths and with a value missing."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        if isinstance(model, TemporalBeliefNetwork):
+            x = model(num_data=num_data, num_steps=NUM_STEPS).detach()
+            x[..., 0, 1, 0] = torch.nan
+            return {"x": x, "length": NUM_STEPS - torch.arange(num_data) % NUM_STEPS}
         given = {} if model.condition is None else {"label": torch.arange(num_data) % model.condition}
         if hasattr(model, "labels"):
             given = {"label": given["label"].double().masked_fill(given["label"] == 1, torch.nan)}
@@ -136,13 +143,14 @@ def observed(model: Any, num_data: int = NUM_DATA, seed: int = 0) -> dict[str, T
 
 
 every_pair = pytest.mark.parametrize("pair", PAIRS)
+every_pair_with_sequences = pytest.mark.parametrize("pair", WITH_SEQUENCES)
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
 @cache
 def machine(pair: str) -> tuple[Any, Any, dict[str, Tensor]]:
     """A model and guide of one restart, far from their start, and observations."""
-    make_model, make_guide = PAIRS[pair]
+    make_model, make_guide = WITH_SEQUENCES[pair]
     model = far_from_the_start(make_model())
     return model, far_from_the_start(make_guide(make_model.sizes)), observed(model)
 

@@ -16,7 +16,6 @@ from pyro_helm.programs.particles import draw_from_guide, score
 from tests.checker import Z_THRESHOLD, z_scores
 from tests.claims import LEFT_OUT, estimates
 from tests.suite.enumeration import (
-    Enumerated,
     every_x,
     hidden_states,
     latent_names,
@@ -27,10 +26,11 @@ from tests.suite.enumeration import (
 )
 from tests.suite.members import (
     MODELS,
-    PAIRS,
+    WITH_SEQUENCES,
     can_be_listed,
     every_model,
     every_pair,
+    every_pair_with_sequences,
     far_from_the_start,
     learns_alone,
     machine,
@@ -76,21 +76,22 @@ def check_frequencies(drawn: Tensor, rows: Tensor, chances: Tensor) -> None:
     assert float(z_scores(is_row, chances.detach()).abs().max()) < Z_THRESHOLD
 
 
-@every_pair
+@every_pair_with_sequences
 @pytest.mark.parametrize("restarts", [1, 3])
 def test_shapes_are_particles_restarts_data(pair: str, restarts: int) -> None:
-    make_model, make_guide = PAIRS[pair]
+    make_model, make_guide = WITH_SEQUENCES[pair]
     model, guide = make_model(restarts), make_guide(make_model.sizes, restarts)
     observations = observed(model)
-    assert observations["x"].shape == ((3,) if restarts > 1 else ()) + (3, make_model.sizes[0])
+    per_restart = (3,) if restarts > 1 else ()
+    assert observations["x"].shape == (*per_restart, *machine(pair)[2]["x"].shape)
     particles = draw_from_guide(model, guide, 4, kwargs={"observations": observations})
     assert particles.log_weight.shape == (4, restarts, 3)
 
 
-@every_pair
+@every_pair_with_sequences
 def test_restarts_are_single_machines_side_by_side(pair: str) -> None:
     """Values and gradients, by a scheme that does not sample."""
-    make_model, make_guide = PAIRS[pair]
+    make_model, make_guide = WITH_SEQUENCES[pair]
     model = far_from_the_start(make_model(3))
     guide = far_from_the_start(make_guide(make_model.sizes, 3))
     observations = observed(machine(pair)[0])
@@ -103,9 +104,9 @@ def test_restarts_are_single_machines_side_by_side(pair: str) -> None:
             assert torch.allclose(gradients[name][number], gradient[0], rtol=1e-8, atol=1e-10), name
 
 
-@every_pair
+@every_pair_with_sequences
 def test_captured_steps_are_the_eager_ones(pair: str) -> None:
-    make_model, make_guide = PAIRS[pair]
+    make_model, make_guide = WITH_SEQUENCES[pair]
     data = observed(make_model(), 12)
     trained = []
     for step in ("eager", "captured"):
@@ -115,16 +116,16 @@ def test_captured_steps_are_the_eager_ones(pair: str) -> None:
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(*trained, strict=True))
 
 
-@every_pair
+@every_pair_with_sequences
 def test_files_hold_all_of_a_machine(pair: str, tmp_path: Path) -> None:
     model, guide, observations = machine(pair)
     helm.save(tmp_path, model, guide)
-    loaded = helm.load(tmp_path, guide=None if learns_alone(guide) else PAIRS[pair][1](model.sizes).double())
+    loaded = helm.load(tmp_path, guide=None if learns_alone(guide) else WITH_SEQUENCES[pair][1](model.sizes).double())
     for ours, theirs in zip((model, guide), loaded, strict=True):
         assert ours.config == theirs.config
         assert type(ours) is type(theirs)
-    again = Enumerated(*loaded, observations)
-    assert torch.equal(again.log_p, Enumerated(model, guide, observations).log_p)
+    again, before = (helm.exact_posterior(*each, observations) for each in (loaded, (model, guide)))
+    assert torch.equal(again.log_likelihood, before.log_likelihood)
     assert torch.equal(draws(*loaded, observations), draws(model, guide, observations))
 
 
