@@ -1,12 +1,17 @@
 """The equations of Dayan, Hinton, Neal & Zemel 1995 as printed, each a plain function named by its number.
 
+Those that are a line of others stand in the tests: 2.1 to 2.6, 3.6 and 3.8 in ``test_printed.py``, and B.1, whose third
+term has three readings, in ``test_printed_derivatives.py``.
+
 Layers are counted as in the paper: ``s[1]`` is the input, ``s[2]`` the layer above it. ``theta[l]`` are the weights
 ``[units of l + 1, units of l]`` down to layer l, ``phi[l]`` those ``[units of l - 1, units of l]`` up to it. Biases are
 one more unit that is always on, the last row of each; the topmost layer has nothing else.
 
 These follow a scan of the print. Where an index is missing in it (``phi_i`` for ``phi_ij`` in 3.1 and 3.10, ``theta_k``
-for ``theta_kj`` in appendix A) or misread (a sum over i of ``s_k`` in 3.3, ``s^i`` for ``s^1`` in 3.5) there is one
-reading, which is taken. Where what is printed is another formula than the right one, the tests say so.
+for ``theta_kj`` in appendix A) or misread (``q_i`` for ``q_j`` in the sentence before 3.1, ``1 - q_i`` for ``1 - q_j``
+before 3.2, a sum over i of ``s_k`` in 3.3, ``s^i`` for ``s^1`` in 3.5), and where the minus sign of 3.7 stands before
+two terms without a bracket, there is one reading, which is taken. Where what is printed is another formula than the
+right one, the tests say so.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 FENCE = re.compile(r"(<!-- example: .*? -->\n)?^```(.*?)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 ELSEWHERE = {
-    ("README.md", "python -m venv env"): "downloads packages; .ci/run makes such an environment",
+    ("README.md", "python3 -m venv env"): "downloads packages; .ci/run makes such an environment",
     ("README.md", "pyro-helm data"): "tests/cli/test_help.py",
     ("CONTRIBUTING.md", "make test"): "these tests are the first of it, and .ci/run runs the three",
     ("architecture.md", " digits.npz"): "a drawing",

@@ -89,7 +89,7 @@ def test_2_1_to_2_6_are_exact_and_a_bound(imaging: str) -> None:
     joint = p_alpha_3_4(s, p) * p_d_given_alpha_3_5(s, p)
     log_p = torch.log(joint.sum(-1))  # 2.1
     assert torch.allclose(exact_log_likelihood(pair.model, X)[0], log_p, rtol=1e-12)
-    energy = -torch.log(joint)  # 2.2
+    energy = -torch.log(joint)  # 2.2, 3.6
     posterior = joint / joint.sum(-1, keepdim=True)  # 2.3
     boltzmann = torch.exp(-energy) / torch.exp(-energy).sum(-1, keepdim=True)
     assert torch.allclose(posterior, boltzmann, rtol=1e-12)
@@ -132,6 +132,7 @@ def test_3_8_and_3_9_agree_and_average_to_f(imaging: str) -> None:
     q = {1: s[1], **{level: q_3_1(phi[level], s[level - 1]) for level in phi}}
     log_p, log_q = traced(pair, s)
     of_alpha = free_energy_3_9(s, q, p)
+    assert torch.allclose(of_alpha, energy_3_7(s, p) + torch.log(q_alpha_3_2(s, phi)), rtol=1e-9)  # 3.8
     assert torch.allclose(of_alpha, -log_p + log_q, rtol=1e-9)
     assert torch.allclose((log_q.exp() * of_alpha).sum(-1), -pair.elbo(X), rtol=1e-9)
 
@@ -186,7 +187,8 @@ def test_the_sign_of_3_11_is_a_misprint(imaging: str) -> None:
     nearly = {1: X, 2: s[2] * (1 - 1e-12)}
     energy = energy_3_7(s, generative(s, theta, p_3_3))
     assert torch.allclose(kl_3_11(nearly, generative(nearly, theta, p_3_3)), energy, atol=1e-8)
-    assert (energy > 0.1).all()  # so that minus the sum would be another number
+    printed = -kl_3_11(nearly, generative(nearly, theta, p_3_3))  # F, if -F were the sum
+    assert (printed < -0.1).all(), "which is below any F of binary units"
 
 
 def test_the_mean_of_the_log_is_not_the_log_of_the_mean() -> None:

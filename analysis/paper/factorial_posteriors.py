@@ -58,6 +58,17 @@ def of_posterior(model: BeliefNetwork, guide: FactorialRecognition, x: Tensor) -
     }
 
 
+def trained(imaging: str, data: helm.Data, *, restarts: int, epochs: int) -> tuple[BeliefNetwork, FactorialRecognition]:
+    """Machines after so many epochs of reweighted wake-sleep, in double precision."""
+    model = BeliefNetwork(SIZES, imaging, restarts=restarts, seed=0)
+    guide = FactorialRecognition(SIZES, restarts=restarts, seed=0)
+    helm.fit(
+        model, guide, data.train, scheme=helm.ReweightedWakeSleep(10), num_epochs=epochs,
+        learning_rate=0.02, seed=0, dataset=data.name, progress=False,
+    )  # fmt: skip
+    return model.double(), guide.double()
+
+
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the table.")] = Path("results/paper"),
     restarts: Annotated[int, typer.Option(help="Machines per imaging model.")] = 4,
@@ -71,13 +82,8 @@ def main(
     x = data.test[: 20 if quick else 100]
     rows = []
     for imaging in ("sigmoid", "noisy_or", "odds"):
-        model = BeliefNetwork(SIZES, imaging, restarts=restarts, seed=0)
-        guide = FactorialRecognition(SIZES, restarts=restarts, seed=0)
-        helm.fit(
-            model, guide, data.train, scheme=helm.ReweightedWakeSleep(10), num_epochs=1 if quick else epochs,
-            learning_rate=0.02, seed=0, dataset=data.name, progress=False,
-        )  # fmt: skip
-        found = of_posterior(model.double(), guide.double(), x.double())
+        model, guide = trained(imaging, data, restarts=restarts, epochs=1 if quick else epochs)
+        found = of_posterior(model, guide, x.double())
         for restart in range(restarts):
             here = {name: float(values[restart].mean()) for name, values in found.items()}
             dependent = float((found["layer_2"][restart] > 0.01).double().mean())

@@ -4,7 +4,7 @@
 
 The machine is the best that ``many_iterations.py`` has found with the paper's loss and optimiser, and is kept beside
 this file. Writes ``OUT/fig4_weights.png``, in the layout of the print, and prints what the caption of Fig. 4 says of
-such a machine, measured.
+such a machine, measured, and what its two top units do (``top_layer.py``).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pyro_helm as helm
 from analysis.paper.fig4_layout import figure_of
 from analysis.paper.many_iterations import read_off_means
 from analysis.paper.shifter_training import Machine, free_energies, judge
+from analysis.paper.top_layer import top_units
 from pyro_helm.data.shifter import SHIFTER_SHAPE
 from pyro_helm.experiments import plots
 
@@ -107,6 +108,14 @@ def _mean(weight: Tensor, where: Tensor) -> Tensor:
     return (weight * where).sum(-1) / where.sum(-1).clamp(min=1)
 
 
+def tuned_to(machine: Machine) -> dict[str, Tensor]:
+    """Which units of layer 2 turn on one pair of the left or of the right shift and nothing else, ``[units]``."""
+    strong = machine[0].generative[0].weight.detach()[0] > STRONG
+    of_pair = (strong[:, None] == shifted_pairs()).all(-1)
+    left, right = of_pair.split(SHIFTER_SHAPE[1], -1)
+    return {"left": left.any(-1), "right": right.any(-1)}
+
+
 def in_order(machine: Machine) -> Tensor:
     """The units of layer 2 by the pair that they turn on most, of the left shift first; silent ones last."""
     weight = machine[0].generative[0].weight.detach()[0]
@@ -137,6 +146,9 @@ def draw(out: Path, machine_file: Path = MACHINE, *, quick: bool = False) -> Pat
         **vars(tuning(machine, 0, data)),
     )
     typer.echo(caption)
+    for unit in top_units(machine, tuned_to(machine), data):
+        typer.echo(unit)
+    typer.echo(f"By 200 draws the top layer tells {judged.accuracy[0]:.1%} of the directions.")
     path = out / "fig4_weights.png"
     plots.save_figure(figure_of(machine, in_order(machine), caption), path)
     return path

@@ -1,4 +1,4 @@
-"""Exact EM: the posterior by enumeration, a generalised M-step by gradient; the top surface of the paper's Fig. 2.
+"""Exact EM: the posterior by enumeration, a generalised M-step by gradient; the line Q = P of the paper's Fig. 2.
 
     E:  p(h | x) for every joint state h of the latent sites
     M:  d/dtheta  sum_h p(h | x) log p(x, h)  =  d/dtheta log p(x)

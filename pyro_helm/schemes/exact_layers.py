@@ -13,8 +13,8 @@ mean field drops. What is drawn is followed by antithetic pairs as in :class:`Di
 where ``t'`` is of the partner and of layers drawn anew above it; these are draws of the network as well, and value and
 gradients are averaged over them.
 
-The end of appendix B of Dayan, Hinton, Neal & Zemel 1995: "it is possible to take this into account"; Dong, Mnih &
-Tucker, DisARM, 2020, for the pairs.
+The end of appendix B of Dayan, Hinton, Neal & Zemel 1995 says that other imaging models make it possible to take the
+mean of the log; that A.2 does so too is ours. Dong, Mnih & Tucker, DisARM, 2020, for the pairs.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ distribution over all hidden units. They are sums over the layer's states where 
 over the Laplace transform or characteristic function of the drive, a product over causes: see
 :mod:`pyro_helm.layers.quadrature`.
 
-It answers the end of appendix B of Dayan, Hinton, Neal & Zemel 1995, whose F has the log of the mean.
+The deterministic F of Dayan, Hinton, Neal & Zemel 1995 has the log of the mean. The end of their appendix B says that
+the mean of the log is possible for other imaging models; that it is so for A.2 too is ours.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class MeanField(Scheme):
 
     Args:
         max_enumerated: the mean of A.2 is a sum over every state of the layer above where that has no more units; the
-            paper did so for 3. 0 takes A.3 everywhere, 20 is the most.
+            paper did so for "only three", read as three or fewer. 0 takes A.3 everywhere, 20 is the most.
 
     Raises:
         ValueError: for a ``max_enumerated`` out of range; in use, for observations other than ``x``, of shape

@@ -61,6 +61,17 @@ def test_patterns_are_divided_by_their_shift(data: helm.Data) -> None:
         assert (bool(left), bool(right)) == (moved_left and not moved_right, moved_right and not moved_left)
 
 
+def test_outer_rows_are_there_twice_and_bits_are_on_with_a_fifth(data: helm.Data) -> None:
+    assert data.distribution is not None
+    rows, p = data.distribution.patterns.reshape(-1, 4, 8), data.distribution.probabilities
+    assert torch.equal(rows[:, 0], rows[:, 1])
+    assert torch.equal(rows[:, 2], rows[:, 3])
+    original = rows[:, 3]
+    both_ways = (rows[:, 0] == original.roll(-1, -1)).all(-1).double() + (rows[:, 0] == original.roll(1, -1)).all(-1)
+    of_bits = (0.2**original * 0.8 ** (1 - original)).double().prod(-1)
+    assert torch.allclose(p, of_bits * both_ways / 2, rtol=1e-6)
+
+
 def test_what_is_drawn_is_a_pattern_of_its_group_with_its_probability(data: helm.Data) -> None:
     assert data.distribution is not None
     shift = shifter_patterns.shift_of(data.distribution.patterns, (4, 8))
@@ -213,6 +224,18 @@ def test_the_drawn_paths_are_the_computed_ones(land: Any) -> None:
         np.testing.assert_array_equal(x[::2], path.theta)
         np.testing.assert_array_equal(y[::2], path.theta)
     assert "".join(surface.caption(land).split()) in "".join(words(figure).split())
+
+
+def test_the_constrained_machine_ends_where_the_divergence_is_small(land: Any) -> None:
+    """The penalty encourages the generative model to change as well (section 2)."""
+
+    def divergence(theta: float) -> float:
+        joint = surface.log_joint(torch.tensor([theta]).double())[0]
+        return float(joint.logsumexp(-1) @ surface.WEIGHTS - surface.bound(joint, surface.factorial(joint)))
+
+    em, constrained = float(land.em.theta[-1]), float(land.constrained_em.theta[-1])
+    assert (em, constrained) == pytest.approx((3.75, 2.35), abs=0.005)
+    assert (divergence(em), divergence(constrained)) == pytest.approx((0.541, 0.112), abs=5e-4)
 
 
 # Fig. 3: the architecture

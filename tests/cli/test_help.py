@@ -35,7 +35,7 @@ def help_of(command: str) -> str:
 def examples(text: str) -> list[list[str]]:
     """Words of each ``pyro-helm ...`` line, with the indented lines that go on with it."""
     lines = [line.split(" # ")[0].rstrip() for line in text.splitlines()]
-    whole = re.sub(r"\n\s{4,}(?=--)", " ", "\n".join(lines))
+    whole = re.sub(r"(?: \\)?\n\s{4,}(?=--)", " ", "\n".join(lines))
     return [shlex.split(line)[1:] for line in re.findall(r"^ *pyro-helm .*$", whole, re.MULTILINE)]
 
 
