@@ -243,6 +243,7 @@ def test_a_machine_that_was_trained_on_missing_values_is_made_anew(machine: Any,
     changed = {"machines": [machine], "schemes": ["wake_sleep"], "settings": {}, "scores": {"method": "exact"}}
     asked = study(tmp_path, datasets=[partly], **changed)
     (digest,) = run(asked).run
+    guide: Any
     model, guide = asked.machine(digest)
     assert bool((guide.recognition[0].missing_weight != 0).any())
     exact = helm.log_likelihood(model, guide, asked.data(digest).valid, method="exact").summary.log_likelihood
