@@ -110,7 +110,7 @@ def _schemes(ours: pd.DataFrame) -> str:
     """Per data set and machine, how far each scheme is from reweighted wake-sleep, in words of a table."""
     ours = ours.drop_duplicates(["dataset", "machine", "scheme"])
     wide = ours.set_index(["dataset", "machine", "scheme"]).log_likelihood.unstack("scheme", sort=False)
-    wide = wide[wide.notna().sum(axis=1) > 1]
+    wide = wide[wide.notna().sum(axis=1) > 1].dropna(axis=1, how="all")
     others = [scheme for scheme in wide if scheme != REFERENCE]
     rows = []
     for (dataset, machine), row in wide.iterrows():
