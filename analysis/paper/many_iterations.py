@@ -79,8 +79,8 @@ def read_off_means(guide: FactorialRecognition, data: helm.Data) -> dict[str, li
         q = guide.mean_field({"x": x.to(guide.recognition[0].weight)})[-1].mean.double()
     q = q.reshape(guide.restarts, len(x), -1)
     axis = (left @ q) / left.sum() - (right @ q) / right.sum()
-    both, _ = _told((q @ axis[:, :, None])[..., 0], left, right)
-    (first, first_is_left), (second, second_is_left) = (_told(unit, left, right) for unit in q.unbind(-1))
+    both, _ = told_by_threshold((q @ axis[:, :, None])[..., 0], left, right)
+    (first, first_is_left), (second, second_is_left) = (told_by_threshold(unit, left, right) for unit in q.unbind(-1))
     weaker = torch.minimum(first, second)
     found = (both >= SOLVED_ACCURACY) & (weaker >= TUNED) & (first_is_left != second_is_left)
     own = torch.where((axis > 0)[..., None], left, right)  # [restarts, units, data]
@@ -93,7 +93,9 @@ def read_off_means(guide: FactorialRecognition, data: helm.Data) -> dict[str, li
     }
 
 
-def _told(place: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def told_by_threshold(
+    place: torch.Tensor, left: torch.Tensor, right: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Part of the directions that a threshold tells, and whether left is above it, ``[restarts]``."""
     threshold, left_above = best_threshold(place, left, right)
     told = torch.where((place > threshold) == left_above, left, right).sum(-1) / (left + right).sum()

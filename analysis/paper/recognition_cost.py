@@ -13,7 +13,7 @@ correlations that it ignores (section 3); and milliseconds for all patterns and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -54,12 +54,10 @@ def means_of_q(guide: FactorialRecognition, x: Tensor) -> Tensor:
 
 def exact_means(machine: Machine, x: Tensor) -> Tensor:
     """Of the posterior, likewise, by enumeration."""
-    states = binary_rows(sum(SIZES[1:])).to(x)
-    units = {"h1": states[:, : SIZES[1]], "h2": states[:, SIZES[1] :]}
-    return torch.einsum("srd,su->rdu", helm.exact_posterior(*machine, x).log_prob(units).exp(), states)
+    return bottom_up(helm.exact_posterior(*machine, x).marginals)
 
 
-def bottom_up(states: dict[str, Tensor]) -> Tensor:
+def bottom_up(states: Mapping[str, Tensor]) -> Tensor:
     """The units of layers 2 and 3 side by side; a trace of the model has them from the top down."""
     return torch.cat([states["h1"], states["h2"]], -1)
 

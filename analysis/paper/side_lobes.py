@@ -24,21 +24,14 @@ from torch import Tensor
 import pyro_helm as helm
 from analysis.paper.many_iterations import read_off_means
 from analysis.paper.shifter_training import Machine, free_energies, unambiguous
-from analysis.paper.weights import MACHINE, STRONG, rivals, shifted_pairs
+from analysis.paper.weights import MACHINE, rivals, shifted_pairs, units_of_pairs
 from pyro_helm.runtime.atomic_files import atomic_path
-
-
-def pair_of(machine: Machine) -> Tensor:
-    """The shifted pair that each unit of layer 2 turns on and nothing else, ``[units, pairs]``, booleans."""
-    strong = machine[0].generative[0].weight[0].detach() > STRONG
-    of_pair: Tensor = (strong[:, None] == shifted_pairs()).all(-1)
-    return of_pair
 
 
 def without(machine: Machine, which: str) -> Machine:
     """A copy without negative weights to units of one pair, from ``"none"``, ``"rivals"`` or ``"all"`` pixels."""
     model, guide = copy.deepcopy(machine)
-    of_pair = pair_of(machine)
+    of_pair = units_of_pairs(model)[0]
     tuned, rival = of_pair.any(-1), (of_pair[..., None] & rivals()).any(1)
     where = {"none": torch.zeros_like(rival), "rivals": rival, "all": tuned[:, None].expand_as(rival)}[which]
     with torch.no_grad():
@@ -75,7 +68,7 @@ def main(
     rows = []
     for which in ("none", "rivals", "all"):
         cut = without(whole, which)
-        false, missed = responses(cut, pair_of(whole), data)
+        false, missed = responses(cut, units_of_pairs(whole[0])[0], data)
         rows.append(
             {
                 "without_negative_weights_of": which,

@@ -27,7 +27,7 @@ import typer
 import pyro_helm as helm
 from analysis.paper.attainable import ATTAINABLE
 from analysis.paper.shifter_training import LEAK, SIZES, Machine, judge, solved
-from analysis.paper.weights import shifted_pairs
+from analysis.paper.weights import units_of_pairs
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from pyro_helm.runtime.atomic_files import atomic_path
@@ -108,8 +108,7 @@ def has_all_pairs(model: BeliefNetwork, pairs: torch.Tensor | None = None) -> to
     A unit is for a pair if it gives odds above 1 to its pixels and to no other. ``pairs`` are masks of them,
     ``[pairs, units]``; None for the 16 of the shifter, with the two copies of each row.
     """
-    weight: torch.Tensor = model.generative[0].weight.detach()
-    return ((weight > 1)[:, :, None] == (shifted_pairs() if pairs is None else pairs)).all(-1).any(1).all(-1)
+    return units_of_pairs(model, pairs).any(1).all(-1)
 
 
 def row(name: str, restarts: int, seed: int, *, quick: bool) -> dict[str, Any]:

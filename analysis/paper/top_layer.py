@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 import pyro_helm as helm
-from analysis.paper.shifter_training import Machine, best_threshold, unambiguous
+from analysis.paper.many_iterations import told_by_threshold
+from analysis.paper.shifter_training import Machine, unambiguous
+from pyro_helm.models import BeliefNetwork
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,7 @@ def top_units(machine: Machine, tuned: dict[str, Tensor], data: helm.Data) -> li
     with torch.no_grad():
         layer_2, layer_3 = (layer.mean.reshape(len(x), -1) for layer in guide.mean_field({"x": x.double()}))
         of_all = p @ guide.mean_field({"x": every.double()})[1].mean.reshape(len(every), -1)
-        top = model.generative[-1]
-        on = top.distribution(top.leak[0, 0]).probs
+        on = on_by_leak(model)
         up, down = guide.recognition[1].weight[0].detach(), model.generative[1].weight[0]
         bias = guide.recognition[1].leak[0, 0].detach()
     found = []
@@ -84,8 +85,7 @@ def top_units(machine: Machine, tuned: dict[str, Tensor], data: helm.Data) -> li
         is_left = float(left @ q / left.sum()) > float(right @ q / right.sum())
         own, other = (left, right) if is_left else (right, left)
         ours, theirs = (tuned[name] for name in (("left", "right") if is_left else ("right", "left")))
-        threshold, _ = best_threshold(q[None], own, other)
-        told = torch.where(q > threshold[0], own, other).sum() / (own + other).sum()
+        told, _ = told_by_threshold(q[None], own, other)
         drive = layer_2 * up[:, unit]
         found.append(
             TopUnit(
@@ -107,6 +107,13 @@ def top_units(machine: Machine, tuned: dict[str, Tensor], data: helm.Data) -> li
             )
         )
     return found
+
+
+def on_by_leak(model: BeliefNetwork) -> Tensor:
+    """Probabilities that the units of the top layer are on by their biases alone, of the first restart, ``[units]``."""
+    top = model.generative[-1]
+    on: Tensor = top.distribution(top.leak.detach()[0, 0]).probs
+    return on
 
 
 def _range(values: Tensor) -> tuple[float, float]:

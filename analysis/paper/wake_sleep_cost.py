@@ -84,19 +84,24 @@ def descend(cost: Tensor, weights: Weights) -> None:
             weight -= RATE * gradient
 
 
+def initial(machines: int, seed: int) -> tuple[Weights, Weights]:
+    """Standard normal weights and biases of the generative and of the recognition model."""
+    draws = torch.Generator().manual_seed(seed)
+
+    def normal(before: int, units: int) -> Tensor:
+        weight: Tensor = torch.randn(machines, 1 + before, units, generator=draws).double()
+        return weight.requires_grad_()
+
+    theta = [normal(above, units) for units, above in zip(SIZES, (*SIZES[1:], 0), strict=True)]
+    return theta, [normal(*pair) for pair in pairwise(SIZES)]
+
+
 def run(machines: int, rounds: int, *, descent: int = 0, seed: int = 0) -> Tensor:
     """F and the sleep cost at the start, after wake and after sleep of every round, ``[rounds, 3, 2, machines]``.
 
     Before the first round come ``descent`` steps of Adam on F itself, by phi alone.
     """
-    draws = torch.Generator().manual_seed(seed)
-
-    def initial(before: int, units: int) -> Tensor:
-        weight: Tensor = torch.randn(machines, 1 + before, units, generator=draws).double()
-        return weight.requires_grad_()
-
-    theta = [initial(above, units) for units, above in zip(SIZES, (*SIZES[1:], 0), strict=True)]
-    phi = [initial(*pair) for pair in pairwise(SIZES)]
+    theta, phi = initial(machines, seed)
     adam = torch.optim.Adam(phi, lr=0.05)
     for _ in range(descent):
         adam.zero_grad()

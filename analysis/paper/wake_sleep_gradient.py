@@ -10,7 +10,6 @@ phases with all of the gradient. At random values, and after so many rounds of w
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -19,22 +18,10 @@ import torch
 import typer
 from torch import Tensor
 
-from analysis.paper.wake_sleep_cost import SIZES, Weights, descend, free_energy, sleep_cost
+from analysis.paper.wake_sleep_cost import Weights, descend, free_energy, initial, sleep_cost
 from pyro_helm.runtime.atomic_files import atomic_path
 
 ROUNDS = (0, 10, 30, 100, 300)
-
-
-def initial(machines: int, seed: int) -> tuple[Weights, Weights]:
-    """Standard normal weights and biases of the generative and of the recognition model."""
-    draws = torch.Generator().manual_seed(seed)
-
-    def normal(before: int, units: int) -> Tensor:
-        weight: Tensor = torch.randn(machines, 1 + before, units, generator=draws).double()
-        return weight.requires_grad_()
-
-    theta = [normal(above, units) for units, above in zip(SIZES, (*SIZES[1:], 0), strict=True)]
-    return theta, [normal(*pair) for pair in pairwise(SIZES)]
 
 
 def flat(cost: Tensor, weights: Weights) -> Tensor:

@@ -21,9 +21,10 @@ import pyro_helm as helm
 from analysis.paper.fig4_layout import figure_of
 from analysis.paper.many_iterations import read_off_means
 from analysis.paper.shifter_training import Machine, free_energies, judge
-from analysis.paper.top_layer import top_units
+from analysis.paper.top_layer import on_by_leak, top_units
 from pyro_helm.data.shifter import SHIFTER_SHAPE
 from pyro_helm.experiments import plots
+from pyro_helm.models import BeliefNetwork
 
 MACHINE = Path(__file__).parent / "tables" / "fig4_machine.safetensors"
 STRONG = 1.0
@@ -108,11 +109,19 @@ def _mean(weight: Tensor, where: Tensor) -> Tensor:
     return (weight * where).sum(-1) / where.sum(-1).clamp(min=1)
 
 
+def units_of_pairs(model: BeliefNetwork, pairs: Tensor | None = None) -> Tensor:
+    """Whether a unit of layer 2 turns on a pair and nothing else, ``[restarts, units, pairs]``.
+
+    ``pairs`` are masks of them, ``[pairs, units]``; None for :func:`shifted_pairs`.
+    """
+    strong = model.generative[0].weight.detach() > STRONG
+    of_pair: Tensor = (strong[:, :, None] == (shifted_pairs() if pairs is None else pairs)).all(-1)
+    return of_pair
+
+
 def tuned_to(machine: Machine) -> dict[str, Tensor]:
     """Which units of layer 2 turn on one pair of the left or of the right shift and nothing else, ``[units]``."""
-    strong = machine[0].generative[0].weight.detach()[0] > STRONG
-    of_pair = (strong[:, None] == shifted_pairs()).all(-1)
-    left, right = of_pair.split(SHIFTER_SHAPE[1], -1)
+    left, right = units_of_pairs(machine[0])[0].split(SHIFTER_SHAPE[1], -1)
     return {"left": left.any(-1), "right": right.any(-1)}
 
 
@@ -123,12 +132,6 @@ def in_order(machine: Machine) -> Tensor:
     best = (weight.log() @ (pairs - pairs.mean(-1, keepdim=True)).mT).argmax(-1)
     on = (weight > STRONG).any(-1)
     return torch.where(on, best, len(pairs)).argsort(stable=True)
-
-
-def _on_by_leak(machine: Machine) -> list[float]:
-    top = machine[0].generative[-1]
-    on: list[float] = top.distribution(top.leak.detach()[0, 0]).probs.tolist()
-    return on
 
 
 def draw(out: Path, machine_file: Path = MACHINE, *, quick: bool = False) -> Path:
@@ -142,7 +145,7 @@ def draw(out: Path, machine_file: Path = MACHINE, *, quick: bool = False) -> Pat
         told=read_off_means(machine[1], data)["told_by_means"][0],
         log_likelihood=judged.log_likelihood[0],
         hidden=machine[0].sizes[1],
-        biases=" and ".join(f"{on:.2f}" for on in _on_by_leak(machine)),
+        biases=" and ".join(f"{on:.2f}" for on in on_by_leak(machine[0]).tolist()),
         **vars(tuning(machine, 0, data)),
     )
     typer.echo(caption)

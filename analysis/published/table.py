@@ -41,7 +41,7 @@ def ours(study: helm.Study) -> pd.DataFrame:
     rows = [test[test.run.isin(runs.split())] for runs in chosen.runs]
     chosen["stderr"] = [row.stderr.median() for row in rows]
     chosen["warnings"] = ["; ".join(dict.fromkeys(row.warnings.dropna())) for row in rows]
-    exact = chosen.elbo.isna()  # a bound needs a guide
+    exact = chosen.elbo.isna() & chosen.log_likelihood.notna()  # a bound needs a guide, and a run that did not fail
     chosen["estimator"] = exact.map({True: "exact", False: "importance"})
     chosen["samples"] = pd.Series([samples[runs.split()[0]] for runs in chosen.runs], dtype="Int64").mask(exact)
     return chosen[[column for column in COLUMNS if column in chosen]]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pyro_helm as helm
-from analysis.paper import recognition_cost, side_lobes, top_layer, wake_sleep_gradient, weights
+from analysis.paper import recognition_cost, side_lobes, top_layer, wake_sleep_cost, wake_sleep_gradient, weights
 from analysis.paper.factorial_posteriors import SIZES
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
@@ -53,7 +53,7 @@ def test_many_draws_of_q_and_many_sweeps_come_near_what_they_estimate() -> None:
 
 
 def test_wake_sleeps_step_is_the_gradient_by_theta_and_no_more_than_near_it_by_phi() -> None:
-    theta, phi = wake_sleep_gradient.initial(4, seed=0)
+    theta, phi = wake_sleep_cost.initial(4, seed=0)
     cosines = wake_sleep_gradient.cosines(theta, phi)
     assert ((cosines["all"] > -1) & (cosines["all"] < 1 - 1e-6)).all()
     assert (cosines["phi"] < 1 - 1e-6).all()
@@ -74,7 +74,7 @@ def test_the_machine_of_fig_4_has_quiet_top_units_that_answer_by_being_let_go() 
 
 def test_without_its_side_lobes_the_machine_of_fig_4_responds_falsely() -> None:
     machine, data = helm.load(weights.MACHINE), helm.load_data("shifter")
-    of_pair = side_lobes.pair_of(machine)
+    of_pair = weights.units_of_pairs(machine[0])[0]
     assert int(of_pair.sum()) == 16
     whole, cut = (
         side_lobes.responses(side_lobes.without(machine, which), of_pair, data) for which in ("none", "rivals")
