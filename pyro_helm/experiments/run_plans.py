@@ -244,22 +244,19 @@ def having(runs: Sequence[Run], name: str, values: Any) -> list[Run]:
     """Those runs of which a label or setting has one of some values.
 
     Raises:
-        ValueError: if no run has such a label or setting, or none of the values.
+        ValueError: if no run has such a label or setting, or for a value that none has.
 
     """
     settings = columns_of_all([run.description for run in runs])
     known = [{**each, **run.labels, "seed": run.description["seed"]} for run, each in zip(runs, settings, strict=True)]
     if not any(name in each for each in known):
         raise ValueError(unknown("label or setting", name, list(dict.fromkeys(key for each in known for key in each))))
+    there = {_comparable(each[name]): str(each[name]) for each in known if name in each}
     several = values if isinstance(values, list | tuple | set) else [values]
     asked = {_comparable(None if (name, value) == ("batch_size", "all") else value) for value in several}
-    found = [run for run, each in zip(runs, known, strict=True) if name in each and _comparable(each[name]) in asked]
-    if not found:
-        there = dict.fromkeys(str(each[name]) for each in known if name in each)
-        raise ValueError(
-            f"no run has {name} {' or '.join(sorted(map(str, asked)))}, expected one of {', '.join(there)}"
-        )
-    return found
+    if no_runs := sorted(str(value) for value in asked if value not in there):
+        raise ValueError(f"no run has {name} {' or '.join(no_runs)}, expected one of {', '.join(there.values())}")
+    return [run for run, each in zip(runs, known, strict=True) if name in each and _comparable(each[name]) in asked]
 
 
 def _comparable(value: Any) -> Any:

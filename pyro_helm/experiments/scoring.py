@@ -40,6 +40,8 @@ def checked_scores(given: Any) -> dict[str, Any]:
     splits, method = scores["splits"], scores.get("method", METHODS[0])
     if not isinstance(splits, list) or not splits or not set(map(str, splits)) <= {*SPLITS}:
         raise ValueError(f"splits of scores must be a list of {' and '.join(SPLITS)}, got {splits!r:.60}")
+    if SPLITS[-1] not in splits:
+        raise ValueError(f"splits of scores must have {SPLITS[-1]!r}, which results are reported on, got {splits}")
     if method not in METHODS:
         raise ValueError(f"scores: {unknown('method', str(method), METHODS)}")
     return scores

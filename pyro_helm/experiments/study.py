@@ -149,8 +149,8 @@ class Study(Shown):
                 which any will do.
 
         Raises:
-            ValueError: for a name that no run has, or if no run has these values; for a study that was opened to be
-                read, whose tables have these columns.
+            ValueError: for a name or a value that no run has, or if no run has all of these; for a study that was
+                opened to be read, whose tables have these columns.
 
         >>> study = Study("study", datasets=["bars"], machines=["sigmoid 4"], schemes=["wake_sleep", "vimco"])
         >>> [run.labels["scheme"] for run in study.only(dataset="bars", scheme="vimco").plan]
@@ -160,7 +160,11 @@ class Study(Shown):
             raise ValueError("only() narrows what is to be run; choose rows of the tables of a study that was opened")
         part = copy(self)
         for name, values in asked.items():
-            part.plan = having(part.plan, name, values)
+            # of the whole: what no run has at all is a slip, and what this part lacks is none
+            those = having(self._whole, name, values)
+            part.plan = [run for run in part.plan if run in those]
+        if not part.plan:
+            raise ValueError(f"no run has all of {', '.join(f'{name} {value}' for name, value in asked.items())}")
         return part
 
     def run(self, workers: int | None = None, *, client: Any = None, progress: bool = True) -> pd.DataFrame:

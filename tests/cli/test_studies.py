@@ -96,6 +96,12 @@ def test_without_validation_scores_the_runs_are_shown_and_no_setting_is_chosen(t
             ("--only", "scheme=vimco,tvo"),
             "no run has scheme tvo or vimco, expected one of wake_sleep, exact_em",
         ),
+        (
+            "MOST",
+            "2",
+            ("--only", "scheme=wake_sleep,vimco"),
+            "no run has scheme vimco, expected one of wake_sleep, exact_em",
+        ),
         ("MOST", "2", ("--only", "seed=0", "--only", "seed=1"), "--only seed is given twice"),
         ("restarts", "restart", (), "unknown key 'restart'; did you mean restarts?"),
         ("wake_sleep", "wake_slep", (), "unknown scheme 'wake_slep'; did you mean wake_sleep?"),

@@ -404,13 +404,18 @@ def test_what_is_no_study_is_refused_in_a_sentence(changed: dict[str, Any], sent
 
 
 def test_part_of_a_study_has_the_runs_that_were_asked_for(done: helm.Study) -> None:
-    part = done.only(learning_rate=[0.01, "0.03"], scheme="vimco")
+    part = done.only(learning_rate=["0.010"], scheme="vimco")
     assert {run.digest for run in part.plan} == set(
         done.runs().query("scheme == 'vimco' and learning_rate == 0.01").run
     )
     assert len(part.only(num_particles=2).plan) == 1
     with pytest.raises(ValueError, match=r"no run has num_particles 2[.]5, expected one of 2, 3"):
         part.only(num_particles=2.5)
+    with pytest.raises(ValueError, match=r"no run has scheme vimmco, expected one of wake_sleep, vimco"):
+        done.only(scheme=["wake_sleep", "vimmco"])
+    with pytest.raises(ValueError, match=r"no run has all of scheme wake_sleep, num_particles 2"):
+        done.only(scheme="wake_sleep", num_particles=2)
+    assert len(done.only(scheme=["wake_sleep", "vimco"], num_particles=2).plan) == 2  # a grid of the one, not of both
     with pytest.raises(ValueError, match="choose rows of the tables"):
         helm.Study.open(done.folder).only(scheme="vimco")
 

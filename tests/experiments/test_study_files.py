@@ -74,6 +74,7 @@ def test_a_file_says_what_is_crossed(tmp_path: Path) -> None:
         ("restarts = 2", "scores = 5", "scores must be a table of settings of log_likelihood, got 5"),
         ("restarts = 2", "scores = { numsamples = 3 }", "unknown setting 'numsamples'; did you mean num_samples"),
         ("restarts = 2", 'scores = { splits = ["train"] }', "splits of scores must be a list of valid and test"),
+        ("restarts = 2", 'scores = { splits = ["valid"] }', "splits of scores must have 'test', which results are"),
         ("batch_size = 30", 'batch_size = "al"', "batch_size must be a whole number, got 'al'"),
         ("[0.01, 0.1]", "-1", "learning_rate must be finite and not below 0, got -1"),
         ("float64", "float63", "dtype must be one of torch's, such as float64, got 'float63'"),
