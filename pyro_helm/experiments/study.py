@@ -149,8 +149,7 @@ class Study(Shown):
                 which any will do.
 
         Raises:
-            ValueError: for a name or a value that no run has, or if no run has all of these; for a study that was
-                opened to be read, whose tables have these columns.
+            ValueError: for what no run has, alone or together; for a study that was opened to be read.
 
         >>> study = Study("study", datasets=["bars"], machines=["sigmoid 4"], schemes=["wake_sleep", "vimco"])
         >>> [run.labels["scheme"] for run in study.only(dataset="bars", scheme="vimco").plan]
@@ -160,8 +159,7 @@ class Study(Shown):
             raise ValueError("only() narrows what is to be run; choose rows of the tables of a study that was opened")
         part = copy(self)
         for name, values in asked.items():
-            # of the whole: what no run has at all is a slip, and what this part lacks is none
-            those = having(self._whole, name, values)
+            those = having(self._whole, name, values)  # a value that only this part lacks is no slip
             part.plan = [run for run in part.plan if run in those]
         if not part.plan:
             raise ValueError(f"no run has all of {', '.join(f'{name} {value}' for name, value in asked.items())}")

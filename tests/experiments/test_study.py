@@ -409,7 +409,7 @@ def test_part_of_a_study_has_the_runs_that_were_asked_for(done: helm.Study) -> N
         done.runs().query("scheme == 'vimco' and learning_rate == 0.01").run
     )
     assert len(part.only(num_particles=2).plan) == 1
-    with pytest.raises(ValueError, match=r"no run has num_particles 2[.]5, expected one of 2, 3"):
+    with pytest.raises(ValueError, match=r"no run has num_particles 2[.]5, expected one of 1, 2, 3"):
         part.only(num_particles=2.5)
     with pytest.raises(ValueError, match=r"no run has scheme vimmco, expected one of wake_sleep, vimco"):
         done.only(scheme=["wake_sleep", "vimmco"])
