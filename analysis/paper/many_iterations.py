@@ -52,11 +52,11 @@ STARTS: dict[str, dict[str, Any]] = {
 
 
 def trained(
-    out: Path, start: str, iterations: int, *, restarts: int, seed: int, per_step: int = PER_STEP
+    out: Path, start: str, iterations: int, *, restarts: int, seed: int, per_step: int = PER_STEP, imaging: str = "odds"
 ) -> tuple[Machine, float]:
     """The machines after so many iterations of all layers, and the seconds of training; goes on in its folder."""
     layerwise, bias = STARTS[start].values()
-    model, guide = new_machine(restarts, seed, bias=bias)
+    model, guide = new_machine(restarts, seed, imaging, bias=bias)
     scheme, distribution = helm.MeanField(), helm.load_data("shifter").distribution
     assert distribution is not None
     stages = [helm.Stage(scheme, iterations // per_step)]
@@ -163,7 +163,7 @@ def main(
     data = helm.load_data("shifter")
     file = out / "many_iterations.csv"
     table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["start", "seed", "iterations"])
-    training = {"restarts": 2, "per_step": 1} if quick else {"restarts": restarts}
+    training: dict[str, Any] = {"restarts": 2, "per_step": 1} if quick else {"restarts": restarts}
     for iterations in (1, 2) if quick else [number for number in ITERATIONS if number <= most]:
         for start in starts.split(";"):
             if ((table.start == start) & (table.seed == seed) & (table.iterations == iterations)).any():

@@ -35,8 +35,8 @@ SECONDS_TO_ANSWER = 5.0
 SECONDS_TO_SAVE = 10.0
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _INSTALL = "pip install 'pyro-helm[study]'"
-_BEGUN = "pyro-helm-begun"
-"""Topic of the scheduler's log on which a worker says which run it begins."""
+_BEGUN, _OVER = "pyro-helm-begun", "pyro-helm-over"
+"""Topics of the scheduler's log on which a worker says which run it begins, and what came of it."""
 
 _THREAD_OF: dict[str, int] = {}
 """In a worker, the thread of each run that it is at, by the run's key."""
@@ -70,14 +70,16 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
     study = study.absolute()
     client.register_plugin(_imports_from(importable_folders()))
     doing: dict[str, str] = {}
+    told: dict[str, Outcome] = {}
     client.subscribe_topic(_BEGUN, lambda event: doing.update(event[1]))
+    client.subscribe_topic(_OVER, lambda event: told.update(event[1]))
     futures = {client.submit(_carried_out, run, study, key=_key(run), pure=False): run for run in runs}
     try:
         while futures:
             time.sleep(SECONDS_BETWEEN_LOOKS)
             for future in [future for future in futures if future.done()]:
                 run = futures.pop(future)
-                outcome = _outcome(future, run, study)
+                outcome = told.pop(future.key, None) or _outcome(future, run, study)
                 bar.advance()
                 on_done(run, outcome)
             if futures and client.status not in ("running", "connecting"):
@@ -89,6 +91,7 @@ def carry_out_on(client: Any, runs: Sequence[Run], study: Path, bar: StudyBar, o
     finally:
         if client.status == "running":
             client.unsubscribe_topic(_BEGUN)
+            client.unsubscribe_topic(_OVER)
             client.cancel(list(futures), force=True)
 
 
@@ -101,8 +104,11 @@ def _key(run: Run) -> str:
     return f"run-{run.digest}-{run}"
 
 
-def _carried_out(run: Run, study: Path) -> Outcome | None:
-    """In a worker: a run carried out, after saying that it is begun; None if it was to end."""
+def _carried_out(run: Run, study: Path) -> None:
+    """In a worker: a run carried out, after saying that it is begun, and then what came of it unless it was to end.
+
+    It is said and not returned: Dask asks the worker for what is returned, for a minute and a half if it is gone.
+    """
     from distributed import get_worker
 
     worker = get_worker()
@@ -110,9 +116,9 @@ def _carried_out(run: Run, study: Path) -> Outcome | None:
     worker.log_event(_BEGUN, {worker.address: key})
     _THREAD_OF[key] = threading.get_ident()
     try:
-        return carried_out(run, study)
+        worker.log_event(_OVER, {key: carried_out(run, study)})
     except TrainingInterrupted:
-        return None
+        pass
     finally:
         del _THREAD_OF[key]
 
@@ -149,11 +155,9 @@ def _imports_from(folders: list[str]) -> Any:
 
 
 def _outcome(future: Any, run: Run, study: Path) -> Outcome:
+    """Of a run of which no worker has said it."""
     from distributed.scheduler import KilledWorker
 
-    if future.status == "finished":
-        outcome: Outcome = future.result()
-        return outcome
     if future.status != "error":  # cancelled or lost, with the scheduler
         known = outcome_in(folder_of(run, study))
         if known is None:

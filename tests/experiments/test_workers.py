@@ -179,6 +179,20 @@ def test_a_run_that_fails_is_a_row_that_says_why_and_the_others_go_on(client: An
     assert "its worker was killed" in runs.why["deadly"]
 
 
+def test_no_worker_is_asked_what_came_of_a_run(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says it. One that has been killed since would be asked for a minute and a half."""
+
+    def asked(*arguments: Any, **settings: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr("distributed.Future.result", asked)
+    monkeypatch.setattr("distributed.Client.gather", asked)
+    study = helm.Study(tmp_path, **(SMALL | {"schemes": ["wake_sleep", Raising()], "settings": {}}))
+    with pytest.warns(RuntimeWarning, match="no room"):
+        runs = study.run(client=client, progress=False)
+    assert runs.state.tolist() == ["finished", "failed"]
+
+
 def test_a_scheduler_that_does_not_answer_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "SECONDS_TO_ANSWER", 0.3)
     began = time.monotonic()
