@@ -9,14 +9,27 @@ import pytest
 import torch
 
 import pyro_helm as helm
-from analysis.paper import recognition_cost, side_lobes, top_layer, wake_sleep_cost, wake_sleep_gradient, weights
+from analysis.paper import (
+    lateral_weights,
+    recognition_cost,
+    side_lobes,
+    top_layer,
+    wake_sleep_cost,
+    wake_sleep_end,
+    wake_sleep_gradient,
+    weights,
+)
 from analysis.paper.factorial_posteriors import SIZES
 from pyro_helm.guides import FactorialRecognition
 from pyro_helm.models import BeliefNetwork
 from tests.analysis.running import run_script
+from tests.test_printed import machine as tiny_machine
 
 
-@pytest.mark.parametrize("name", ["recognition_cost", "side_lobes", "wake_sleep_gradient"])
+@pytest.mark.parametrize(
+    "name",
+    ["imaging_ranking", "lateral_weights", "recognition_cost", "side_lobes", "wake_sleep_end", "wake_sleep_gradient"],
+)
 def test_a_script_writes_its_table(name: str, tmp_path: Path) -> None:
     assert run_script(f"analysis.paper.{name}", "--quick", "--out", tmp_path)
     table = pd.read_csv(tmp_path / f"{name}.csv")
@@ -57,6 +70,33 @@ def test_wake_sleeps_step_is_the_gradient_by_theta_and_no_more_than_near_it_by_p
     cosines = wake_sleep_gradient.cosines(theta, phi)
     assert ((cosines["all"] > -1) & (cosines["all"] < 1 - 1e-6)).all()
     assert (cosines["phi"] < 1 - 1e-6).all()
+
+
+def test_log_p_of_the_tiny_machines_is_that_of_the_library() -> None:
+    pair = tiny_machine("sigmoid", wake_sleep_cost.SIZES)
+    theta = [
+        torch.cat([layer.leak, getattr(layer, "weight", layer.leak[:, :0])], -2).detach()
+        for layer in pair.model.generative
+    ]
+    log_p = wake_sleep_end.log_evidence(theta)
+    assert float(log_p) == pytest.approx(float(pair.log_evidence(wake_sleep_cost.DATA).mean().detach()), rel=1e-9)
+
+
+def test_wake_sleep_comes_towards_q_is_p() -> None:
+    table = wake_sleep_end.run(8, (1, 100, 300)).query("rule == 'wake-sleep'")
+    divergence = table.pivot(index="rounds", columns="machine", values="divergence").to_numpy()
+    assert (divergence > 0).all()
+    assert (divergence[2] < divergence[1]).all()
+    assert (divergence[1] < divergence[0]).all()
+
+
+def test_lateral_weights_against_overlap_are_told_from_those_by_place() -> None:
+    pixels = torch.nn.functional.one_hot(torch.arange(12) % 3, 3).float().mT  # units for one of three things, in turn
+    inhibits_alike = -(pixels.mT @ pixels)
+    told = lateral_weights.described(inhibits_alike, pixels)
+    assert told["with_overlap"] == pytest.approx(-1)
+    assert told["negative_near"] == 0  # neighbours are for different things
+    assert told["negative"] == pytest.approx(3 / 11)
 
 
 def test_the_machine_of_fig_4_has_quiet_top_units_that_answer_by_being_let_go() -> None:
